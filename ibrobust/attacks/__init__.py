@@ -1,0 +1,11 @@
+"""Attacks by name. One file per family; importing this package registers them all."""
+
+from ibrobust.attacks import deepfool, gradient_ascent
+from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.norms import NORMS, Norm
+from ibrobust.attacks.protocols import PROTOCOLS
+from ibrobust.attacks.victim import Queries, Victim, victim
+
+__all__ = [
+    "ATTACKS", "NORMS", "PROTOCOLS", "Attack", "Norm", "Queries", "Victim", "deepfool", "gradient_ascent", "victim",
+]

@@ -1,0 +1,43 @@
+"""FGSM, BIM and PGD: the same loop, other numbers."""
+
+import torch
+
+from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.losses import cross_entropy
+from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.victim import Victim
+from ibrobust.randomness import Draw
+from ibrobust.types import Images, Labels, PerSample
+
+
+def gradient_ascent(
+    victim: Victim,
+    x: Images,
+    y: Labels,
+    eps: PerSample,
+    draw: Draw,
+    norm: Norm,
+    *,
+    steps: int,
+    step: float,
+    random_start: bool,
+) -> Images:
+    """Steps of `step` · eps up the cross-entropy's gradient, each pulled back into the ball (Goodfellow et al. 2015;
+    Kurakin et al. 2017; Madry et al. 2018). A sample leaves the batch at the first mistake."""
+    x_adv = norm.start(x, eps, draw) if random_start else x.clone()
+    left = torch.arange(len(x), device=x.device)
+    for _ in range(steps):
+        logits, gradient = victim[left].loss_gradient(x_adv[left], y[left], cross_entropy)
+        standing = logits.argmax(1) == y[left]
+        left, gradient = left[standing], gradient[standing]
+        if not len(left):
+            break
+        moved = x_adv[left] + wide(step * eps[left]) * norm.ascent(gradient)
+        x_adv[left] = norm.project(moved, x[left], eps[left])
+    return x_adv
+
+
+ATTACKS["fgsm"] = Attack(gradient_ascent, settings={"steps": 1, "step": 1.0, "random_start": False})
+ATTACKS["bim"] = Attack(gradient_ascent, settings={"steps": 10, "step": 1 / 5, "random_start": False})
+# 40 steps of eps/10 travel 4 radii: enough to cross the ball from any start.
+ATTACKS["pgd"] = Attack(gradient_ascent, settings={"steps": 40, "step": 1 / 10, "random_start": True})

@@ -1,0 +1,28 @@
+"""What an attack is: a function, its settings, and whether it needs a radius."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ibrobust.registry import Registry
+from ibrobust.types import Images
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One registered attack.
+
+    Attributes:
+        function: for a fixed radius `(victim, x, y, eps, draw, norm, **settings) → x_adv` with one radius per
+            sample; for a minimal attack the same without `eps`. Images that the victim already gets wrong may be
+            returned at any moment; what is returned is checked and classified again outside.
+        minimal: run once, without a radius; the distance it needs is its answer for every radius.
+        settings: the keyword arguments, printed in every result's card.
+    """
+
+    function: Callable[..., Images]
+    minimal: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+ATTACKS: Registry[Attack] = Registry("attack")

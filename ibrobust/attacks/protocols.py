@@ -1,0 +1,7 @@
+"""Which attacks a protocol consists of, cheapest first: an answer is where the next attack starts to look."""
+
+from ibrobust.registry import Registry
+
+PROTOCOLS: Registry[tuple[str, ...]] = Registry("protocol")
+# Kirsch et al. §4 name these four; a sample counts as robust if it survives all of them.
+PROTOCOLS["paper"] = ("fgsm", "deepfool", "bim", "pgd")

@@ -1,0 +1,148 @@
+"""The model as attacks may ask it: logits and gradients, in batches of a fixed shape, every query counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ibrobust.bottleneck import View
+from ibrobust.errors import RunFailed
+from ibrobust.randomness import Draw
+from ibrobust.types import Images, Labels, Logits, PerSample
+
+ROWS = 16
+"""Batches are filled up to a multiple of this many rows: matrix kernels sum in another order below it, and a
+result must not depend on how many samples happen to be left."""
+
+Loss = Callable[[Logits, Labels], PerSample]
+
+
+@dataclass
+class Queries:
+    """Evaluations so far, summed over samples: a gradient is one forward and one backward pass of one sample."""
+
+    forward: int = 0
+    gradient: int = 0
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A view of a model, bound to the samples that an attack is working on.
+
+    Attributes:
+        view: images and noise to logits.
+        draw: the stream of each sample's noise.
+        asked: how many queries each sample's stream has answered; shared with every narrowed victim.
+        rows: where each sample's entry in `asked` is.
+        batch_size: samples per pass; halved for good where memory runs out.
+        queries: the account, shared with every narrowed victim.
+    """
+
+    view: View
+    draw: Draw
+    asked: Int[Tensor, " all"]
+    rows: Int[Tensor, " batch"]
+    batch_size: list[int]
+    queries: Queries
+
+    def __getitem__(self, kept: Tensor) -> "Victim":
+        """The same victim for some of its samples (a mask or indices)."""
+        if not self.view.draws:
+            return self
+        return replace(self, draw=self.draw[kept], rows=self.rows[kept])
+
+    def logits(self, x: Images) -> Logits:
+        """Logits at x."""
+        self.queries.forward += len(x)
+        with torch.no_grad():
+            return self._in_batches(lambda x, _y, noise: (self.view(x, noise),), x, None)[0]
+
+    def loss_gradient(self, x: Images, y: Labels, loss: Loss) -> tuple[Logits, Images]:
+        """Logits and the gradient of each sample's loss at x."""
+        self.queries.gradient += len(x)
+
+        def one_batch(x: Images, y: Labels, noise: Draw) -> tuple[Tensor, Tensor]:
+            x = x.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = self.view(x, noise)
+                return logits.detach(), _gradient(loss(logits, y).sum(), x)
+
+        logits, gradient = self._in_batches(one_batch, x, y)
+        return logits, gradient
+
+    def output_gradients(
+        self, x: Images, y: Labels, outputs: Callable[[Logits, Labels], Float[Tensor, "batch outputs"]]
+    ) -> tuple[Logits, Float[Tensor, "batch outputs"], Float[Tensor, "batch outputs channels height width"]]:
+        """Logits, several functions of them per sample, and the gradient of each: one forward, one backward each."""
+
+        def one_batch(x: Images, y: Labels, noise: Draw) -> tuple[Tensor, Tensor, Tensor]:
+            x = x.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = self.view(x, noise)
+                values = outputs(logits, y)
+                gradients = [_gradient(value, x, keep=True) for value in values.sum(0)]
+            return logits.detach(), values.detach(), torch.stack(gradients, dim=1)
+
+        logits, values, gradients = self._in_batches(one_batch, x, y)
+        self.queries.gradient += gradients.shape[0] * gradients.shape[1]
+        return logits, values, gradients
+
+    def _in_batches(
+        self, one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Labels | None
+    ) -> list[Tensor]:
+        y = torch.zeros(len(x), dtype=torch.int64, device=x.device) if y is None else y
+        noise = self._next_noise(len(x))
+        size = self.batch_size[0]
+        parts = []
+        for start in range(0, len(x), size):
+            rows = slice(start, start + size)
+            try:
+                parts.append(_filled_up(one_batch, x[rows], y[rows], noise[rows]))
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if size <= ROWS:
+                    raise RunFailed(f"out of memory with {size} samples in a batch") from error
+                self.batch_size[0] = max(ROWS, size // 2 // ROWS * ROWS)
+                return self._in_batches(one_batch, x, y)
+        return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+
+    def _next_noise(self, count: int) -> Draw:
+        if not self.view.draws:
+            return Draw(torch.zeros(count, dtype=torch.int64))
+        noise = self.draw.fold(self.asked[self.rows])
+        self.asked[self.rows] += 1
+        return noise
+
+
+def victim(view: View, draw: Draw, *, batch_size: int) -> Victim:
+    """A victim for the samples of `draw`; batch sizes are rounded up to a multiple of `ROWS`."""
+    rows = torch.arange(len(draw), device=draw.keys.device)
+    return Victim(view, draw, torch.zeros_like(rows), rows, [-(-batch_size // ROWS) * ROWS], Queries())
+
+
+def _filled_up(
+    one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Labels, noise: Draw
+) -> tuple[Tensor, ...]:
+    """The batch's answer, computed with copies of the first row up to a multiple of `ROWS`."""
+    count = len(x)
+    if count % ROWS == 0:
+        return one_batch(x, y, noise)
+    filled = torch.arange(-(-count // ROWS) * ROWS, device=x.device)
+    filled = torch.where(filled < count, filled, 0)
+    return tuple(tensor[:count] for tensor in one_batch(x[filled], y[filled], noise[filled]))
+
+
+def _gradient(value: Tensor, x: Images, *, keep: bool = False) -> Images:
+    """Zero where the value does not depend on x in a way that autograd can see."""
+    if not value.requires_grad:
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(value, x, retain_graph=keep, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,93 @@
+"""Random numbers that depend on what they are for, not on when they are drawn.
+
+A `Draw` holds one 64-bit key per sample. What it yields for sample 17 depends on the seed, on the names folded
+in and on the id 17 alone, so a result is the same whatever the batch size, the order, the sharding or the number
+of interruptions. The generator is SplitMix64 (Steele, Lea, Flood 2014) read at explicit counters.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+class Noise(Protocol):
+    """Where a stochastic model takes its random numbers from: the leading dimension is the batch."""
+
+    def fold(self, name: str | int) -> Self: ...
+    def uniform(self, *shape: int) -> Tensor: ...
+    def normal(self, *shape: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One stream of random numbers per sample; calling twice gives the same numbers, `fold` gives others."""
+
+    keys: Int[Tensor, " batch"]
+
+    def __getitem__(self, kept: Tensor | slice) -> "Draw":
+        return Draw(self.keys[kept])
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def fold(self, name: str | int | Int[Tensor, " batch"]) -> "Draw":
+        """The stream for one purpose (an attack's name, a restart, a step; a tensor has one number per sample)."""
+        return Draw(_mixed(self.keys ^ (_mixed(name) if isinstance(name, Tensor) else _hashed(str(name)))))
+
+    def uniform(self, *shape: int) -> Float[Tensor, "batch ..."]:
+        """Uniform on [0, 1), 24 bits each, shape (batch, *shape)."""
+        return (self._bits(shape) >> 40 & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+    def normal(self, *shape: int) -> Float[Tensor, "batch ..."]:
+        """Standard normal by Box-Muller in float64, shape (batch, *shape)."""
+        count = math.prod(shape)
+        uniform = ((self._bits((2 * count,)) >> 11 & (2**53 - 1)).to(torch.float64) + 0.5) * 2.0**-53
+        radius = torch.sqrt(-2 * torch.log(uniform[:, :count]))
+        return (radius * torch.cos(2 * math.pi * uniform[:, count:])).to(torch.float32).view(-1, *shape)
+
+    def _bits(self, shape: tuple[int, ...]) -> Tensor:
+        counter = torch.arange(1, math.prod(shape) + 1, device=self.keys.device) * _GOLDEN
+        return _mixed(self.keys[:, None] + counter).view(-1, *shape)
+
+
+@dataclass(frozen=True)
+class GeneratorNoise:
+    """Noise for training, where the order of the steps is fixed: one generator for the whole batch."""
+
+    generator: torch.Generator
+    batch: int
+
+    def fold(self, name: str | int) -> "GeneratorNoise":
+        return self
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(self.batch, *shape, generator=self.generator, device=self.generator.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.batch, *shape, generator=self.generator, device=self.generator.device)
+
+
+def sample_draw(seed: int, ids: Int[Tensor, " batch"]) -> Draw:
+    """The root stream of each sample id under a seed."""
+    return Draw(_mixed(_mixed(ids.to(torch.int64)) ^ _hashed(f"seed {seed}")))
+
+
+def _hashed(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """SplitMix64's finaliser: int64 arithmetic wraps, and the masks make the right shifts logical."""
+    bits = bits + _GOLDEN
+    bits = (bits ^ (bits >> 30 & (2**34 - 1))) * _MIX_1
+    bits = (bits ^ (bits >> 27 & (2**37 - 1))) * _MIX_2
+    return bits ^ (bits >> 31 & (2**33 - 1))
