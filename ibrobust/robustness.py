@@ -1,6 +1,6 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -48,6 +48,7 @@ def breaking_radii(
     *,
     eps: str | Sequence[float] = "0:0.1",
     protocol: str = "paper",
+    attacks: Mapping[str, Attack] | None = None,
     norm: str = "linf",
     noise: str = "mean",
     search: str = "bisect",
@@ -63,6 +64,7 @@ def breaking_radii(
         model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside.
         x, y: the samples, float in [0, 1] or uint8, and their labels.
         eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, or numbers.
+        attacks: by name, instead of the protocol's: your own, or some of them.
         protocol, norm, search: names from `PROTOCOLS`, `NORMS`, `SEARCHES`.
         noise: what the attacks see of a model with latent noise: `mean`, `fresh` or `averaged:n`.
         ids: the samples' numbers, which their random numbers depend on; 0, 1, … by default.
@@ -77,7 +79,7 @@ def breaking_radii(
     positive_radii = torch.tensor([radius for radius in radii if radius > 0], dtype=torch.float32)
     ids = torch.arange(len(x)) if ids is None else ids
     device = torch.device(device) if device else next((p.device for p in model.parameters()), x.device)
-    attacks = {name: ATTACKS[name] for name in PROTOCOLS[protocol]}
+    attacks = attacks or {name: ATTACKS[name] for name in PROTOCOLS[protocol]}
     evaluation = _Evaluation(
         attacks, NORMS[norm], positive_radii.to(device), SEARCHES[search], view(model, noise), seed, progress
     )
@@ -110,7 +112,7 @@ def breaking_radii(
 class _Evaluation:
     """One protocol against one view of one model."""
 
-    attacks: dict[str, Attack]
+    attacks: Mapping[str, Attack]
     norm: Norm
     radii: Tensor
     search: Callable[..., Tensor]
