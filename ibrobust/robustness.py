@@ -1,7 +1,6 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack, Norm, Victim, vi
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.bottleneck import View, view
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.images import as_images, frozen
 from ibrobust.radii import parse_radii
 from ibrobust.randomness import sample_draw
 from ibrobust.results import BreakingRadii
@@ -191,28 +191,6 @@ class _Evaluation:
         if invalid.any():
             raise RunFailed(f"attack {name!r} left [0, 1] or is not finite on samples {_named(block.ids[invalid])}")
         return x_adv
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no parameter gradients inside the block; everything as it was afterwards."""
-    training = {module: module.training for module in model.modules()}
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-        for module, mode in training.items():
-            module.training = mode
-
-
-def as_images(x: Tensor) -> Images:
-    """uint8 pixels as float32 in [0, 1]; float pixels as float32."""
-    return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
 
 
 def _check_samples(x: Tensor, y: Tensor, ids: Tensor) -> None:

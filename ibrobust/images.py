@@ -1,0 +1,31 @@
+"""Two small things that training, attacks and information all need before they touch a model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ibrobust.types import Images
+
+
+def as_images(x: Tensor) -> Images:
+    """uint8 pixels as float32 in [0, 1]; float pixels as float32."""
+    return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no parameter gradients inside the block; everything as it was afterwards."""
+    training = {module: module.training for module in model.modules()}
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        for module, mode in training.items():
+            module.training = mode

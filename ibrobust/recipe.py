@@ -1,0 +1,101 @@
+"""What a run is made of, as one flat record: flags, TOML and the run's name all come from here."""
+
+import hashlib
+import itertools
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ibrobust.errors import BadInput
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Recipe(BaseModel):
+    """Everything that decides a run's weights. A field that is not given has its default; the name of the run hashes
+    what differs from the defaults, so new fields may come but a default never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field("digits", description="data set: a name, an .npz file or a folder of class folders")
+    model: str = Field("mlp", description="encoder architecture")
+    reg: str = Field("none", description="regulariser")
+    gamma: NonNegative = Field(1e-3, description="coefficient of the regulariser; 0 for none")
+    latent: Count = Field(32, description="dimensions K of the latent Z")
+    noise: str = Field("auto", description="latent noise: auto (the regulariser's own), zero-entropy, none, learned or σ")
+    adversarial: NonNegative = Field(0.0, description="train on PGD examples of this L∞ radius (Madry et al. 2018)")
+    epochs: Count = Field(60, description="passes over the training set")
+    batch_size: Count = Field(64, description="samples per step")
+    learning_rate: Positive = Field(1e-3, description="Adam's initial learning rate")
+    lr_factor: Positive = Field(0.5, description="learning rate is multiplied by this on a plateau of the training loss")
+    lr_patience: Count = Field(5, description="epochs without improvement that make a plateau")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of initial weights, batches and noise")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_regulariser_no_gamma(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("reg", "none") == "none":
+            return {"gamma": 0.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _gamma_has_a_term(self) -> Self:
+        if self.reg == "none" and self.gamma > 0:
+            raise ValueError(f"gamma = {self.gamma:g} has nothing to multiply with reg 'none'")
+        return self
+
+    @property
+    def run_id(self) -> str:
+        """Data, model, regulariser, γ, seed and eight hex digits of the whole recipe."""
+        different = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
+        digest = hashlib.sha256(different.encode()).hexdigest()[:8]
+        data = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).stem).strip("-").lower()
+        return f"{data}-{self.model}-{self.reg}-g{self.gamma:g}-s{self.seed}-{digest}"
+
+    def to_toml(self) -> str:
+        """One `key = value` line per field; `recipes_in` reads it back."""
+        return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in self.model_dump().items())
+
+
+def make_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Raises:
+    BadInput: an unknown key or a value out of range; one line with the key, the value and what is allowed.
+    """
+    try:
+        return Recipe(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise BadInput(f"{source}: no key {key!r}; choose from {', '.join(Recipe.model_fields)}") from None
+        named = f"{key} = {first['input']!r}: " if key else ""
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{source}: {named}{reason[:1].lower()}{reason[1:]}") from None
+
+
+def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Recipe]:
+    """The recipes of a TOML file: a value may be a list, and then every combination is one recipe; each `[[run]]`
+    table is a grid of its own on top of the values above it. `overrides` win over the file.
+
+    Raises:
+        BadInput: the file cannot be read, or a recipe in it is not valid.
+    """
+    try:
+        content = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"recipe {str(file)!r} cannot be read: {error}") from error
+    grids = content.pop("run", [{}])
+    combinations = [values for grid in grids for values in _combinations({**content, **grid, **(overrides or {})})]
+    recipes = [make_recipe(values, source=str(file)) for values in combinations]
+    return list(dict.fromkeys(recipes))
+
+
+def _combinations(grid: dict[str, Any]) -> list[dict[str, Any]]:
+    choices = [value if isinstance(value, list) else [value] for value in grid.values()]
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*choices)]
