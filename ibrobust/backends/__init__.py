@@ -1,0 +1,111 @@
+"""The same protocol through other people's libraries, into the same table, so that the numbers can be compared.
+
+One file per library; it is imported when its backend is asked for, and so is the library.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack
+from ibrobust.backends.adapter import Adapter, library_attack, minimal_library_attack
+from ibrobust.errors import BadInput
+from ibrobust.registry import Registry
+from ibrobust.results import BreakingRadii
+from ibrobust.robustness import Progress, breaking_radii
+from ibrobust.types import Images, Labels
+
+BACKENDS: Registry[str] = Registry("backend")
+"""The module that adapts each library."""
+BACKENDS["art"] = "ibrobust.backends.art"
+BACKENDS["foolbox"] = "ibrobust.backends.foolbox"
+BACKENDS["torchattacks"] = "ibrobust.backends.torchattacks"
+
+
+def peer_breaking_radii(
+    backend: str,
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    *,
+    eps: str | Sequence[float] = "0:0.1",
+    protocol: str = "paper",
+    attacks: Sequence[str] | None = None,
+    norm: str = "linf",
+    seed: int = 0,
+    ids: Int[Tensor, " batch"] | None = None,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    progress: Progress = lambda attack, done: None,
+) -> BreakingRadii:
+    """`robustness.breaking_radii`, the attacks run by a library and every image it returns checked here.
+
+    The library is called with one radius at a time, smallest first, on the samples that still stand; its own word
+    on success is not asked for. Its attacks see the model without latent noise. Unlike the native attacks, theirs
+    draw random numbers per batch: the same seed gives the same result for the same batches only.
+
+    Args:
+        backend: a name from `BACKENDS`.
+        attacks: some of the protocol's attacks; all of them by default.
+        Everything else as in `robustness.breaking_radii`.
+
+    Raises:
+        BadInput: as there, or the library is not installed, or lacks an attack or a norm.
+        RunFailed: as there.
+    """
+    names = PROTOCOLS[protocol] if attacks is None else attacks
+    results = breaking_radii(
+        model,
+        x,
+        y,
+        eps=eps,
+        protocol=protocol,
+        attacks=peer_attacks(backend, names, norm),
+        norm=norm,
+        search="exhaustive",
+        seed=seed,
+        ids=ids,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )
+    return replace(results, card={**results.card, "backend": backend})
+
+
+def peer_attacks(backend: str, names: Sequence[str], norm: str) -> dict[str, Attack]:
+    """A library's forms of these attacks, with our settings where it can express them.
+
+    Raises:
+        BadInput: the library is not installed, or lacks one of them in this norm.
+    """
+    adapter = adapter_of(backend)
+    lacking = [name for name in names if (name, NORMS[norm].name) not in adapter.attacks]
+    if lacking:
+        known = sorted(name for name, its_norm in adapter.attacks if its_norm == norm)
+        raise BadInput(f"{backend} has no {', '.join(lacking)} in {norm}; it has {', '.join(known)}")
+    return {name: _peer_attack(adapter, name, norm) for name in names}
+
+
+def adapter_of(backend: str) -> Adapter:
+    """Imports the library.
+
+    Raises:
+        BadInput: it is not installed.
+    """
+    try:
+        adapter: Adapter = importlib.import_module(BACKENDS[backend]).ADAPTER
+    except ModuleNotFoundError as error:
+        raise BadInput(f"backend {backend!r} is not installed ({error}): pip install 'ibrobust[peers]'") from error
+    return adapter
+
+
+def _peer_attack(adapter: Adapter, name: str, norm: str) -> Attack:
+    native, peer = ATTACKS[name], adapter.attacks[name, norm]
+    form = minimal_library_attack if native.minimal else library_attack
+    settings = {**native.settings, **({"deviation": peer.deviation} if peer.deviation else {})}
+    return Attack(partial(form, peer.run), minimal=native.minimal, settings=settings)

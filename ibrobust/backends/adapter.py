@@ -1,0 +1,154 @@
+"""What every library's adapter shares: one radius per call, its random numbers, an account of what it asks."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ibrobust.attacks.norms import Norm
+from ibrobust.attacks.victim import Queries, Victim
+from ibrobust.randomness import Draw
+from ibrobust.types import Images, Labels, Logits, PerSample
+
+ROUNDING = 1e-6
+"""How far outside [0, 1] a library's float32 arithmetic may land and still be pulled back."""
+
+
+class Call(NamedTuple):
+    """One call of a library's attack: a model, samples of it, one radius (None for a minimal attack)."""
+
+    model: nn.Module
+    x: Images
+    y: Labels
+    eps: float | None
+    norm: str
+    classes: int
+    seed: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PeerAttack:
+    """A library's form of one attack.
+
+    Attributes:
+        run: one call of the library.
+        deviation: what it does other than our settings ask, in words; printed in the card.
+    """
+
+    run: Callable[[Call], Images]
+    deviation: str = ""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What a library has, by attack and norm."""
+
+    attacks: Mapping[tuple[str, str], PeerAttack]
+
+
+def library_attack(
+    run: Callable[[Call], Images],
+    victim: Victim,
+    x: Images,
+    y: Labels,
+    eps: PerSample,
+    draw: Draw,
+    norm: Norm,
+    **settings: Any,
+) -> Images:
+    """A fixed-radius attack of a library in the form of our own: a call per distinct radius and batch."""
+    x_adv = x.clone()
+    for radius in eps.unique().tolist():
+        x_adv[eps == radius] = _in_batches(run, victim, x, y, (eps == radius, radius), draw, norm, settings)
+    return x_adv
+
+
+def minimal_library_attack(
+    run: Callable[[Call], Images], victim: Victim, x: Images, y: Labels, draw: Draw, norm: Norm, **settings: Any
+) -> Images:
+    """A library's attack without a radius in the form of our own."""
+    everyone = torch.ones_like(y, dtype=torch.bool)
+    return _in_batches(run, victim, x, y, (everyone, None), draw, norm, settings)
+
+
+def _in_batches(
+    run: Callable[[Call], Images],
+    victim: Victim,
+    x: Images,
+    y: Labels,
+    chosen: tuple[Tensor, float | None],
+    draw: Draw,
+    norm: Norm,
+    settings: Mapping[str, Any],
+) -> Images:
+    mask, radius = chosen
+    model = CountedModel(victim, x.device)
+    classes = victim.logits(x[:1]).shape[1]
+    x_adv = []
+    for rows in mask.nonzero().squeeze(1).split(victim.batch_size[0]):
+        seed = int(draw.keys[rows].sum()) % 2**31
+        with _library_randomness(seed):
+            returned = run(Call(model, x[rows], y[rows], radius, norm.name, classes, seed, settings))
+        x_adv.append(_without_rounding(returned.detach().to(x.device)))
+    return torch.cat(x_adv)
+
+
+def _without_rounding(x_adv: Images) -> Images:
+    """Pixels outside [0, 1] by no more than float32 arithmetic, inside; anything further out stays for all to see."""
+    inside = x_adv.clamp(0, 1)
+    return torch.where((x_adv - inside).abs() <= ROUNDING, inside, x_adv)
+
+
+@contextmanager
+def _library_randomness(seed: int) -> Iterator[None]:
+    """Libraries draw from the global generators: seeded here, and as they were afterwards."""
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+class CountedModel(nn.Module):
+    """The victim's view as a library wants it: a module in evaluation mode; what is asked of it is counted.
+
+    A forward pass that a backward pass follows is one gradient; further backward passes through it are one each.
+    """
+
+    def __init__(self, victim: Victim, device: torch.device) -> None:
+        super().__init__()
+        self._victim = victim
+        # Libraries look for the device at the first parameter.
+        self.device_mark = nn.Parameter(torch.zeros(1, device=device), requires_grad=False)
+        self.eval()
+
+    def forward(self, x: Images) -> Logits:
+        queries = self._victim.queries
+        if x.requires_grad and torch.is_grad_enabled():
+            x = _counted_backward(x, queries)
+        else:
+            queries.forward += len(x)
+        return self._victim.view(x, self._victim.draw)
+
+
+def _counted_backward(x: Images, queries: Queries) -> Images:
+    class Counted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.view_as(x)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+            queries.gradient += len(gradients[0])
+            return gradients[0]
+
+    counted: Images = Counted.apply(x)
+    return counted
