@@ -26,6 +26,9 @@ BACKENDS["art"] = "ibrobust.backends.art"
 BACKENDS["foolbox"] = "ibrobust.backends.foolbox"
 BACKENDS["torchattacks"] = "ibrobust.backends.torchattacks"
 
+_BATCH_SIZE = 256
+"""Every call of a library costs the same few steps on top, so they are at their fastest with more than we take."""
+
 
 def peer_breaking_radii(
     backend: str,
@@ -70,7 +73,7 @@ def peer_breaking_radii(
         search="exhaustive",
         seed=seed,
         ids=ids,
-        batch_size=batch_size,
+        batch_size=batch_size or _BATCH_SIZE,
         device=device,
         progress=progress,
     )

@@ -63,8 +63,10 @@ def library_attack(
 ) -> Images:
     """A fixed-radius attack of a library in the form of our own: a call per distinct radius and batch."""
     x_adv = x.clone()
-    for radius in eps.unique().tolist():
-        x_adv[eps == radius] = _in_batches(run, victim, x, y, (eps == radius, radius), draw, norm, settings)
+    for radius in sorted(set(eps.tolist())):
+        at_radius = (eps == radius).nonzero().squeeze(1)
+        samples = _Samples(victim[at_radius], x[at_radius], y[at_radius], draw[at_radius])
+        x_adv[at_radius] = _in_batches(run, samples, radius, norm, settings)
     return x_adv
 
 
@@ -72,28 +74,28 @@ def minimal_library_attack(
     run: Callable[[Call], Images], victim: Victim, x: Images, y: Labels, draw: Draw, norm: Norm, **settings: Any
 ) -> Images:
     """A library's attack without a radius in the form of our own."""
-    everyone = torch.ones_like(y, dtype=torch.bool)
-    return _in_batches(run, victim, x, y, (everyone, None), draw, norm, settings)
+    return _in_batches(run, _Samples(victim, x, y, draw), None, norm, settings)
+
+
+class _Samples(NamedTuple):
+    victim: Victim
+    x: Images
+    y: Labels
+    draw: Draw
 
 
 def _in_batches(
-    run: Callable[[Call], Images],
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    chosen: tuple[Tensor, float | None],
-    draw: Draw,
-    norm: Norm,
-    settings: Mapping[str, Any],
+    run: Callable[[Call], Images], samples: _Samples, eps: float | None, norm: Norm, settings: Mapping[str, Any]
 ) -> Images:
-    mask, radius = chosen
+    victim, x, y, draw = samples
     model = CountedModel(victim, x.device)
     classes = victim.logits(x[:1]).shape[1]
+    size = victim.batch_size[0]
     x_adv = []
-    for rows in mask.nonzero().squeeze(1).split(victim.batch_size[0]):
+    for rows in (slice(start, start + size) for start in range(0, len(x), size)):
         seed = int(draw.keys[rows].sum()) % 2**31
         with _library_randomness(seed):
-            returned = run(Call(model, x[rows], y[rows], radius, norm.name, classes, seed, settings))
+            returned = run(Call(model, x[rows], y[rows], eps, norm.name, classes, seed, settings))
         x_adv.append(_without_rounding(returned.detach().to(x.device)))
     return torch.cat(x_adv)
 
@@ -107,14 +109,14 @@ def _without_rounding(x_adv: Images) -> Images:
 @contextmanager
 def _library_randomness(seed: int) -> Iterator[None]:
     """Libraries draw from the global generators: seeded here, and as they were afterwards."""
-    numpy_state = np.random.get_state()  # noqa: NPY002
+    numpy_state = np.random.get_state()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed)
         try:
             yield
         finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
+            np.random.set_state(numpy_state)
 
 
 class CountedModel(nn.Module):
@@ -133,22 +135,21 @@ class CountedModel(nn.Module):
     def forward(self, x: Images) -> Logits:
         queries = self._victim.queries
         if x.requires_grad and torch.is_grad_enabled():
-            x = _counted_backward(x, queries)
+            x = _CountedBackward.apply(x, queries)
         else:
             queries.forward += len(x)
         return self._victim.view(x, self._victim.draw)
 
 
-def _counted_backward(x: Images, queries: Queries) -> Images:
-    class Counted(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.view_as(x)
+class _CountedBackward(torch.autograd.Function):
+    """The identity; a backward pass through it is counted."""
 
-        @staticmethod
-        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-            queries.gradient += len(gradients[0])
-            return gradients[0]
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, queries: Queries) -> Tensor:
+        ctx.queries = queries
+        return x.view_as(x)
 
-    counted: Images = Counted.apply(x)
-    return counted
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.queries.gradient += len(gradients[0])
+        return gradients[0], None

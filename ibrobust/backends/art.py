@@ -71,11 +71,13 @@ def _images(attack: object, call: Call) -> Images:
     return torch.from_numpy(np.asarray(x_adv, dtype=np.float32))
 
 
+_ALL_CLASSES = "all classes are candidates"
+
 ADAPTER = Adapter(
     {
         **{("fgsm", norm): PeerAttack(_fgsm) for norm in _NORM},
         **{(name, norm): PeerAttack(_gradient_ascent) for name in ("bim", "pgd") for norm in _NORM},
-        ("deepfool", "linf"): PeerAttack(_deepfool, deviation="steps in L2 whatever the norm; all classes are candidates"),
-        ("deepfool", "l2"): PeerAttack(_deepfool, deviation="all classes are candidates"),
+        ("deepfool", "linf"): PeerAttack(_deepfool, deviation=f"steps in L2 whatever the norm; {_ALL_CLASSES}"),
+        ("deepfool", "l2"): PeerAttack(_deepfool, deviation=_ALL_CLASSES),
     }
 )

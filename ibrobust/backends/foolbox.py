@@ -14,13 +14,9 @@ from ibrobust.types import Images
 with warnings.catch_warnings():
     # It still asks scipy for a namespace that scipy has deprecated.
     warnings.simplefilter("ignore", DeprecationWarning)
-    from foolbox import PyTorchModel
-    from foolbox.attacks import (
-        L2BasicIterativeAttack,
-        L2DeepFoolAttack,
-        LinfBasicIterativeAttack,
-        LinfDeepFoolAttack,
-    )
+    from foolbox.attacks.basic_iterative_method import L2BasicIterativeAttack, LinfBasicIterativeAttack
+    from foolbox.attacks.deepfool import L2DeepFoolAttack, LinfDeepFoolAttack
+    from foolbox.models.pytorch import PyTorchModel
 
 _DESCENT = {"linf": LinfBasicIterativeAttack, "l2": L2BasicIterativeAttack}
 _DEEPFOOL = {"linf": LinfDeepFoolAttack, "l2": L2DeepFoolAttack}

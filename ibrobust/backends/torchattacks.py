@@ -7,19 +7,12 @@ What it does otherwise than asked, and what is done about it here:
   L∞ its images are measured in L∞, which is no smaller than what an L∞ step would need. It has no `candidates`.
 - FGSM and BIM are L∞ only; in L2 they are its PGDL2 with the same steps and no random start.
 - The PGDL2 random start is uniform in the radius, as ours.
-- FAB in its `perturb` keeps the first target that falls within the radius, not the nearest: here every target is
-  run through `attack_single_run_targeted` and the nearest image is kept, so one run serves every radius.
-- Its AutoAttack runs APGD and FAB for 10 steps, not the 100 of Croce & Hein; here they get the protocol's.
 """
 
-import torch
 import torchattacks
 
-from ibrobust.attacks.norms import NORMS, wide
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.types import Images
-
-_NORM = {"linf": "Linf", "l2": "L2"}
 
 
 def _gradient_ascent(call: Call) -> Images:
