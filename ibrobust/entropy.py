@@ -19,7 +19,7 @@ from ibrobust.errors import BadInput
 from ibrobust.registry import Registry
 
 Samples = Float[Tensor, "samples dims"]
-Distances = Float[Tensor, "samples neighbours"]
+Distances = Float[Tensor, "rows neighbours"]
 
 _BLOCK = 512
 """Rows whose distances are held at once: memory is 512 × N float32."""
@@ -65,17 +65,19 @@ def conditional_knn_entropy(z: Samples, y: Int[Tensor, " samples"], k: int = 3, 
     return sum(share * knn_entropies(z_class, [k], norm)[k] for share, z_class in classes(z, y, at_least=k + 1))
 
 
-def classes(z: Samples, y: Int[Tensor, " samples"], *, at_least: int) -> list[tuple[float, Samples]]:
-    """(share, samples) of each class.
+def classes(
+    z: Samples, y: Int[Tensor, " samples"], *, at_least: int
+) -> list[tuple[float, Float[Tensor, "members dims"]]]:
+    """(share, samples) of each class that occurs.
 
     Raises:
         BadInput: a class holds fewer than `at_least` samples.
     """
-    labels, counts = y.unique(return_counts=True)
-    for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
-        if count < at_least:
-            raise BadInput(f"class {label} holds {count} samples; the estimate of H[Z|y] needs {at_least} or more")
-    return [(int(count) / len(y), z[y == label]) for label, count in zip(labels, counts, strict=True)]
+    counts = torch.bincount(y)
+    for label, count in enumerate(counts.tolist()):
+        if 0 < count < at_least:
+            raise BadInput(f"class {label} holds {count} samples; its entropy needs {at_least} or more")
+    return [(int(counts[label]) / len(y), z[y == label]) for label in counts.nonzero().flatten()]
 
 
 def ksg_mutual_information(x: Samples, y: Samples, k: int = 3) -> float:
@@ -109,10 +111,10 @@ def neighbour_distances(z: Samples, k: int, norm: str = "l2") -> Distances:
         raise BadInput(f"k = {k} with {len(z)} samples; k is at least 1 and at most one less than the samples")
     if not bool(z.isfinite().all()):
         raise BadInput(f"{int((~z.isfinite()).any(dim=1).sum())} of {len(z)} samples are not finite")
-    centred = z.double() - z.double().mean(dim=0)
-    # Units in which squares neither overflow nor vanish.
-    unit = centred.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
-    distances = _SEARCHES[norm](centred / unit, k) * unit
+    z = z.double()
+    # A power of two: squares neither overflow nor vanish, and no bit of a distance changes.
+    unit = 2.0 ** math.floor(math.log2(max(float(z.abs().max()), torch.finfo(torch.float64).tiny)))
+    distances = _SEARCHES[norm](z / unit, k) * unit
     coincide = int((distances[:, 0] == 0).sum())
     if coincide:
         raise BadInput(
@@ -125,24 +127,21 @@ def neighbour_distances(z: Samples, k: int, norm: str = "l2") -> Distances:
 def _euclidean(z: Samples, k: int) -> Distances:
     # Where a user let float32 products round to fewer bits, float64 proposes.
     exact = torch.get_float32_matmul_precision() == "highest"
-    proposing = z.to(torch.float32 if exact else torch.float64)
-    squares = z.square().sum(dim=1)
-    buffer = proposing.new_empty(min(_BLOCK, len(z)), len(z))
-    blocks = [
-        _euclidean_block(z, proposing, squares, rows, k, buffer[: len(rows)]) for rows in _row_blocks(len(z), z.device)
-    ]
-    return torch.cat(blocks)
+    centred = (z - z.mean(dim=0)).to(torch.float32 if exact else torch.float64)
+    squares = centred.square().sum(dim=1, dtype=torch.float64)
+    buffer = centred.new_empty(min(_BLOCK, len(z)), len(z))
+    blocks = _row_blocks(len(z), z.device)
+    return torch.cat([_euclidean_block(z, centred, squares, rows, k=k, buffer=buffer) for rows in blocks])
 
 
 def _euclidean_block(
-    z: Samples, proposing: Samples, squares: Tensor, rows: Int[Tensor, " rows"], k: int, buffer: Tensor
+    z: Samples, centred: Samples, squares: Tensor, rows: Int[Tensor, " rows"], *, k: int, buffer: Tensor
 ) -> Distances:
-    """Distances of some rows; `buffer` (rows × samples) is overwritten."""
+    """Distances of some rows; the first rows of `buffer` (block × samples) are overwritten."""
     # |b|² − 2ab: |a|² is the same for the whole row and changes no order.
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    torch.addmm(squares.to(proposing.dtype), proposing[first:last], proposing.T, alpha=-2, out=buffer)
-    buffer[torch.arange(len(rows), device=rows.device), rows] = torch.inf
-    proposed, candidates = buffer.topk(min(k + _SPARE, len(z) - 1), largest=False)
+    ranks = torch.addmm(squares.to(centred.dtype), centred[rows], centred.T, alpha=-2, out=buffer[: len(rows)])
+    ranks[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+    proposed, candidates = ranks.topk(min(k + _SPARE, len(z) - 1), largest=False)
     measured = (z[candidates] - z[rows, None]).square().sum(dim=2)
     distances = measured.topk(k, largest=False, sorted=True).values.sqrt()
     if candidates.shape[1] < len(z) - 1:
@@ -198,5 +197,6 @@ def _closer_than(samples: Samples, radius: Float[Tensor, " samples"]) -> Float[T
     return torch.cat(counts).double()
 
 
-def _row_blocks(count: int, device: torch.device) -> tuple[Int[Tensor, " rows"], ...]:
-    return torch.arange(count, device=device).split(_BLOCK)
+def _row_blocks(count: int, device: torch.device) -> list[Int[Tensor, " rows"]]:
+    starts = range(0, count, _BLOCK)
+    return [torch.arange(start, min(start + _BLOCK, count), device=device) for start in starts]

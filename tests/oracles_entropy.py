@@ -1,0 +1,98 @@
+"""Slow readable references, and laws whose entropy is known in closed form (all in nats)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from scipy.special import digamma, gammaln, logsumexp
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Law:
+    """Something to draw from, and its differential entropy."""
+
+    name: str
+    sample: Callable[[int, torch.Generator], Tensor]
+    entropy: float
+
+
+def standard_gaussian(dims: int) -> Law:
+    return Law(f"gaussian-{dims}", lambda n, g: _normal(n, dims, g), dims / 2 * math.log(2 * math.pi * math.e))
+
+
+def correlated_gaussian(dims: int, *, condition: float = 100.0, seed: int = 0) -> Law:
+    """Random directions, variances log-spaced between 1 and `condition`."""
+    generator = torch.Generator().manual_seed(seed)
+    rotation, _ = torch.linalg.qr(_normal(dims, dims, generator))
+    root = rotation * torch.logspace(0, math.log10(condition) / 2, dims, dtype=torch.float64)
+    entropy = dims / 2 * math.log(2 * math.pi * math.e) + float(torch.linalg.slogdet(root)[1])
+    return Law(f"correlated-{dims}", lambda n, g: _normal(n, dims, g) @ root.T, entropy)
+
+
+def uniform_cube(dims: int, side: float) -> Law:
+    return Law(
+        f"cube-{dims}",
+        lambda n, g: side * torch.rand(n, dims, generator=g, dtype=torch.float64),
+        dims * math.log(side),
+    )
+
+
+def separated_mixture(dims: int, components: int, *, spread: float = 1.0, distance: float = 50.0) -> Law:
+    """Equal shares of Gaussians so far apart that they never overlap: H = ln components + H of one."""
+    centres = torch.zeros(components, dims, dtype=torch.float64)
+    centres[:, 0] = distance * spread * torch.arange(components)
+
+    def sample(n: int, generator: torch.Generator) -> Tensor:
+        # Nearly equal counts, as in a balanced data set.
+        return centres[torch.arange(n) % components] + spread * _normal(n, dims, generator)
+
+    entropy = math.log(components) + dims / 2 * math.log(2 * math.pi * math.e * spread**2)
+    return Law(f"mixture-{dims}-{components}", sample, entropy)
+
+
+def laplace(dims: int) -> Law:
+    """Independent Laplace coordinates of scale 1."""
+
+    def sample(n: int, generator: torch.Generator) -> Tensor:
+        u = torch.rand(n, dims, generator=generator, dtype=torch.float64) - 0.5
+        return -u.sign() * torch.log1p(-2 * u.abs())
+
+    return Law(f"laplace-{dims}", sample, dims * (1 + math.log(2)))
+
+
+def _normal(n: int, dims: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(n, dims, generator=generator, dtype=torch.float64)
+
+
+def slow_knn_entropy(z: Tensor, k: int, norm: str) -> float:
+    """Kraskov et al. 2004, eq. 20, as it is written there: ε is twice the distance, c_d the ball of diameter 1."""
+    n, dims = z.shape
+    log_epsilon = []
+    for i in range(n):
+        differences = [z[i].double() - z[j].double() for j in range(n) if j != i]
+        lengths = sorted(float(d.norm() if norm == "l2" else d.abs().max()) for d in differences)
+        log_epsilon.append(math.log(2 * lengths[k - 1]))
+    log_c = 0.0 if norm == "max" else dims / 2 * math.log(math.pi) - gammaln(1 + dims / 2) - dims * math.log(2)
+    return float(-digamma(k) + digamma(n) + log_c + dims / n * sum(log_epsilon))
+
+
+def slow_ksg(x: Tensor, y: Tensor, k: int) -> float:
+    """Kraskov et al. 2004, eq. 8, sample by sample."""
+    n = len(x)
+    terms = []
+    for i in range(n):
+        in_x = [float((x[i] - x[j]).abs().max()) for j in range(n) if j != i]
+        in_y = [float((y[i] - y[j]).abs().max()) for j in range(n) if j != i]
+        radius = sorted(max(pair) for pair in zip(in_x, in_y, strict=True))[k - 1]
+        terms.append(sum(digamma(sum(d < radius for d in distances) + 1) for distances in (in_x, in_y)))
+    return float(digamma(k) - sum(terms) / n + digamma(n))
+
+
+def overlapping_mixture_entropy(centres: Tensor, spread: float, z: Tensor) -> float:
+    """−mean ln p(z) of an isotropic Gaussian mixture at samples of it: its entropy, up to sampling."""
+    dims = z.shape[1]
+    squares = (z[:, None] - centres).square().sum(2) / (2 * spread**2)
+    log_density = logsumexp(-squares.numpy(), axis=1) - math.log(len(centres))
+    return float(-log_density.mean() + dims / 2 * math.log(2 * math.pi * spread**2))
