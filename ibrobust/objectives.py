@@ -94,15 +94,19 @@ REGULARIZERS["weight-decay"] = Regularizer(lambda encoding, y, model: squared_we
 _NAMED_STD = {"zero-entropy": ZERO_ENTROPY_STD, "none": 0.0, "learned": None}
 
 
+def noise_name(recipe: Recipe) -> str:
+    """The recipe's latent noise in a word or a number; `auto` is the regulariser's own."""
+    return REGULARIZERS[recipe.reg].noise if recipe.noise == "auto" else recipe.noise
+
+
 def noise_std(recipe: Recipe) -> float | None:
     """σ of the latent noise; None where the encoder learns it.
 
     Raises:
         BadInput: the noise is neither a known name nor a number ≥ 0, or does not go with the regulariser.
     """
-    regularizer = REGULARIZERS[recipe.reg]
-    name = regularizer.noise if recipe.noise == "auto" else recipe.noise
-    if regularizer.noise == "learned" and name == "none":
+    name = noise_name(recipe)
+    if REGULARIZERS[recipe.reg].noise == "learned" and name == "none":
         raise BadInput(f"--noise none: the rate of {recipe.reg!r} is infinite without noise")
     if name in _NAMED_STD:
         return _NAMED_STD[name]

@@ -63,9 +63,11 @@ class Recipe(BaseModel):
         return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in self.model_dump().items())
 
 
-def make_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
-    """Raises:
-    BadInput: an unknown key or a value out of range; one line with the key, the value and what is allowed.
+def make_recipe(values: dict[str, Any], file: Path | None = None) -> Recipe:
+    """A checked recipe from a file's values, or from flags where no file is named.
+
+    Raises:
+        BadInput: an unknown key or a value out of range; one line with the key, the value and what is allowed.
     """
     try:
         return Recipe(**values)
@@ -73,10 +75,11 @@ def make_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise BadInput(f"{source}: no key {key!r}; choose from {', '.join(Recipe.model_fields)}") from None
-        named = f"{key} = {first['input']!r}: " if key else ""
+            raise BadInput(f"{file or 'recipe'}: no key {key!r}; choose from {', '.join(Recipe.model_fields)}") from None
+        value = f"{key} = {first['input']!r}: " if file else f"--{key.replace('_', '-')} {first['input']}: "
         reason = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"{source}: {named}{reason[:1].lower()}{reason[1:]}") from None
+        where = f"{file}: " if file else ""
+        raise BadInput(f"{where}{value if key else ''}{reason[:1].lower()}{reason[1:]}") from None
 
 
 def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Recipe]:
@@ -92,7 +95,7 @@ def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Reci
         raise BadInput(f"recipe {str(file)!r} cannot be read: {error}") from error
     grids = content.pop("run", [{}])
     combinations = [values for grid in grids for values in _combinations({**content, **grid, **(overrides or {})})]
-    recipes = [make_recipe(values, source=str(file)) for values in combinations]
+    recipes = [make_recipe(values, file) for values in combinations]
     return list(dict.fromkeys(recipes))
 
 

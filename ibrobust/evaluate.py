@@ -1,0 +1,90 @@
+"""`python -m ibrobust.evaluate`: runs in; breaking radii, leaderboard and figures out."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibrobust.command_line import Parser, run, torch_device
+from ibrobust.errors import BadInput
+from ibrobust.radii import parse_radii
+from ibrobust.registry import declared_names
+from ibrobust.report import print_report, stored_results
+
+if TYPE_CHECKING:
+    from ibrobust.evaluation import Subject
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    parse_radii(options.eps)
+    samples = _sample_range(options.samples)
+    options.device = torch_device(options.device)
+
+    from ibrobust.evaluation import evaluate_subject
+    from ibrobust.files import writable_folder
+
+    subjects = _subjects(options)
+    writable_folder(options.out)
+    settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "search", "seed", "device")}
+    for subject in subjects:
+        evaluate_subject(
+            subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
+        )
+    print_report(stored_results([options.out]), options.out)
+
+
+def _subjects(options: Namespace) -> "list[Subject]":
+    from ibrobust.evaluation import foreign_subject, run_subject
+    from ibrobust.zoo import CARD, find_runs
+
+    flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
+    if options.model:
+        if options.run:
+            raise BadInput(f"--model {options.model}: evaluates that model alone; leave out {options.run[0]}")
+        if not options.data:
+            raise BadInput(f"--model {options.model}: needs --data, a data set's name, an .npz file or a folder")
+        return [foreign_subject(options.model, options.data, **flags)]
+    if options.data:
+        raise BadInput(f"--data {options.data}: a run is evaluated on its own data; --data goes with --model")
+    own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
+    return [run_subject(found, **flags) for found in find_runs(options.run or [options.runs if own else Path("zoo")])]
+
+
+def _sample_range(text: str | None) -> tuple[int, int | None] | None:
+    """`N` is the first N samples, `A:B` those from A up to but without B; None is all."""
+    if text is None:
+        return None
+    first, _, last = text.rpartition(":")
+    if not (last.isdecimal() and (first or "0").isdecimal() and int(first or 0) < int(last)):
+        raise BadInput(f"--samples {text!r}; write N for the first N or A:B for those from A up to B")
+    return int(first or 0), int(last)
+
+
+def _parser() -> Parser:
+    parser = Parser("evaluate", "Attack trained runs, the released zoo or your own model; write a leaderboard.")
+    parser.add_argument(
+        "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
+    )
+    parser.add_argument("--eps", default="0:0.1", help="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05")
+    for flag, default, module in (
+        ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "search"),
+        ("backend", "native", "backends"),
+    ):  # fmt: skip
+        names = declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")
+        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(names))
+    parser.add_argument("--noise", default="mean", help="what attacks see of latent noise: mean, fresh or averaged:N")
+    parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
+    parser.add_argument("--batch-size", type=int, default=None, help="samples per pass; changes speed, not results")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")
+    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="evaluate this nn.Module instead of runs")
+    parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
+    parser.add_data_flags()
+    parser.add_device_flag()
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,155 @@
+"""From a run on disk, or anybody's model, to a results file: shard by shard, so that a killed evaluation goes on."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ibrobust.attacks import PROTOCOLS
+from ibrobust.backends import peer_breaking_radii
+from ibrobust.datasets import Split, load_dataset
+from ibrobust.errors import BadInput
+from ibrobust.radii import parse_radii
+from ibrobust.results import BreakingRadii, joined, load_results, save_results
+from ibrobust.robustness import Progress, breaking_radii
+from ibrobust.zoo import Run, save_table, versions
+
+_SHARD = 1000
+"""Samples between two saves: what a killed evaluation loses at most."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a model, the samples to attack and the words for both in every result's card."""
+
+    name: str
+    model: Callable[[], nn.Module]
+    test: Split
+    card: dict[str, Any]
+
+
+def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
+    """A run on the test set of its own data.
+
+    Raises:
+        BadInput: the data is not what the run was trained on.
+    """
+    card = run.card
+    data = load_dataset(card.recipe.data, data_dir=data_dir, download=download)
+    if data.fingerprint != card.data_fingerprint:
+        raise BadInput(f"run {card.run}: data {card.recipe.data!r} is not what it was trained on: fingerprints differ")
+    described = {
+        "model": card.model_dump(mode="json", include={"run", "recipe", "metrics", "noise", "weights_sha256"}),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+    }
+    return Subject(card.run, run.model, data.test, described)
+
+
+def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: bool) -> Subject:
+    """Anybody's `FILE.py:FACTORY` on a data set's test part."""
+    dataset = load_dataset(data, data_dir=data_dir, download=download)
+    module = load_model(model)
+    require_healthy(module, dataset.test.x, dataset.test.y)
+    file, _, factory = model.rpartition(":")
+    name = f"{Path(file).stem}-{factory}-{Path(data).stem}"
+    described = {"model": {"run": name}, "data": {"name": dataset.name, "fingerprint": dataset.fingerprint}}
+    return Subject(name, lambda: module, dataset.test, described)
+
+
+def evaluate_subject(
+    subject: Subject,
+    samples: tuple[int, int] | None,
+    settings: dict[str, Any],
+    *,
+    backend: str,
+    batch_size: int | None,
+    out: Path,
+) -> BreakingRadii:
+    """Attack the samples and save `out/<protocol>/<name>.parquet`; what is there with the same settings is kept.
+
+    Args:
+        samples: first and last + 1; all by default.
+        settings: eps, protocol, norm, noise, search, seed and device, as `breaking_radii` takes them.
+
+    Raises:
+        BadInput: there are fewer samples, or `breaking_radii` refuses.
+    """
+    first, last = samples or (0, len(subject.test))
+    if last > len(subject.test):
+        raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
+    path = out / settings["protocol"] / f"{_file_name(subject.name, first, last, settings, backend)}.parquet"
+    card = _card(subject, settings, backend)
+    if done := _stored(path, card, range(first, last)):
+        return done
+    began = time.perf_counter()
+    unfinished = path.parent / ".unfinished" / path.stem
+    model = subject.model().to(settings["device"])
+    shards = []
+    with tqdm(total=(last - first) * len(PROTOCOLS[settings["protocol"]]), desc=subject.name, disable=None) as bar:
+
+        def progress(attack: str, count: int) -> None:
+            bar.set_postfix_str(attack, refresh=False)
+            bar.update(count)
+
+        for rows in (range(start, min(start + _SHARD, last)) for start in range(first, last, _SHARD)):
+            shard_path = unfinished / f"{rows.start}-{rows.stop}.parquet"
+            shard = _stored(shard_path, card, rows)
+            if not shard:
+                shard = _attacked(subject.test[rows.start : rows.stop], model, rows, settings, (backend, batch_size, progress))
+                shard = BreakingRadii(shard.rows, {**shard.card, **card})
+                save_results(shard, shard_path)
+            shards.append(shard)
+    results = joined(shards)
+    save_results(results, path)
+    _save_timing(out / "timings.csv", path, time.perf_counter() - began)
+    shutil.rmtree(unfinished)
+    return results
+
+
+def _attacked(
+    split: Split, model: nn.Module, rows: range, settings: dict[str, Any], how: tuple[str, int | None, Progress]
+) -> BreakingRadii:
+    backend, batch_size, progress = how
+    common = {"ids": torch.arange(rows.start, rows.stop), "batch_size": batch_size, "progress": progress}
+    if backend == "native":
+        return breaking_radii(model, split.x, split.y, **settings, **common)
+    if settings["noise"] != "mean":
+        raise BadInput(f"--noise {settings['noise']}: backend {backend!r} sees the mean path only")
+    peer_settings = {key: value for key, value in settings.items() if key not in ("noise", "search")}
+    return peer_breaking_radii(backend, model, split.x, split.y, **peer_settings, **common)
+
+
+def _save_timing(path: Path, results: Path, seconds: float) -> None:
+    """One row per results file; apart from the results, which are the same bytes every time."""
+    row = pd.DataFrame([{"protocol": results.parent.name, "results": results.stem, "seconds": round(seconds, 2)}])
+    rows = pd.concat([pd.read_csv(path), row]) if path.is_file() else row
+    save_table(rows.drop_duplicates(["protocol", "results"], keep="last").sort_values(["protocol", "results"]), path)
+
+
+def _card(subject: Subject, settings: dict[str, Any], backend: str) -> dict[str, Any]:
+    kept = {key: settings[key] for key in ("protocol", "norm", "noise", "search", "seed")}
+    return {**subject.card, **kept, "radii": parse_radii(settings["eps"]), "backend": backend, "versions": versions()}
+
+
+def _stored(path: Path, card: dict[str, Any], samples: range) -> BreakingRadii | None:
+    """The results in a file if they are of exactly these samples and settings."""
+    if not path.is_file():
+        return None
+    results = load_results(path)
+    same = all(results.card.get(key) == value for key, value in card.items())
+    return results if same and list(results.rows["sample"]) == list(samples) else None
+
+
+def _file_name(name: str, first: int, last: int, settings: dict[str, Any], backend: str) -> str:
+    """The run's name and whatever is not the default; `@A-B` for a range of samples that does not start at 0."""
+    usual = {"norm": "linf", "noise": "mean"}
+    special = [str(settings[key]).replace(":", "") for key, default in usual.items() if settings[key] != default]
+    parts = [name, *special, *([backend] if backend != "native" else [])]
+    return "--".join(parts) + (f"@{first}-{last}" if first else "")

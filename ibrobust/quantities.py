@@ -1,0 +1,57 @@
+"""The paper's quantities of a trained model on given samples, in nats."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ibrobust.bottleneck import Bottleneck, Encoding
+from ibrobust.entropy import knn_entropy
+from ibrobust.images import as_images, frozen
+from ibrobust.objectives import LN_2PIE
+from ibrobust.randomness import sample_draw
+from ibrobust.types import Labels
+
+_PIXELS_AT_A_TIME = 2**20
+
+
+def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0) -> Encoding:
+    """p(z|x) and one latent sample for every image; sample i's noise depends on (seed, i) alone."""
+    device = model.decoder.weight.device
+    draw = sample_draw(seed, torch.arange(len(x), device=device)).fold("information")
+    size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
+    blocks = [slice(start, start + size) for start in range(0, len(x), size)]
+    with frozen(model), torch.no_grad():
+        parts = [model.encode(as_images(x[rows].to(device)), draw[rows]) for rows in blocks]
+    return Encoding(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[str, float]:
+    """Error and information of a run in a few numbers.
+
+    `error` (mean path), `decoder_cross_entropy` Hθ[Y|Z] with one latent sample per image, and, where the latent has
+    noise so that they are finite, `encoding_entropy` H[Z] (k-NN, k = 3), `encoding_entropy_given_input` H[Z|X] in
+    closed form and `preserved_information` I[X;Z] = H[Z] − H[Z|X].
+    """
+    encoding = encoded(model, x, seed=seed)
+    y = y.to(encoding.z.device)
+    with torch.no_grad():
+        error = (model.decoder(encoding.mean).argmax(1) != y).double().mean().item()
+        cross_entropy = F.cross_entropy(model.decoder(encoding.z).double(), y).item()
+    measured = {"error": error, "decoder_cross_entropy": cross_entropy}
+    if model.noise_std == 0:
+        return measured
+    entropy = knn_entropy(encoding.z)
+    given_input = _entropy_given_input(model, encoding)
+    return measured | {
+        "encoding_entropy": entropy,
+        "encoding_entropy_given_input": given_input,
+        "preserved_information": entropy - given_input,
+    }
+
+
+def _entropy_given_input(model: Bottleneck, encoding: Encoding) -> float:
+    if model.noise_std is not None:
+        return encoding.std.shape[1] * (0.5 * LN_2PIE + math.log(model.noise_std))
+    return (0.5 * LN_2PIE + encoding.std.double().log()).sum(1).mean().item()

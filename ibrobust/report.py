@@ -1,0 +1,60 @@
+"""`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibrobust.command_line import Parser, run
+from ibrobust.errors import BadInput
+
+if TYPE_CHECKING:
+    from ibrobust.results import BreakingRadii
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
+    parser.add_argument("results", type=Path, nargs="*", default=[Path("results")], help="folders of results")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
+    options = parser.parse_args(arguments)
+    results = stored_results(options.results)
+    if not results:
+        raise BadInput(f"no results in {', '.join(str(folder) for folder in options.results)}; run ibrobust.evaluate first")
+    print_report(results, options.out)
+
+
+def stored_results(folders: Sequence[Path]) -> "list[BreakingRadii]":
+    """Everything evaluated below the folders; shards of one evaluation are joined."""
+    from ibrobust.results import joined, load_results
+
+    shards = defaultdict(list)
+    for folder in folders:
+        for path in sorted(folder.glob("*/*.parquet")):
+            shards[path.parent.name, path.stem.partition("@")[0]].append(load_results(path))
+    return [joined(parts) for _, parts in sorted(shards.items(), key=lambda item: item[0])]
+
+
+def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
+    """Write leaderboard.csv, curves.csv and both figures to `out`; print the leaderboard and the paths."""
+    from ibrobust.figures import information_figure, robustness_figure, save_figure
+    from ibrobust.leaderboard import curve_text, curves, leaderboard, printable
+    from ibrobust.zoo import save_table
+
+    board, all_curves = leaderboard(results), curves(results)
+    text = printable(board)
+    save_table(text, out / "leaderboard.csv")
+    save_table(curve_text(all_curves), out / "curves.csv")
+    shown = [column for column in text if column not in _NOT_PRINTED]
+    print(text[shown].to_string(index=False, na_rep=""))
+    paths = [out / "leaderboard.csv", out / "curves.csv"]
+    if (board["reg"] != "").any():
+        paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
+        paths += save_figure(information_figure(board), out / "information")
+    print("\n" + "\n".join(str(path) for path in paths))
+
+
+_NOT_PRINTED = {"dataset", "model", "reg", "gamma", "latent", "seed", "norm", "view", "eps_max", "strongest_attack"}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""`python -m ibrobust.train`: a recipe in, a run on disk out."""
+
+from argparse import SUPPRESS
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibrobust.command_line import Parser, run, torch_device
+from ibrobust.recipe import Recipe, make_recipe, recipes_in
+from ibrobust.registry import declared_names
+
+if TYPE_CHECKING:
+    from ibrobust.zoo import Run
+
+_CHOICES = {"data": ("datasets", "DATASETS"), "model": ("models", "MODELS"), "reg": ("objectives", "REGULARIZERS")}
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = vars(_parser().parse_args(arguments))
+    given = {key: value for key in Recipe.model_fields if (value := options.get(key)) is not None}
+    file: Path | None = options["recipe"]
+    recipes = recipes_in(file, given) if file else [make_recipe(given)]
+    for recipe in recipes:
+        trained = train_run(
+            recipe,
+            runs=options["runs"],
+            data_dir=options["data_dir"],
+            download=options["download"],
+            device=torch_device(options["device"]),
+            again=options["again"],
+        )
+        test = trained.card.metrics["test"]
+        print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
+
+
+def train_run(
+    recipe: Recipe, *, runs: Path, data_dir: Path | None, download: bool, device: str, again: bool = False
+) -> "Run":
+    """Train and save one recipe; a finished run of the same recipe is loaded instead unless `again`."""
+    from tqdm import tqdm
+
+    from ibrobust.datasets import load_dataset
+    from ibrobust.files import writable_folder
+    from ibrobust.quantities import summary
+    from ibrobust.training import train
+    from ibrobust.zoo import CARD, load_run, save_run
+
+    if not again and (runs / recipe.run_id / CARD).is_file():
+        return load_run(runs / recipe.run_id)
+    data = load_dataset(recipe.data, data_dir=data_dir, download=download)
+    writable_folder(runs)
+    with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
+
+        def progress(_epoch: int, row: dict[str, float]) -> None:
+            bar.set_postfix(loss=f"{row['loss']:.4g}", error=f"{row['error']:.4f}", refresh=False)
+            bar.update()
+
+        trained = train(recipe, data, device=device, progress=progress)
+    splits = {"train": data.train[: _MEASURED], "test": data.test[: _MEASURED]}
+    metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
+    return save_run(runs, recipe, data, trained, metrics)
+
+
+_MEASURED = 10_000
+"""Samples of each split that the card's metrics are of: the k-NN estimate is quadratic in them."""
+
+
+def _information(metrics: dict[str, float]) -> str:
+    nats = metrics.get("preserved_information")
+    return "" if nats is None else f"I[X;Z] {nats:.1f} nats"
+
+
+def _parser() -> Parser:
+    parser = Parser("train", "Train a classifier with an information bottleneck, or a baseline without one.")
+    parser.add_argument("--recipe", type=Path, help="TOML file; flags beside it win, lists in it are grids")
+    defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
+    for key, field in Recipe.model_fields.items():
+        names = f"; {', '.join(declared_names(*_CHOICES[key]))}" if key in _CHOICES else ""
+        parser.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=type(defaults[key]),
+            metavar=key.upper(),
+            help=f"{field.description}{names} (default: {defaults[key]})",
+            default=SUPPRESS,
+        )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    parser.add_argument("--again", action="store_true", help="train even if this run is finished")
+    parser.add_data_flags()
+    parser.add_device_flag()
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

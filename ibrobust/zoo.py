@@ -1,0 +1,149 @@
+"""Where runs live: a folder each, with weights, history and a card that says what they are."""
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+import ibrobust
+from ibrobust.bottleneck import Bottleneck
+from ibrobust.datasets import Dataset
+from ibrobust.errors import BadInput
+from ibrobust.files import written_whole
+from ibrobust.models import ImageShape, build_model
+from ibrobust.objectives import noise_name
+from ibrobust.recipe import Recipe
+from ibrobust.training import Trained
+
+CARD, WEIGHTS, HISTORY = "card.json", "weights.safetensors", "history.csv"
+
+
+class Card(BaseModel):
+    """What a run is and what was measured when it was trained; metrics by split, in nats but for `error`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    recipe: Recipe
+    shape: ImageShape
+    classes: int
+    noise: str
+    noise_std: float | None
+    data_fingerprint: str
+    metrics: dict[str, dict[str, float]]
+    versions: dict[str, str]
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk."""
+
+    folder: Path
+    card: Card
+
+    def model(self) -> Bottleneck:
+        """The trained model on the CPU.
+
+        Raises:
+            BadInput: the weights are missing, truncated, or not those of the card.
+        """
+        return _load_weights(self.folder / WEIGHTS, self.card)
+
+
+def save_run(folder: Path, recipe: Recipe, data: Dataset, trained: Trained, metrics: dict[str, dict[str, float]]) -> Run:
+    """Write `folder/<run-id>`; the card comes last, so a run without one never finished."""
+    run_folder = folder / recipe.run_id
+    weights = save({name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()})
+    card = Card(
+        run=recipe.run_id,
+        recipe=recipe,
+        shape=data.shape,
+        classes=data.classes,
+        noise=noise_name(recipe),
+        noise_std=trained.model.noise_std,
+        data_fingerprint=data.fingerprint,
+        metrics=metrics,
+        versions=versions(),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    save_table(trained.history, run_folder / HISTORY)
+    with written_whole(run_folder / WEIGHTS) as unfinished:
+        unfinished.write_bytes(weights)
+    with written_whole(run_folder / CARD) as unfinished:
+        unfinished.write_text(card.model_dump_json(indent=2) + "\n")
+    return Run(run_folder, card)
+
+
+def load_run(folder: Path) -> Run:
+    """Raises:
+    BadInput: there is no finished run in the folder, or its card is not whole.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise BadInput(f"{str(folder)!r} holds no finished run: no {CARD}")
+    try:
+        return Run(folder, Card.model_validate_json(path.read_bytes()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(f"card {str(path)!r} is not whole: {where}: {first['msg']}") from None
+
+
+def find_runs(paths: list[Path]) -> list[Run]:
+    """The runs that are, or lie directly in, the given folders (`zoo` stands for the released ones), sorted by name.
+
+    Raises:
+        BadInput: a path is neither a run nor a folder of runs.
+    """
+    runs: dict[str, Run] = {}
+    for path in paths:
+        folder = released_zoo() / "runs" if str(path) == "zoo" else path
+        found = [folder] if (folder / CARD).is_file() else sorted(card.parent for card in folder.glob(f"*/{CARD}"))
+        if not found:
+            raise BadInput(f"no run in {str(path)!r}; name a run's folder, a folder of runs, or zoo for the released ones")
+        runs |= {run.card.run: run for run in map(load_run, found)}
+    return [runs[name] for name in sorted(runs)]
+
+
+def released_zoo() -> Path:
+    """The folder of released recipes, runs and results: inside the package when installed, beside it in a checkout."""
+    package = Path(ibrobust.__file__).parent
+    installed = package / "released"
+    return installed if installed.is_dir() else package.parent / "zoo"
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a result's bits."""
+    return {"ibrobust": ibrobust.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def save_table(table: pd.DataFrame, path: Path, **kwargs: Any) -> None:
+    """CSV with six significant digits: the same work gives the same bytes."""
+    with written_whole(path) as unfinished:
+        table.to_csv(unfinished, index=False, float_format="%.6g", lineterminator="\n", **kwargs)
+
+
+def _load_weights(path: Path, card: Card) -> Bottleneck:
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+            raise BadInput(f"weights {str(path)!r} are not those of the card: their SHA-256 differs")
+        model = build_model(
+            card.recipe.model,
+            shape=card.shape,
+            classes=card.classes,
+            latent=card.recipe.latent,
+            noise_std=card.noise_std,
+        )
+        model.load_state_dict(load(content))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise BadInput(f"weights {str(path)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    return model
