@@ -42,6 +42,9 @@ def exhaustive(breaks_at: BreaksAt, radii: int, guess: Indices) -> Indices:
     return breaks
 
 
-SEARCHES: Registry[Callable[[BreaksAt, int, Indices], Indices]] = Registry("search")
+Search = Callable[[BreaksAt, int, Indices], Indices]
+"""(breaks_at, number of radii, guess) → the smallest index that breaks."""
+
+SEARCHES: Registry[Search] = Registry("search")
 SEARCHES["bisect"] = bisect
 SEARCHES["exhaustive"] = exhaustive

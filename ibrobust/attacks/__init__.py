@@ -7,5 +7,14 @@ from ibrobust.attacks.protocols import PROTOCOLS
 from ibrobust.attacks.victim import Queries, Victim, victim
 
 __all__ = [
-    "ATTACKS", "NORMS", "PROTOCOLS", "Attack", "Norm", "Queries", "Victim", "deepfool", "gradient_ascent", "victim",
+    "ATTACKS",
+    "NORMS",
+    "PROTOCOLS",
+    "Attack",
+    "Norm",
+    "Queries",
+    "Victim",
+    "deepfool",
+    "gradient_ascent",
+    "victim",
 ]

@@ -67,6 +67,4 @@ def _step_to_nearest(
     return -wide(distance) * norm.ascent(gradient)
 
 
-ATTACKS["deepfool"] = Attack(
-    deepfool, minimal=True, settings={"steps": 50, "overshoot": 0.02, "candidates": 3}
-)
+ATTACKS["deepfool"] = Attack(deepfool, minimal=True, settings={"steps": 50, "overshoot": 0.02, "candidates": 3})

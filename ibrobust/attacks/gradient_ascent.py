@@ -26,8 +26,11 @@ def gradient_ascent(
     Kurakin et al. 2017; Madry et al. 2018). A sample leaves the batch at the first mistake."""
     x_adv = norm.start(x, eps, draw) if random_start else x.clone()
     left = torch.arange(len(x), device=x.device)
-    for _ in range(steps):
-        logits, gradient = victim[left].loss_gradient(x_adv[left], y[left], cross_entropy)
+    for index in range(steps):
+        if index == 0 and not random_start:
+            logits, gradient = victim.clean_gradient(x, y)
+        else:
+            logits, gradient = victim[left].loss_gradient(x_adv[left], y[left], cross_entropy)
         standing = logits.argmax(1) == y[left]
         left, gradient = left[standing], gradient[standing]
         if not len(left):

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ibrobust.attacks.losses import cross_entropy
 from ibrobust.bottleneck import View
-from ibrobust.errors import RunFailed
+from ibrobust.errors import BadInput, RunFailed
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, Labels, Logits, PerSample
 
@@ -35,9 +36,10 @@ class Victim:
         view: images and noise to logits.
         draw: the stream of each sample's noise.
         asked: how many queries each sample's stream has answered; shared with every narrowed victim.
-        rows: where each sample's entry in `asked` is.
+        rows: where each sample's entry in `asked` and `clean` is.
         batch_size: samples per pass; halved for good where memory runs out.
         queries: the account, shared with every narrowed victim.
+        clean: logits and the cross-entropy's gradient at the samples themselves, where they are known already.
     """
 
     view: View
@@ -46,18 +48,26 @@ class Victim:
     rows: Int[Tensor, " batch"]
     batch_size: list[int]
     queries: Queries
+    clean: tuple[Tensor, Tensor] | None = None
 
     def __getitem__(self, kept: Tensor) -> "Victim":
         """The same victim for some of its samples (a mask or indices)."""
-        if not self.view.draws:
-            return self
-        return replace(self, draw=self.draw[kept], rows=self.rows[kept])
+        draw = self.draw[kept] if self.view.draws else self.draw
+        return replace(self, draw=draw, rows=self.rows[kept])
+
+    def clean_gradient(self, x: Images, y: Labels) -> tuple[Logits, Images]:
+        """Logits and the gradient of the cross-entropy at the samples themselves: the first step of several attacks,
+        and the same for all of them, so that a model without noise is asked once."""
+        if self.clean is None:
+            return self.loss_gradient(x, y, cross_entropy)
+        logits, gradient = self.clean
+        return logits[self.rows], gradient[self.rows]
 
     def logits(self, x: Images) -> Logits:
         """Logits at x."""
         self.queries.forward += len(x)
         with torch.no_grad():
-            return self._in_batches(lambda x, _y, noise: (self.view(x, noise),), x, None)[0]
+            return self._in_batches(lambda x, _y, noise: (self._answer(x, noise),), x, None)[0]
 
     def loss_gradient(self, x: Images, y: Labels, loss: Loss) -> tuple[Logits, Images]:
         """Logits and the gradient of each sample's loss at x."""
@@ -66,7 +76,7 @@ class Victim:
         def one_batch(x: Images, y: Labels, noise: Draw) -> tuple[Tensor, Tensor]:
             x = x.detach().requires_grad_()
             with torch.enable_grad():
-                logits = self.view(x, noise)
+                logits = self._answer(x, noise)
                 return logits.detach(), _gradient(loss(logits, y).sum(), x)
 
         logits, gradient = self._in_batches(one_batch, x, y)
@@ -80,7 +90,7 @@ class Victim:
         def one_batch(x: Images, y: Labels, noise: Draw) -> tuple[Tensor, Tensor, Tensor]:
             x = x.detach().requires_grad_()
             with torch.enable_grad():
-                logits = self.view(x, noise)
+                logits = self._answer(x, noise)
                 values = outputs(logits, y)
                 gradients = [_gradient(value, x, keep=True) for value in values.sum(0)]
             return logits.detach(), values.detach(), torch.stack(gradients, dim=1)
@@ -89,25 +99,35 @@ class Victim:
         self.queries.gradient += gradients.shape[0] * gradients.shape[1]
         return logits, values, gradients
 
+    def _answer(self, x: Images, noise: Draw) -> Logits:
+        logits = self.view(x, noise)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+            answer = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+            raise BadInput(f"the model answers {len(x)} images with {answer}; it is (images, 2 classes or more)")
+        return logits
+
     def _in_batches(
         self, one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Labels | None
     ) -> list[Tensor]:
         y = torch.zeros(len(x), dtype=torch.int64, device=x.device) if y is None else y
         noise = self._next_noise(len(x))
-        size = self.batch_size[0]
-        parts = []
-        for start in range(0, len(x), size):
-            rows = slice(start, start + size)
+        parts: list[tuple[Tensor, ...]] = []
+        start = 0
+        while start < len(x):
+            rows = slice(start, start + self.batch_size[0])
             try:
                 parts.append(_filled_up(one_batch, x[rows], y[rows], noise[rows]))
+                start = rows.stop
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if size <= ROWS:
-                    raise RunFailed(f"out of memory with {size} samples in a batch") from error
-                self.batch_size[0] = max(ROWS, size // 2 // ROWS * ROWS)
-                return self._in_batches(one_batch, x, y)
+                self._halve_the_batch(error)
         return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+
+    def _halve_the_batch(self, error: RuntimeError) -> None:
+        if not _out_of_memory(error):
+            raise error
+        if self.batch_size[0] <= ROWS:
+            raise RunFailed(f"out of memory with {ROWS} samples in a batch") from error
+        self.batch_size[0] = max(ROWS, self.batch_size[0] // 2 // ROWS * ROWS)
 
     def _next_noise(self, count: int) -> Draw:
         if not self.view.draws:
@@ -117,10 +137,14 @@ class Victim:
         return noise
 
 
-def victim(view: View, draw: Draw, *, batch_size: int) -> Victim:
-    """A victim for the samples of `draw`; batch sizes are rounded up to a multiple of `ROWS`."""
+def victim(view: View, draw: Draw, *, batch_size: int, clean: tuple[Tensor, Tensor] | None = None) -> Victim:
+    """A victim for the samples of `draw`; batch sizes are rounded up to a multiple of `ROWS`.
+
+    `clean` is what `clean_gradient` gives back; a model with noise is asked afresh instead.
+    """
     rows = torch.arange(len(draw), device=draw.keys.device)
-    return Victim(view, draw, torch.zeros_like(rows), rows, [-(-batch_size // ROWS) * ROWS], Queries())
+    sizes = [-(-batch_size // ROWS) * ROWS]
+    return Victim(view, draw, torch.zeros_like(rows), rows, sizes, Queries(), None if view.draws else clean)
 
 
 def _filled_up(

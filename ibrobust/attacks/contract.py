@@ -1,0 +1,100 @@
+"""One attack against one group of samples, its answer checked and classified outside of it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ibrobust.attacks.interface import Attack
+from ibrobust.attacks.norms import Norm
+from ibrobust.attacks.victim import Victim
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.randomness import Draw
+from ibrobust.types import Images, Labels, Logits, PerSample
+
+BALL_TOLERANCE = 1e-6
+"""How far beyond its radius float32 arithmetic may put an image."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that are attacked together, the victim bound to them, and the names that errors call them by."""
+
+    victim: Victim
+    x: Images
+    y: Labels
+    ids: Int[Tensor, " batch"]
+    draw: Draw
+
+    def __getitem__(self, kept: Tensor) -> "Samples":
+        return Samples(self.victim[kept], self.x[kept], self.y[kept], self.ids[kept], self.draw[kept])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def logits(self, x: Images) -> Logits:
+        """Finite logits at x.
+
+        Raises:
+            BadInput: they are not finite; names the samples.
+        """
+        logits = self.victim.logits(x)
+        check_finite(logits, self.ids)
+        return logits
+
+
+def broken_at(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Bool[Tensor, " batch"]:
+    """Which samples the attack breaks within one radius each.
+
+    Raises:
+        RunFailed: the attack raised, or returned an image that is invalid or outside the ball.
+    """
+    x_adv = _attacked(name, attack, samples, (eps, samples.draw), norm)
+    outside = norm.distance(x_adv, samples.x) > eps + BALL_TOLERANCE
+    if outside.any():
+        raise RunFailed(f"attack {name!r} left the ball on samples {named(samples.ids[outside])}")
+    return samples.logits(x_adv).argmax(1) != samples.y
+
+
+def breaking_distance(name: str, attack: Attack, samples: Samples, norm: Norm) -> PerSample:
+    """How far a minimal attack had to go for each sample; inf where it found no mistake.
+
+    Raises:
+        RunFailed: the attack raised, or returned an invalid image.
+    """
+    x_adv = _attacked(name, attack, samples, (samples.draw,), norm)
+    fooled = samples.logits(x_adv).argmax(1) != samples.y
+    return torch.where(fooled, norm.distance(x_adv, samples.x), torch.inf)
+
+
+def check_finite(logits: Logits, ids: Int[Tensor, " batch"]) -> None:
+    """Raises:
+    BadInput: some logits are not finite.
+    """
+    finite = logits.isfinite().all(1)
+    if not finite.all():
+        raise BadInput(f"the model's logits are not finite on samples {named(ids[~finite])}")
+
+
+def named(ids: Int[Tensor, " some"]) -> str:
+    """The first few ids, for an error's one line."""
+    shown = ", ".join(str(int(i)) for i in ids[:5])
+    return f"[{shown}{', …' if len(ids) > 5 else ''}]"
+
+
+def _attacked(name: str, attack: Attack, samples: Samples, rest: tuple[object, ...], norm: Norm) -> Images:
+    try:
+        x_adv = attack.function(samples.victim, samples.x, samples.y, *rest, norm, **attack.settings)
+    except (BadInput, RunFailed):
+        raise
+    except Exception as error:
+        reason = " ".join(repr(error).split())
+        raise RunFailed(f"attack {name!r} raised on samples {named(samples.ids)}: {reason}") from error
+    if x_adv.shape != samples.x.shape or x_adv.dtype != samples.x.dtype:
+        returned = f"shape {tuple(x_adv.shape)} and dtype {x_adv.dtype}"
+        raise RunFailed(f"attack {name!r} returned {returned} on samples {named(samples.ids)}")
+    invalid = ~((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
+    if invalid.any():
+        raise RunFailed(f"attack {name!r} left [0, 1] or is not finite on samples {named(samples.ids[invalid])}")
+    return x_adv

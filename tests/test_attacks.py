@@ -1,0 +1,150 @@
+"""Every registered attack against problems whose answers are exact."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import Problem, Scaled, linear, linear_at_the_edge, trained_digits, two_layer
+from torch import Tensor
+
+from ibrobust.attacks import ATTACKS, NORMS, Attack, victim
+from ibrobust.attacks.losses import cross_entropy, margin
+from ibrobust.attacks.norms import wide
+from ibrobust.bottleneck import view
+from ibrobust.images import frozen
+from ibrobust.randomness import sample_draw
+from ibrobust.robustness import breaking_radii
+
+BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))
+ONE_STEP = {"fgsm"}
+MINIMAL = sorted(name for name, attack in ATTACKS.items() if attack.minimal)
+ITERATIVE = sorted(set(ATTACKS) - set(MINIMAL) - ONE_STEP)
+
+
+def attacked(attack: Attack, problem: Problem, norm: str, eps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Which samples the attack breaks, and how far it moved each."""
+    draw = sample_draw(0, torch.arange(len(problem.x)))
+    with frozen(problem.model):
+        asked = victim(view(problem.model), draw, batch_size=64)
+        radius = [] if eps is None else [eps]
+        x_adv = attack.function(asked, problem.x, problem.y, *radius, draw, NORMS[norm], **attack.settings)
+        return problem.model(x_adv).argmax(1) != problem.y, NORMS[norm].distance(x_adv, problem.x)
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+def test_a_boundary_at_a_tenth_survives_9_hundredths_and_falls_at_11(attack: str, norm: str) -> None:
+    problem = linear(norm)
+    alone = {attack: ATTACKS[attack]}
+    results = breaking_radii(problem.model, problem.x, problem.y, eps=[0.09, 0.11], norm=norm, attacks=alone)
+    assert (results.rows[attack] == torch.tensor(0.11).item()).all()
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", MINIMAL)
+@pytest.mark.parametrize("problem", [linear, lambda norm: linear(norm, rivals=4), linear_at_the_edge])
+def test_minimal_attacks_are_within_2_percent_of_a_linear_boundary(attack: str, norm: str, problem) -> None:
+    exact = problem(norm)
+    broken, distance = attacked(ATTACKS[attack], exact, norm)
+    assert broken.all()
+    assert (distance >= exact.distance - 1e-6).all()
+    assert (distance <= 1.02 * exact.distance + 1e-5).all()
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", sorted(set(ATTACKS) - set(MINIMAL)))
+@pytest.mark.parametrize("problem", [linear, lambda norm: linear(norm, rivals=4), linear_at_the_edge, two_layer])
+def test_nothing_is_broken_inside_the_exact_distance(attack: str, norm: str, problem) -> None:
+    exact = problem(norm)
+    broken, distance = attacked(ATTACKS[attack], exact, norm, 0.999 * exact.distance - 2e-6)
+    assert not broken.any()
+    assert (distance <= exact.distance).all()
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", MINIMAL)
+@pytest.mark.parametrize("seed", range(4))
+def test_minimal_attacks_are_never_below_the_exact_distance(attack: str, norm: str, seed: int) -> None:
+    exact = two_layer(norm, seed=seed)
+    broken, distance = attacked(ATTACKS[attack], exact, norm)
+    assert (distance[broken] >= exact.distance[broken] - 1e-6).all()
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", ITERATIVE)
+@pytest.mark.parametrize("seed", range(3))
+def test_iterative_attacks_are_within_5_percent_on_a_two_layer_network(attack: str, norm: str, seed: int) -> None:
+    exact = two_layer(norm, convex=True, seed=seed)
+    broken, _ = attacked(ATTACKS[attack], exact, norm, 1.05 * exact.distance)
+    assert broken.all()
+
+
+@BOTH_NORMS
+def test_deepfool_does_not_depend_on_the_scale_of_the_logits(norm: str) -> None:
+    model, x, y = trained_digits()
+    x, y = x[:100], y[:100]
+    eps = "0:0.2" if norm == "linf" else "0:2"
+    alone = {"deepfool": ATTACKS["deepfool"]}
+    plain = breaking_radii(model, x, y, eps=eps, norm=norm, attacks=alone)
+    scaled = breaking_radii(Scaled(model, 1000), x, y, eps=eps, norm=norm, attacks=alone)
+    assert plain.rows["deepfool"].tolist() == scaled.rows["deepfool"].tolist()
+
+
+@pytest.mark.parametrize("attack", sorted(name for name in ATTACKS if "step" in ATTACKS[name].settings))
+def test_the_steps_can_cross_the_ball(attack: str) -> None:
+    settings = ATTACKS[attack].settings
+    assert settings["steps"] * settings["step"] >= (2 if settings["random_start"] else 1)
+
+
+def test_the_margin_is_the_best_wrong_logit_minus_the_true_one() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])
+    assert margin(logits, torch.tensor([0, 2])).tolist() == [-1.0, 4.0]
+
+
+def test_cross_entropy_is_minus_the_log_probability_of_each_label() -> None:
+    logits = torch.log(torch.tensor([[0.2, 0.8], [0.5, 0.5]]))
+    assert torch.allclose(cross_entropy(logits, torch.tensor([0, 1])).exp(), torch.tensor([5.0, 2.0]))
+
+
+def balls() -> st.SearchStrategy[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Some images, points around them, a radius each, and their ids."""
+
+    def at(seed: int, largest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        x = (2 * torch.rand(5, 2, 3, 3, generator=generator) - 0.5).clamp(0, 1)
+        point = x + torch.randn(x.shape, generator=generator)
+        return x, point, largest * torch.rand(5, generator=generator), torch.arange(5)
+
+    return st.builds(at, st.integers(0, 10_000), st.floats(0.001, 2))
+
+
+@BOTH_NORMS
+@settings(max_examples=50, deadline=None)
+@given(case=balls())
+def test_projection_lands_in_the_ball_and_the_range_and_then_stays(norm: str, case) -> None:
+    x, point, eps, _ = case
+    once = NORMS[norm].project(point, x, eps)
+    assert ((once >= 0) & (once <= 1)).all()
+    assert (NORMS[norm].distance(once, x) <= eps + 1e-6).all()
+    assert torch.allclose(NORMS[norm].project(once, x, eps), once, atol=1e-6)
+
+
+@BOTH_NORMS
+@settings(max_examples=50, deadline=None)
+@given(case=balls())
+def test_random_starts_lie_in_the_ball_and_depend_on_the_sample_alone(norm: str, case) -> None:
+    x, _, eps, ids = case
+    start = NORMS[norm].start(x, eps, sample_draw(3, ids))
+    assert ((start >= 0) & (start <= 1)).all()
+    assert (NORMS[norm].distance(start, x) <= eps + 1e-6).all()
+    alone = NORMS[norm].start(x[3:4], eps[3:4], sample_draw(3, ids[3:4]))
+    assert torch.equal(alone, start[3:4])
+
+
+@BOTH_NORMS
+@settings(max_examples=50, deadline=None)
+@given(case=balls())
+def test_a_linear_loss_rises_by_the_dual_norm_along_the_ascent(norm: str, case) -> None:
+    _, gradient, eps, _ = case
+    rise = (gradient * wide(eps) * NORMS[norm].ascent(gradient)).flatten(1).sum(1)
+    assert torch.allclose(rise, eps * NORMS[norm].dual(gradient), rtol=1e-4)

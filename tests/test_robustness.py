@@ -1,0 +1,222 @@
+"""The table of breaking radii: exact where it can be, the same bytes however it is computed, loud when it fails."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import linear, trained_digits
+from torch import Tensor, nn
+
+from ibrobust.attacks import ATTACKS, Attack
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.results import BreakingRadii, joined
+from ibrobust.robustness import breaking_radii
+
+SAMPLES = 120
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[nn.Module, Tensor, Tensor]:
+    model, x, y = trained_digits()
+    return model, x[:SAMPLES], y[:SAMPLES]
+
+
+@pytest.fixture(scope="module")
+def paper(digits: tuple[nn.Module, Tensor, Tensor]) -> BreakingRadii:
+    return breaking_radii(*digits, eps="0:0.2")
+
+
+def test_bisection_agrees_with_exhaustive_search_up_to_samples_that_are_not_monotone(digits, paper) -> None:
+    upward = breaking_radii(*digits, eps="0:0.2", search="exhaustive")
+    for attack in paper.attacks:
+        differ = paper.rows[attack] != upward.rows[attack]
+        print(f"{attack}: {differ.sum()} of {SAMPLES} samples are not monotone")
+        # Searching upward finds the first radius that breaks; bisection may find a later one, never an earlier.
+        assert (paper.rows[attack] >= upward.rows[attack]).all()
+        assert differ.sum() <= 0.02 * SAMPLES
+    counts = np.stack([[(t.all_attacks_N > eps).sum() for eps in t.radii_E] for t in (paper, upward)])
+    assert (np.abs(counts[0] - counts[1]) <= 0.005 * SAMPLES).all()
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, SAMPLES])
+def test_the_batch_size_changes_no_byte(digits, paper, batch_size: int) -> None:
+    assert paper.rows.equals(breaking_radii(*digits, eps="0:0.2", batch_size=batch_size).rows)
+
+
+def test_a_second_run_changes_no_byte(digits, paper) -> None:
+    again = breaking_radii(*digits, eps="0:0.2")
+    assert paper.rows.equals(again.rows)
+    assert paper.card == again.card
+
+
+def test_shards_joined_are_the_whole(digits, paper) -> None:
+    model, x, y = digits
+    order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(0))
+    shards = [breaking_radii(model, x[rows], y[rows], eps="0:0.2", ids=rows) for rows in (order[:50], order[50:])]
+    whole = joined(shards)
+    assert whole.rows.equals(paper.rows)
+    assert whole.card == paper.card
+
+
+def test_radius_zero_is_clean_accuracy(digits, paper) -> None:
+    model, x, y = digits
+    with torch.no_grad():
+        correct = (model(x).argmax(1) == y).numpy()
+    assert ((paper.all_attacks_N > 0) == correct).all()
+    curves = paper.curves()
+    assert (curves[curves["eps"] == 0]["robust"] == correct.mean()).all()
+    assert (paper.rows["prediction"].to_numpy() == y.numpy())[correct].all()
+
+
+def test_pixels_as_bytes_are_pixels_in_256ths(digits) -> None:
+    model, x, y = digits
+    bytes_ = (x[:20] * 255).round().to(torch.uint8)
+    as_bytes = breaking_radii(model, bytes_, y[:20], eps="0:0.2")
+    assert as_bytes.rows.equals(breaking_radii(model, bytes_.float() / 255, y[:20], eps="0:0.2").rows)
+
+
+def test_the_model_is_left_as_it_was(digits) -> None:
+    model, x, y = digits
+    network = nn.Sequential(model, nn.Dropout(0.5))
+    network.train()
+    breaking_radii(network, x[:20], y[:20])
+    assert network.training
+    assert network[1].training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 1000), chosen=st.sets(st.integers(0, SAMPLES - 1), min_size=1, max_size=30))
+def test_any_part_of_the_data_gets_its_part_of_the_table(digits, seed: int, chosen: set[int]) -> None:
+    model, x, y = digits
+    rows = torch.tensor(sorted(chosen))
+    eps = [0.1]
+    part = breaking_radii(model, x[rows], y[rows], eps=eps, ids=rows, seed=seed).rows
+    whole = breaking_radii(model, x[:40], y[:40], eps=eps, seed=seed).rows
+    shared = part[part["sample"] < 40].reset_index(drop=True)
+    assert shared.equals(whole[whole["sample"].isin(chosen)].reset_index(drop=True))
+
+
+def test_the_all_attack_curve_is_below_every_attack_and_falls(paper) -> None:
+    table = paper.curves().pivot(index="eps", columns="attack", values="robust")
+    assert (table["all"].to_numpy()[:, None] <= table.to_numpy()).all()
+    assert (np.diff(table.to_numpy(), axis=0) <= 0).all()
+
+
+def test_queries_are_counted_for_each_attack() -> None:
+    problem = linear("linf")
+    card = breaking_radii(problem.model, problem.x, problem.y, eps=[0.05]).card
+    survivors = len(problem.x)
+    # The first step of FGSM and of BIM is the clean gradient, asked once for both.
+    assert card["queries"]["clean"]["gradient"] == survivors
+    assert card["queries"]["fgsm"] == {"forward": survivors, "gradient": 0}
+    assert card["queries"]["bim"] == {"forward": survivors, "gradient": 9 * survivors}
+    assert card["queries"]["pgd"] == {"forward": survivors, "gradient": 40 * survivors}
+
+
+def attack_that(harm: Callable[[Tensor, Tensor], Tensor]) -> Attack:
+    def function(victim, x, y, eps, draw, norm) -> Tensor:
+        return harm(x, eps)
+
+    return Attack(function)
+
+
+def raised(x: Tensor, eps: Tensor) -> Tensor:
+    raise ArithmeticError("no more luck")
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (raised, "raised"),
+        (lambda x, eps: torch.where(x == x.amax(), torch.nan, x), "not finite"),
+        (lambda x, eps: x - 1, r"left \[0, 1\]"),
+        (lambda x, eps: (x + 0.6).clamp(0, 1), "left the ball"),
+        (lambda x, eps: x[:, :, 1:], "shape"),
+        (lambda x, eps: x.to(torch.float64), "dtype"),
+    ],
+)
+def test_an_attack_that_breaks_its_contract_ends_the_run_with_its_name_and_the_samples(harm, complaint: str) -> None:
+    problem = linear("linf")
+    attacks = {"fgsm": ATTACKS["fgsm"], "broken": attack_that(harm)}
+    ids = torch.arange(100, 100 + len(problem.x))
+    with pytest.raises(RunFailed, match=rf"attack 'broken' .*{complaint}") as failure:
+        breaking_radii(problem.model, problem.x, problem.y, eps=[0.01], attacks=attacks, ids=ids)
+    assert "samples [1" in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+class Answering(nn.Module):
+    """Whatever a function says of the images."""
+
+    def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (lambda x: x[:, :5] * torch.nan, "not finite"),
+        (lambda x: x[:, :5] / 0, "not finite"),
+        (lambda x: x[:, 0], r"answers .* with shape \(16,\)"),
+        (lambda x: x[:, :5, None], "shape"),
+        (lambda x: x[:3, :5], "shape"),
+        (lambda x: x[:, :1], "classes"),
+        (lambda x: (x[:, :5] * 0).argmax(1), "shape"),
+        (lambda x: x.sum(), "shape"),
+        (lambda x: (x[:, :5],), "tuple"),
+        (lambda x: x @ torch.ones(3, 3), "raised"),
+    ],
+)
+def test_a_model_whose_answer_is_not_logits_is_refused_in_one_line(answer, complaint: str) -> None:
+    problem = linear("linf")
+    with pytest.raises(BadInput, match=complaint) as refusal:
+        breaking_radii(Answering(answer), problem.x, problem.y)
+    assert "\n" not in str(refusal.value)
+
+
+def test_logits_that_become_nan_under_attack_are_not_counted_as_robust_or_broken() -> None:
+    problem = linear("linf")
+
+    def answer(x: Tensor) -> Tensor:
+        logits = problem.model(x.view(-1, 1, 4, 4))
+        moved = (x[:, None] - problem.x.flatten(1)[None]).abs().amax(2).amin(1) > 0.04
+        return torch.where(moved[:, None], torch.nan, logits)
+
+    with pytest.raises(BadInput, match="not finite"):
+        breaking_radii(Answering(answer), problem.x, problem.y, eps=[0.05])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"x": torch.zeros(0, 1, 4, 4)}, "one sample or more"),
+        ({"x": torch.zeros(20, 16)}, "channels"),
+        ({"y": torch.zeros(3, dtype=torch.int64)}, "20 samples"),
+        ({"x": torch.full((20, 1, 4, 4), 1.5)}, r"outside \[0, 1\]"),
+        ({"x": torch.full((20, 1, 4, 4), torch.nan)}, "NaN"),
+        ({"y": torch.full((20,), 5)}, "label"),
+        ({"y": torch.full((20,), -1)}, "label"),
+        ({"ids": torch.zeros(20, dtype=torch.int64)}, "twice"),
+        ({"protocol": "papers"}, "no protocol 'papers'; choose from"),
+        ({"norm": "l7"}, "no norm 'l7'; choose from l2, linf"),
+        ({"search": "guess"}, "no search 'guess'; choose from bisect, exhaustive"),
+        ({"noise": "loud"}, "no noise view 'loud'"),
+        ({"eps": "0.1:0"}, "ascend"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"device": "toaster"}, "device"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(change: dict, complaint: str) -> None:
+    problem = linear("linf")
+    arguments = {"x": problem.x, "y": problem.y} | change
+    with pytest.raises(BadInput, match=complaint) as refusal:
+        breaking_radii(problem.model, **arguments)
+    assert "\n" not in str(refusal.value)

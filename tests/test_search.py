@@ -1,0 +1,60 @@
+"""The search for the smallest radius that breaks, against the answer read off a table."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ibrobust.search import SEARCHES, bisect, exhaustive
+
+RADII = 10
+answers = st.lists(st.integers(0, RADII), min_size=1, max_size=30)
+
+
+class Probes:
+    """Breaks sample i at radius index r where the table says so; counts the questions."""
+
+    def __init__(self, breaks_SE: Tensor) -> None:
+        self.breaks_SE = breaks_SE
+        self.asked = torch.zeros(len(breaks_SE), dtype=torch.int64)
+
+    def __call__(self, samples: Tensor, radius: Tensor) -> Tensor:
+        assert len(samples.unique()) == len(samples)
+        self.asked[samples] += 1
+        return self.breaks_SE[samples, radius]
+
+
+def monotone(smallest: Tensor) -> Probes:
+    return Probes(torch.arange(RADII)[None] >= smallest[:, None])
+
+
+@given(answers, st.data())
+def test_every_search_finds_the_smallest_index_from_any_guess(smallest: list[int], data: st.DataObject) -> None:
+    guess = data.draw(st.lists(st.integers(0, RADII), min_size=len(smallest), max_size=len(smallest)))
+    for search in SEARCHES.values():
+        found = search(monotone(torch.tensor(smallest)), RADII, torch.tensor(guess))
+        assert found.tolist() == smallest
+
+
+@given(answers)
+def test_a_right_guess_costs_two_probes_and_a_survivor_one(smallest: list[int]) -> None:
+    probes = monotone(torch.tensor(smallest))
+    bisect(probes, RADII, torch.tensor(smallest))
+    for index, asked in zip(smallest, probes.asked.tolist(), strict=True):
+        assert asked == (1 if index in (0, RADII) else 2)
+
+
+@given(
+    st.lists(st.lists(st.booleans(), min_size=RADII, max_size=RADII), min_size=1, max_size=20), st.integers(0, RADII)
+)
+def test_where_breaking_is_not_monotone_bisection_still_names_a_radius_that_breaks(
+    table: list[list[bool]], guess: int
+) -> None:
+    breaks_SE = torch.tensor(table)
+    start = torch.full((len(table),), guess)
+    found, smallest = bisect(Probes(breaks_SE), RADII, start), exhaustive(Probes(breaks_SE), RADII, start)
+    assert (found >= smallest).all()
+    broken = found < RADII
+    assert breaks_SE[broken, found[broken]].all()
+    # Whoever falls at the largest radius is found broken somewhere.
+    assert broken[breaks_SE[:, -1]].all()
