@@ -1,0 +1,1 @@
+"""Ours beside the libraries: the same model, samples, radii and threads."""
