@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     parse_radii(options.eps)
     samples = _sample_range(options.samples)
-    options.device = torch_device(options.device)
+    options.device = torch_device(options.device, options.threads)
 
     from ibrobust.evaluation import evaluate_subject
     from ibrobust.files import writable_folder
@@ -82,7 +82,7 @@ def _parser() -> Parser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     parser.add_data_flags()
-    parser.add_device_flag()
+    parser.add_device_flags(threads=None)
     return parser
 
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
             runs=options["runs"],
             data_dir=options["data_dir"],
             download=options["download"],
-            device=torch_device(options["device"]),
+            device=torch_device(options["device"], options["threads"]),
             again=options["again"],
         )
         test = trained.card.metrics["test"]
@@ -86,7 +86,8 @@ def _parser() -> Parser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--again", action="store_true", help="train even if this run is finished")
     parser.add_data_flags()
-    parser.add_device_flag()
+    # The bits of trained weights depend on the number of threads: one gives the same everywhere.
+    parser.add_device_flags(threads=1)
     return parser
 
 

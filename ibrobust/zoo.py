@@ -40,6 +40,7 @@ class Card(BaseModel):
     metrics: dict[str, dict[str, float]]
     versions: dict[str, str]
     weights_sha256: str
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def save_run(folder: Path, recipe: Recipe, data: Dataset, trained: Trained, metr
         metrics=metrics,
         versions=versions(),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        threads=torch.get_num_threads(),
     )
     save_table(trained.history, run_folder / HISTORY)
     with written_whole(run_folder / WEIGHTS) as unfinished:

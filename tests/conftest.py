@@ -1,0 +1,35 @@
+"""Shapes in signatures are checked, and one thread is used, whenever the tests run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+_hook = install_import_hook("ibrobust", "beartype.beartype")
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory):
+    """Run `python -m ibrobust.<words>` in a folder of its own; returns the finished process."""
+
+    def finished(*words: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"ibrobust.{words[0]}", *words[1:]],
+            cwd=cwd or tmp_path_factory.mktemp("cwd"),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )
+
+    return finished
