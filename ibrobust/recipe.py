@@ -60,7 +60,8 @@ class Recipe(BaseModel):
 
     def to_toml(self) -> str:
         """One `key = value` line per field; `recipes_in` reads it back."""
-        return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in self.model_dump().items())
+        lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in self.model_dump().items())
+        return "".join(lines).replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
 
 
 def make_recipe(values: dict[str, Any], file: Path | None = None) -> Recipe:
@@ -90,7 +91,7 @@ def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Reci
         BadInput: the file cannot be read, or a recipe in it is not valid.
     """
     try:
-        content = tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"recipe {str(file)!r} cannot be read: {error}") from error
     grids = content.pop("run", [{}])

@@ -146,4 +146,5 @@ def _pixel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
         sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
     mean, square = sums / (len(x) * math.prod(x.shape[2:]))
     std = (square - mean.square()).clamp(min=0).sqrt()
-    return mean.float(), torch.where(std > 0, std, 1).float()
+    # A channel of one value has a deviation of rounding errors: nothing to divide by.
+    return mean.float(), torch.where(std > 1e-6, std, 1).float()
