@@ -8,7 +8,7 @@ of interruptions. The generator is SplitMix64 (Steele, Lea, Flood 2014) read at 
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +22,7 @@ _MIX_2 = 0x94D049BB133111EB - 2**64
 class Noise(Protocol):
     """Where a stochastic model takes its random numbers from: the leading dimension is the batch."""
 
-    def fold(self, name: str | int) -> Self: ...
+    def fold(self, name: str | int) -> "Noise": ...
     def uniform(self, *shape: int) -> Tensor: ...
     def normal(self, *shape: int) -> Tensor: ...
 

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -45,7 +45,7 @@ class Recipe(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _gamma_has_a_term(self) -> Self:
+    def _gamma_has_a_term(self) -> "Recipe":
         if self.reg == "none" and self.gamma > 0:
             raise ValueError(f"gamma = {self.gamma:g} has nothing to multiply with reg 'none'")
         return self
