@@ -8,7 +8,7 @@ of interruptions. The generator is SplitMix64 (Steele, Lea, Flood 2014) read at 
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 
 
+@runtime_checkable
 class Noise(Protocol):
     """Where a stochastic model takes its random numbers from: the leading dimension is the batch."""
 

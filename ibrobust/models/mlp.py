@@ -9,8 +9,8 @@ from ibrobust.models.interface import MODELS, ImageShape
 
 @MODELS.register("mlp")
 def mlp(shape: ImageShape, features: int) -> nn.Module:
-    """pixels-256-256-K with ReLU: enough for digits of 8 × 8."""
+    """pixels-128-128-K with ReLU: enough for digits of 8 × 8."""
     pixels = math.prod(shape)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(pixels, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, features)
+        nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, features)
     )
