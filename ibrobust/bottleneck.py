@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
 from ibrobust.randomness import Noise
+from ibrobust.stochastic import noise_in_layers, noisy_layers
 from ibrobust.types import Images, Latents, Logits
 
 ZERO_ENTROPY_STD = (2 * math.pi * math.e) ** -0.5
@@ -22,7 +23,8 @@ ZERO_ENTROPY_STD = (2 * math.pi * math.e) ** -0.5
 
 
 class Encoding(NamedTuple):
-    """p(z|x) = N(mean, std²) and one sample z of it; std is 0 where there is no noise."""
+    """Mean and standard deviation of p(z|x), given the masks of noisy layers, and one sample z of it; std is 0 where
+    the latent has no noise of its own. Gaussian, or categorical with z as one-hot vectors."""
 
     mean: Latents
     std: Latents
@@ -36,6 +38,11 @@ class Bottleneck(nn.Module):
         encoder: normalised images to K features, or to 2K (mean, ρ) where the noise is learned.
         noise_std: σ of the latent noise; None learns it per sample and dimension as softplus(ρ − 5), Alemi et al.
         pixel_mean, pixel_std: per channel, of the training images.
+        decoder: latent to logits; linear by default.
+        categorical: the features are logits of K categories and z is one of them (Kirsch et al. §E); the decoder
+            gives log probabilities that are exact for mixtures of categories, so that the mean path is p(ŷ|x).
+
+    `encoder` may hold layers from `stochastic`: they are a source of noise like the latent's, off on the mean path.
     """
 
     def __init__(
@@ -47,28 +54,70 @@ class Bottleneck(nn.Module):
         noise_std: float | None,
         pixel_mean: Tensor,
         pixel_std: Tensor,
+        decoder: nn.Module | None = None,
+        categorical: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.decoder = nn.Linear(latent, classes)
+        self.decoder = nn.Linear(latent, classes) if decoder is None else decoder
         self.noise_std = noise_std
+        self.categorical = categorical
+        noisy = noisy_layers(encoder)
+        self.noisy_layers = sorted(noisy)
+        for name, layer in noisy.items():
+            layer.stream = name
         self.register_buffer("pixel_mean", pixel_mean.view(1, -1, 1, 1))
         self.register_buffer("pixel_std", pixel_std.view(1, -1, 1, 1))
 
     def distribution(self, x: Images) -> tuple[Latents, Latents]:
-        """Mean and standard deviation of p(z|x)."""
-        features = self.encoder((x - self.pixel_mean) / self.pixel_std)
+        """Mean and standard deviation of p(z|x); of the mean path where layers are noisy."""
+        return self._parameters_of(self.encoder(self._normalised(x)))
+
+    def encode(self, x: Images, noise: Noise) -> Encoding:
+        """p(z|x) with one sample of it drawn from `noise`."""
+        return self._sampled(self.encoder, self._normalised(x), noise)
+
+    def encodings(self, x: Images, noise: Noise, count: int) -> list[Encoding]:
+        """`encode` with `noise.fold(0)`, `noise.fold(1)`, …; what no noise reaches is computed once."""
+        deterministic, head = self._split_at_the_noise()
+        features = deterministic(self._normalised(x))
+        return [self._sampled(head, features, noise.fold(i)) for i in range(count)]
+
+    def _normalised(self, x: Images) -> Images:
+        normalised: Tensor = (x - self.pixel_mean) / self.pixel_std
+        return normalised
+
+    def _sampled(self, head: nn.Module, features: Tensor, noise: Noise) -> Encoding:
+        if self.noisy_layers:
+            with noise_in_layers(noise.fold("layers")):
+                features = head(features)
+        else:
+            features = head(features)
+        mean, std = self._parameters_of(features)
+        if self.categorical:
+            threshold = noise.fold("latent").uniform(1)
+            chosen = (mean.cumsum(1) <= threshold).sum(1).clamp(max=mean.shape[1] - 1)
+            return Encoding(mean, std, F.one_hot(chosen, mean.shape[1]).to(mean.dtype))
+        if self.noise_std == 0:
+            return Encoding(mean, std, mean)
+        return Encoding(mean, std, mean + std * noise.fold("latent").normal(mean.shape[1]))
+
+    def _parameters_of(self, features: Tensor) -> tuple[Latents, Latents]:
+        if self.categorical:
+            probability = features.softmax(1)
+            return probability, (probability * (1 - probability)).sqrt()
         if self.noise_std is None:
             mean, rho = features.chunk(2, dim=1)
             return mean, F.softplus(rho - 5)
         return features, torch.full_like(features, self.noise_std)
 
-    def encode(self, x: Images, noise: Noise) -> Encoding:
-        """p(z|x) with one sample of it drawn from `noise`."""
-        mean, std = self.distribution(x)
-        if self.noise_std == 0:
-            return Encoding(mean, std, mean)
-        return Encoding(mean, std, mean + std * noise.fold("latent").normal(mean.shape[1]))
+    def _split_at_the_noise(self) -> tuple[nn.Module, nn.Module]:
+        if not self.noisy_layers:
+            return self.encoder, nn.Identity()
+        if not isinstance(self.encoder, nn.Sequential):
+            return nn.Identity(), self.encoder
+        first = min(int(name.partition(".")[0]) for name in self.noisy_layers)
+        return self.encoder[:first], self.encoder[first:]
 
     def forward(self, x: Images) -> Logits:
         """Logits of the mean path: no noise."""
@@ -113,5 +162,5 @@ def view(model: nn.Module, name: str = "mean") -> View:
 
 
 def _averaged_logits(model: Bottleneck, x: Images, noise: Noise, draws: int) -> Logits:
-    logits = torch.stack([model.decoder(model.encode(x, noise.fold(i)).z) for i in range(draws)])
+    logits = torch.stack([model.decoder(encoding.z) for encoding in model.encodings(x, noise, draws)])
     return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(draws)

@@ -1,6 +1,6 @@
 """Encoders by name. One file per family; importing this package registers them all."""
 
-from ibrobust.models import cnn, mlp
-from ibrobust.models.interface import MODELS, ImageShape, build_model
+from ibrobust.models import cnn, mlp, resnet
+from ibrobust.models.interface import DECODERS, MODELS, ImageShape, build_model
 
-__all__ = ["MODELS", "ImageShape", "build_model", "cnn", "mlp"]
+__all__ = ["DECODERS", "MODELS", "ImageShape", "build_model", "cnn", "mlp", "resnet"]

@@ -1,33 +1,65 @@
 """What an architecture is: image shape and number of features in, encoder out."""
 
+import inspect
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from ibrobust.bottleneck import Bottleneck
+from ibrobust.categorical import DataDecoder, NetworkDecoder
+from ibrobust.errors import BadInput
 from ibrobust.registry import Registry
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
-MODELS: Registry[Callable[[ImageShape, int], nn.Module]] = Registry("model")
-"""Name → (image shape, features) → encoder from normalised images (B, C, H, W) to (B, features)."""
+MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
+"""Name → (image shape, features) → encoder from normalised images (B, C, H, W) to (B, features). An architecture that
+has them takes the rates `dropout` and `dropconnect` by name."""
+
+DECODERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "linear": nn.Linear,
+    "network": NetworkDecoder,
+    "data": DataDecoder,
+}
+"""Name → (latent dimensions or categories, classes) → decoder; all but `linear` belong to a categorical latent."""
 
 
 def build_model(
-    name: str, *, shape: ImageShape, classes: int, latent: int, noise_std: float | None, seed: int = 0
+    name: str,
+    *,
+    shape: ImageShape,
+    classes: int,
+    latent: int,
+    noise_std: float | None,
+    seed: int = 0,
+    decoder: str = "linear",
+    dropout: float = 0.0,
+    dropconnect: float = 0.0,
 ) -> Bottleneck:
     """An untrained model; its weights depend on the seed alone.
 
     Raises:
-        BadInput: no such architecture.
+        BadInput: no such architecture, or it has no place for dropout or DropConnect.
     """
+    rates = {key: rate for key, rate in {"dropout": dropout, "dropconnect": dropconnect}.items() if rate}
+    for key, rate in rates.items():
+        having = sorted(model for model in MODELS if key in inspect.signature(MODELS[model]).parameters)
+        if name in MODELS and name not in having:
+            raise BadInput(f"--{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = MODELS[name](shape, 2 * latent if noise_std is None else latent)
+        encoder = MODELS[name](shape, 2 * latent if noise_std is None else latent, **rates)
         zeros, ones = torch.zeros(shape[0]), torch.ones(shape[0])
         model = Bottleneck(
-            encoder, latent=latent, classes=classes, noise_std=noise_std, pixel_mean=zeros, pixel_std=ones
+            encoder,
+            latent=latent,
+            classes=classes,
+            noise_std=noise_std,
+            pixel_mean=zeros,
+            pixel_std=ones,
+            decoder=DECODERS[decoder](latent, classes),
+            categorical=decoder != "linear",
         )
     return model.to(memory_format=torch.channels_last)
