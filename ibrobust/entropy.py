@@ -80,7 +80,7 @@ def classes(
     return [(int(counts[label]) / len(y), z[y == label]) for label in counts.nonzero().flatten()]
 
 
-def ksg_mutual_information(x: Samples, y: Samples, k: int = 3) -> float:
+def ksg_mutual_information(x: Samples, y: Float[Tensor, "pairs other_dims"], k: int = 3) -> float:
     """I[X;Y] by Kraskov et al. 2004, eq. 8, in the max norm, nats: for a handful of dimensions.
 
     Errors of the marginals cancel, which is why it is more exact than H[X] + H[Y] − H[X,Y]. May fall below 0.
@@ -96,9 +96,9 @@ def ksg_mutual_information(x: Samples, y: Samples, k: int = 3) -> float:
     return digamma(k) + digamma(len(x)) - float(marginals[0] + marginals[1])
 
 
-def digamma(count: int) -> float:
-    """ψ(count)."""
-    return float(torch.digamma(torch.tensor(count, dtype=torch.float64)))
+def digamma(value: int | float) -> float:
+    """ψ(value)."""
+    return float(torch.special.digamma(torch.tensor(value, dtype=torch.float64)))
 
 
 def neighbour_distances(z: Samples, k: int, norm: str = "l2") -> Distances:
