@@ -156,7 +156,7 @@ class _Evaluation:
         return self.search(breaks_at, len(self.radii), guess)
 
 
-def _check_model(seen: View, x: Images, y: Labels) -> None:
+def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:
     """One image, before any count begins: does the model answer, with logits, for these labels?"""
     try:
         classes = victim(seen, sample_draw(0, y[:1]), batch_size=1).logits(x).shape[1]
