@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ibrobust.randomness import Draw
@@ -21,6 +22,8 @@ class Norm:
         ascent: gradient → the direction of unit norm that raises a linear loss most.
         start: (x, eps, draw) → a random point of the ball, cut with [0, 1].
         dual: gradient → its dual norm per sample: a linear loss rises by eps · dual within the ball.
+        profile: gradient → how far each pixel moves, relative to the others, where a step is shortest.
+        length: changes, pixels last → the norm of each.
     """
 
     name: str
@@ -29,6 +32,8 @@ class Norm:
     ascent: Callable[[Images], Images]
     start: Callable[[Images, PerSample, Draw], Images]
     dual: Callable[[Tensor], Tensor]
+    profile: Callable[[Tensor], Tensor]
+    length: Callable[[Tensor], Tensor]
 
 
 def wide(per_sample: PerSample) -> Tensor:
@@ -36,8 +41,34 @@ def wide(per_sample: PerSample) -> Tensor:
     return per_sample.view(-1, 1, 1, 1)
 
 
+def shortest_change(
+    norm: Norm, x: Float[Tensor, "... pixels"], gradient: Float[Tensor, "... pixels"], rise: Float[Tensor, "..."]
+) -> Float[Tensor, "... pixels"]:
+    """The shortest change of x inside [0, 1] by which a linear function with this gradient rises by `rise` (falls,
+    where it is negative); the furthest useful one where the range does not allow that much.
+
+    Pixels move along the profile until each meets its end of the range, so the rise is a concave, piecewise linear
+    function of the step, and Newton's method from zero climbs to the answer from below in a few rounds.
+    """
+    uphill = gradient * torch.sign(rise)[..., None]
+    slope, profile = uphill.abs(), norm.profile(uphill)
+    room = torch.where(uphill > 0, 1 - x, x)
+    step, wanted = torch.zeros_like(rise), rise.abs()
+    for _ in range(50):
+        moves = step[..., None] * profile
+        missing = wanted - (slope * moves.minimum(room)).sum(-1)
+        rate = (slope * profile * (moves < room)).sum(-1)
+        # A finished sample stands still, so that its answer does not depend on how long the others take.
+        further = torch.where((missing > 1e-6 * wanted) & (rate > 0), missing / rate, 0)
+        if not further.any():
+            break
+        step = step + further
+    return torch.sign(uphill) * (step[..., None] * profile).minimum(room)
+
+
 def _length(images: Images) -> PerSample:
-    return torch.linalg.vector_norm(images.flatten(1), dim=1)
+    length: PerSample = torch.linalg.vector_norm(images.flatten(1), dim=1)
+    return length
 
 
 def _linf_start(x: Images, eps: PerSample, draw: Draw) -> Images:
@@ -64,6 +95,8 @@ NORMS["linf"] = Norm(
     ascent=torch.sign,
     start=_linf_start,
     dual=lambda gradient: gradient.flatten(-3).abs().sum(-1),
+    profile=torch.ones_like,
+    length=lambda changes: changes.abs().amax(-1),
 )
 NORMS["l2"] = Norm(
     name="l2",
@@ -72,4 +105,6 @@ NORMS["l2"] = Norm(
     ascent=lambda gradient: gradient / wide(_length(gradient)).clamp(min=1e-12),
     start=_l2_start,
     dual=lambda gradient: torch.linalg.vector_norm(gradient.flatten(-3), dim=-1),
+    profile=torch.abs,
+    length=lambda changes: torch.linalg.vector_norm(changes, dim=-1),
 )
