@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
     def add_device_flags(self, *, threads: int | None) -> None:
         """Where tensors live, and CPU threads; None leaves the number to torch."""
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-        self.add_argument("--threads", type=_count, default=threads, help="CPU threads; all cores where it says None")
+        self.add_argument("--threads", type=count, default=threads, help="CPU threads; all cores where it says None")
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
@@ -78,7 +78,8 @@ def torch_device(name: str, threads: int | None) -> str:
     return name
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """An argument's type: a whole number above 0."""
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)

@@ -1,6 +1,7 @@
 """Data sets by name: tensors of images and labels, and a fingerprint of exactly those tensors."""
 
 import hashlib
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +140,7 @@ def _npz(file: Path) -> tuple[Split, Split]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             content = {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"data {str(file)!r} cannot be read: {error}") from error
     test = _npz_split(file, content, "x", "y")
     has_train = "x_train" in content or "y_train" in content

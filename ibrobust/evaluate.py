@@ -1,11 +1,12 @@
 """`python -m ibrobust.evaluate`: runs in; breaking radii, leaderboard and figures out."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.command_line import Parser, run, torch_device
+from ibrobust.command_line import Parser, count, run, torch_device
 from ibrobust.errors import BadInput
 from ibrobust.radii import parse_radii
 from ibrobust.registry import declared_names
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str]) -> None:
     writable_folder(options.out)
     settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "search", "seed", "device")}
     for subject in subjects:
+        for warning in subject.card["model"].get("warnings", []):
+            print(f"warning: {subject.name}: {warning}", file=sys.stderr)
         evaluate_subject(
             subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
         )
@@ -75,7 +78,7 @@ def _parser() -> Parser:
         parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(names))
     parser.add_argument("--noise", default="mean", help="what attacks see of latent noise: mean, fresh or averaged:N")
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
-    parser.add_argument("--batch-size", type=int, default=None, help="samples per pass; changes speed, not results")
+    parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")
     parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="evaluate this nn.Module instead of runs")
     parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")

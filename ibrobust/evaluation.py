@@ -16,6 +16,7 @@ from ibrobust.attacks import PROTOCOLS
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
 from ibrobust.errors import BadInput
+from ibrobust.foreign import load_model, require_healthy
 from ibrobust.radii import parse_radii
 from ibrobust.results import BreakingRadii, joined, load_results, save_results
 from ibrobust.robustness import Progress, breaking_radii
@@ -56,10 +57,10 @@ def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: b
     """Anybody's `FILE.py:FACTORY` on a data set's test part."""
     dataset = load_dataset(data, data_dir=data_dir, download=download)
     module = load_model(model)
-    require_healthy(module, dataset.test.x, dataset.test.y)
+    warnings = require_healthy(module, dataset.test.x, dataset.test.y)
     file, _, factory = model.rpartition(":")
     name = f"{Path(file).stem}-{factory}-{Path(data).stem}"
-    described = {"model": {"run": name}, "data": {"name": dataset.name, "fingerprint": dataset.fingerprint}}
+    described = {"model": {"run": name, "warnings": warnings}, "data": {"name": dataset.name, "fingerprint": dataset.fingerprint}}
     return Subject(name, lambda: module, dataset.test, described)
 
 

@@ -1,0 +1,140 @@
+"""The commands as a user types them, on real data."""
+
+import re
+import shutil
+import time
+
+import pandas as pd
+import pytest
+
+from ibrobust.registry import declared_names
+from ibrobust.results import load_results
+from ibrobust.zoo import find_runs, released_zoo
+
+RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
+COMMANDS = ["train", "evaluate", "report"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_does_not_wait_for_torch(command, name):
+    finished = command(name, "--help")
+    assert finished.returncode == 0
+    assert "usage: python -m ibrobust." in finished.stdout
+    loaded = command_modules(command, name)
+    assert not loaded & {"torch", "pandas", "seaborn", "matplotlib"}
+
+
+def command_modules(command, name: str) -> set[str]:
+    """What `--help` imports."""
+    import subprocess
+    import sys
+
+    code = (
+        f"import sys; from ibrobust import {name}\n"
+        f"try: {name}.main(['--help'])\nexcept SystemExit: print('\\n@', *sys.modules)"
+    )
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return set(text.rpartition("@")[2].split())
+
+
+@pytest.mark.parametrize(
+    ("module", "registry"),
+    [("objectives", "REGULARIZERS"), ("models", "MODELS"), ("datasets", "DATASETS"), ("attacks", "PROTOCOLS"),
+     ("attacks", "NORMS"), ("search", "SEARCHES"), ("backends", "BACKENDS")],
+)  # fmt: skip
+def test_help_lists_what_is_registered(module, registry):
+    import importlib
+
+    entries = getattr(importlib.import_module(f"ibrobust.{module}"), registry)
+    assert declared_names(module, registry) == sorted(entries)
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    """A folder with two released runs in `runs`."""
+    for run in find_runs([released_zoo() / "runs"])[:2]:
+        shutil.copytree(run.folder, tmp_path / "runs" / run.card.run)
+    return tmp_path
+
+
+def test_train_then_evaluate(command, tmp_path):
+    trained = command("train", "--reg", "l2", "--epochs", "2", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert re.search(r"test accuracy 0\.\d+", trained.stdout)
+    (run,) = find_runs([tmp_path / "runs"])
+    assert {path.name for path in run.folder.iterdir()} == {"card.json", "history.csv", "weights.safetensors"}
+    assert list(pd.read_csv(run.folder / "history.csv")["epoch"]) == [1, 2]
+    evaluated = command("evaluate", "--eps", "0:0.1", "--samples", "50", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    written = {path.relative_to(tmp_path / "results").as_posix() for path in (tmp_path / "results").rglob("*.*")}
+    assert written >= {"leaderboard.csv", "curves.csv", "robustness.png", "robustness.svg", "information.png"}
+    assert f"paper/{run.card.run}.parquet" in written
+    board = pd.read_csv(tmp_path / "results" / "leaderboard.csv")
+    assert list(board["n"]) == [50]
+
+
+def test_a_finished_run_is_not_trained_again(command, tmp_path):
+    words = ("train", "--reg", "l2", "--epochs", "1")
+    command(*words, cwd=tmp_path)
+    (run,) = find_runs([tmp_path / "runs"])
+    before = (run.folder / "card.json").stat().st_mtime_ns
+    command(*words, cwd=tmp_path)
+    assert (run.folder / "card.json").stat().st_mtime_ns == before
+
+
+def test_without_runs_the_released_zoo_is_evaluated(command, tmp_path):
+    finished = command("evaluate", "--eps", "0.05", "--samples", "5", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    board = pd.read_csv(tmp_path / "results" / "leaderboard.csv")
+    assert set(board["run"]) == {run.card.run for run in find_runs([released_zoo() / "runs"])}
+
+
+def test_the_same_bytes_whatever_the_batch_size_and_the_second_time(command, two_runs):
+    for out, words in {"all": ["500"], "seven": ["7"], "sixty-four": ["64"], "again": ["500"]}.items():
+        finished = command("evaluate", "--batch-size", *words, "--out", out, cwd=two_runs)
+        assert finished.returncode == 0, finished.stderr
+    assert_same_results(two_runs / "all", two_runs / "seven", two_runs / "sixty-four", two_runs / "again")
+
+
+def test_the_same_bytes_from_halves(command, two_runs):
+    command("evaluate", "--out", "whole", cwd=two_runs)
+    for half in ("0:250", "250:500"):
+        finished = command("evaluate", "--samples", half, "--out", "halves", cwd=two_runs)
+        assert finished.returncode == 0, finished.stderr
+    finished = command("report", "halves", "--out", "joined", cwd=two_runs)
+    assert finished.returncode == 0, finished.stderr
+    for name in ("leaderboard.csv", "curves.csv", "robustness.png", "information.svg"):
+        assert (two_runs / "joined" / name).read_bytes() == (two_runs / "whole" / name).read_bytes()
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_bytes(command, two_runs, monkeypatch):
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    command("evaluate", "--out", "whole", cwd=two_runs)
+    killed = subprocess.Popen([sys.executable, "-m", "ibrobust.evaluate", "--out", "killed"], cwd=two_runs)
+    first = two_runs / "killed" / "paper"
+    deadline = time.monotonic() + 60
+    while not list(first.glob("*.parquet")) and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert len(list(first.glob("*.parquet"))) >= 1
+    finished = command("evaluate", "--out", "killed", cwd=two_runs)
+    assert finished.returncode == 0, finished.stderr
+    assert_same_results(two_runs / "whole", two_runs / "killed")
+
+
+def assert_same_results(first, *others):
+    for other in others:
+        for name in ("leaderboard.csv", "curves.csv"):
+            assert (first / name).read_bytes() == (other / name).read_bytes()
+        paths = sorted((first / "paper").glob("*.parquet"))
+        assert paths
+        for path in paths:
+            ours, theirs = load_results(path), load_results(other / "paper" / path.name)
+            for column in ours.rows:
+                assert ours.rows[column].to_numpy().tobytes() == theirs.rows[column].to_numpy().tobytes()
+            assert ours.card == theirs.card
