@@ -29,7 +29,7 @@ float32, whose rounding of a logit (measured on trained digits networks: at most
 smaller margin. The bounds' own rounding, in float64, is far below it."""
 
 
-def certified_eps_N(  # noqa: N802
+def certified_eps_N(
     model: nn.Module,
     x: Num[Tensor, "batch channels height width"],
     y: Labels,
