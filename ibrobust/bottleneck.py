@@ -45,6 +45,9 @@ class Bottleneck(nn.Module):
     `encoder` may hold layers from `stochastic`: they are a source of noise like the latent's, off on the mean path.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -84,8 +87,7 @@ class Bottleneck(nn.Module):
         return [self._sampled(head, features, noise.fold(i)) for i in range(count)]
 
     def _normalised(self, x: Images) -> Images:
-        normalised: Tensor = (x - self.pixel_mean) / self.pixel_std
-        return normalised
+        return (x - self.pixel_mean) / self.pixel_std
 
     def _sampled(self, head: nn.Module, features: Tensor, noise: Noise) -> Encoding:
         if self.noisy_layers:

@@ -25,13 +25,14 @@ class NetworkDecoder(nn.Module):
 
     def __init__(self, categories: int, classes: int) -> None:
         super().__init__()
+        self.categories = categories
         self.network = nn.Sequential(
             nn.Linear(categories, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, classes)
         )
 
     def table(self) -> Table:
         """pθ(ŷ|z)."""
-        one_hot = torch.eye(self.network[0].in_features, device=self.network[0].weight.device)
+        one_hot = torch.eye(self.categories, device=next(self.parameters()).device)
         probabilities: Table = self.network(one_hot).softmax(1)
         return probabilities
 
@@ -42,6 +43,8 @@ class NetworkDecoder(nn.Module):
 
 class DataDecoder(nn.Module):
     """The table p(y|z) that the data itself implies: the best decoder there is, without a parameter."""
+
+    joint: Tensor
 
     def __init__(self, categories: int, classes: int) -> None:
         super().__init__()
@@ -64,6 +67,12 @@ class DataDecoder(nn.Module):
 
 
 CategoricalDecoder = NetworkDecoder | DataDecoder
+
+
+def table_of(decoder: nn.Module) -> Table:
+    """p(ŷ|z) of a decoder of categories."""
+    assert isinstance(decoder, CategoricalDecoder)
+    return decoder.table()
 
 
 def joint(z: Probabilities, y: Labels, classes: int) -> Table:

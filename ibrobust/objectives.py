@@ -5,15 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust.bottleneck import ZERO_ENTROPY_STD, Encoding
+from ibrobust import categorical
+from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.errors import BadInput
+from ibrobust.randomness import Noise
 from ibrobust.recipe import Recipe
 from ibrobust.registry import Registry
-from ibrobust.types import Labels, Latents, Logits, Scalar
+from ibrobust.types import Images, Labels, Latents, Logits, Scalar
 
+SampledLogits = Float[Tensor, "samples batch classes"]
 LN_2PIE = math.log(2 * math.pi * math.e)
 
 
@@ -24,18 +28,58 @@ class Regularizer:
     Attributes:
         term: (encoding, labels, model) → scalar.
         noise: what the recipe's `noise = "auto"` stands for.
+        rate: whether the term holds −H[Z|X], and so is infinite without noise.
+        module: (latent, classes) → a module that is learned with the term, not part of the classifier; `term` is
+            then given it instead of the model.
     """
 
     term: Callable[[Encoding, Labels, nn.Module], Scalar]
     noise: str = "zero-entropy"
+    rate: bool = False
+    module: Callable[[int, int], nn.Module] | None = None
 
 
 REGULARIZERS: Registry[Regularizer] = Registry("regulariser")
 
 
-def decoder_cross_entropy(logits: Logits, y: Labels) -> Scalar:
-    """Mean log loss of one latent sample each: an upper bound on H[Y|Z] (eq. 8, 9)."""
-    return F.cross_entropy(logits, y)
+@dataclass(frozen=True)
+class Likelihood:
+    """A likelihood term.
+
+    Attributes:
+        of_samples: (logits of S samples of the noise, labels) → scalar; None where it needs a categorical latent.
+        of_categories: (p(z|x), labels, table of p(ŷ|z)) → scalar, exact.
+        decoder: the decoder that a categorical latent has with this term, from `models.DECODERS`.
+    """
+
+    of_samples: Callable[[SampledLogits, Labels], Scalar] | None
+    of_categories: Callable[[categorical.Probabilities, Labels, categorical.Table], Scalar]
+    decoder: str = "network"
+
+
+LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
+
+
+def decoder_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
+    """Hθ[Y|Z]: the mean log loss of the samples of Z, an upper bound on H[Y|Z] (eq. 8, 9)."""
+    return F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)))
+
+
+def prediction_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
+    """Hθ[Y|X]: the log loss of the mean probability over the samples, never above `decoder_cross_entropy` (eq. 7)."""
+    return F.nll_loss(mean_log_probability(logits), y)
+
+
+def mean_log_probability(logits: SampledLogits) -> Logits:
+    """ln of the mean class probabilities over the samples."""
+    log_probability: Logits = logits.log_softmax(2).logsumexp(0) - math.log(len(logits))
+    return log_probability
+
+
+LIKELIHOODS["decoder"] = Likelihood(decoder_cross_entropy, categorical.decoder_cross_entropy)
+LIKELIHOODS["prediction"] = Likelihood(prediction_cross_entropy, categorical.prediction_cross_entropy)
+# With the data's own p(y|z) held fixed, the decoder cross-entropy has the value and the gradient of H[Y|Z].
+LIKELIHOODS["uncertainty"] = Likelihood(None, categorical.decoder_cross_entropy, decoder="data")
 
 
 def squared_norm(z: Latents) -> Scalar:
@@ -77,43 +121,133 @@ def rate(encoding: Encoding) -> Scalar:
     return 0.5 * (encoding.mean.square() + variance - 1 - torch.log(variance)).sum(1).mean()
 
 
+class ClassMeans(nn.Module):
+    """The reverse decoder q(z|y) = N(μ_y, I): a learned mean for each class (Fischer and Alemi 2020; §F.4)."""
+
+    def __init__(self, latent: int, classes: int) -> None:
+        super().__init__()
+        self.means = nn.Parameter(torch.zeros(classes, latent))
+
+    def forward(self, y: Labels) -> Latents:
+        return self.means[y]
+
+
+def conditional_rate(encoding: Encoding, y: Labels, class_means: nn.Module) -> Scalar:
+    """E D_KL(p(z|x) ‖ q(z|y)), an upper bound on I[X;Z|Y]; ½ E‖mean − μ_y‖² where the encoder's variance is 1."""
+    return rate(encoding._replace(mean=encoding.mean - class_means(y)))
+
+
 def squared_weights(model: nn.Module) -> Scalar:
     """‖θ‖² over weight matrices and kernels; biases and scales are left alone."""
     total: Tensor = sum(parameter.square().sum() for parameter in model.parameters() if parameter.ndim > 1)  # type: ignore[assignment]
     return total
 
 
-REGULARIZERS["none"] = Regularizer(lambda encoding, y, model: encoding.z.new_zeros(()))
-REGULARIZERS["l2"] = Regularizer(lambda encoding, y, model: squared_norm(encoding.z))
-REGULARIZERS["log-l2"] = Regularizer(lambda encoding, y, model: log_squared_norm(encoding.z))
-REGULARIZERS["logvar"] = Regularizer(lambda encoding, y, model: log_variance(encoding.z))
-REGULARIZERS["cond-logvar"] = Regularizer(lambda encoding, y, model: conditional_log_variance(encoding.z, y))
-REGULARIZERS["dvib"] = Regularizer(lambda encoding, y, model: rate(encoding), noise="learned")
-REGULARIZERS["weight-decay"] = Regularizer(lambda encoding, y, model: squared_weights(model))
+REGULARIZERS["none"] = Regularizer(lambda encoding, _y, _model: encoding.z.new_zeros(()))
+REGULARIZERS["l2"] = Regularizer(lambda encoding, _y, _model: squared_norm(encoding.z))
+REGULARIZERS["log-l2"] = Regularizer(lambda encoding, _y, _model: log_squared_norm(encoding.z))
+REGULARIZERS["logvar"] = Regularizer(lambda encoding, _y, _model: log_variance(encoding.z))
+REGULARIZERS["cond-logvar"] = Regularizer(lambda encoding, y, _model: conditional_log_variance(encoding.z, y))
+REGULARIZERS["dvib"] = Regularizer(lambda encoding, _y, _model: rate(encoding), noise="learned", rate=True)
+REGULARIZERS["ceb"] = Regularizer(conditional_rate, noise="1", rate=True, module=ClassMeans)
+REGULARIZERS["weight-decay"] = Regularizer(lambda _encoding, _y, model: squared_weights(model))
 
 _NAMED_STD = {"zero-entropy": ZERO_ENTROPY_STD, "none": 0.0, "learned": None}
 
 
 def noise_name(recipe: Recipe) -> str:
     """The recipe's latent noise in a word or a number; `auto` is the regulariser's own."""
+    if recipe.latent_kind == "categorical":
+        return "categorical"
     return REGULARIZERS[recipe.reg].noise if recipe.noise == "auto" else recipe.noise
 
 
 def noise_std(recipe: Recipe) -> float | None:
-    """σ of the latent noise; None where the encoder learns it.
+    """σ of the latent noise; None where the encoder learns it, 0 for a categorical latent.
 
     Raises:
         BadInput: the noise is neither a known name nor a number ≥ 0, or does not go with the regulariser.
     """
+    if recipe.latent_kind == "categorical":
+        return 0.0
     name = noise_name(recipe)
-    if REGULARIZERS[recipe.reg].noise == "learned" and name == "none":
-        raise BadInput(f"--noise none: the rate of {recipe.reg!r} is infinite without noise")
-    if name in _NAMED_STD:
-        return _NAMED_STD[name]
-    try:
-        std = float(name)
-    except ValueError:
-        std = math.nan
-    if not (math.isfinite(std) and std >= 0):
+    std = _NAMED_STD[name] if name in _NAMED_STD else _number(name)
+    if std is not None and not (math.isfinite(std) and std >= 0):
         raise BadInput(f"--noise {name!r}; choose from auto, {', '.join(_NAMED_STD)} or a standard deviation ≥ 0")
+    if std == 0 and REGULARIZERS[recipe.reg].rate:
+        raise BadInput(f"--noise {name}: the rate of {recipe.reg!r} is infinite without noise")
     return std
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A recipe's objective: what one step of training minimises, and what it measures on the way.
+
+    Attributes:
+        module: what the regulariser learns beside the model, if anything.
+        memory: share of a batch in a categorical latent's running p(y, z).
+    """
+
+    recipe: Recipe
+    module: nn.Module | None
+    memory: float = 0.05
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of what `terms` returns."""
+        both = ("decoder_cross_entropy", "prediction_cross_entropy") if self.recipe.latent_samples > 1 else ()
+        return ("likelihood", "regulariser", "error", *both)
+
+    def terms(self, model: Bottleneck, x: Images, y: Labels, noise: Noise) -> list[Scalar]:
+        """Likelihood, regulariser (0 where γ is 0) and share of mistakes; with several samples both cross-entropies."""
+        if model.categorical:
+            return self._categorical_terms(model, x, y, noise)
+        samples = self.recipe.latent_samples
+        encodings = [model.encode(x, noise)] if samples == 1 else model.encodings(x, noise, samples)
+        encoding = encodings[0] if samples == 1 else Encoding(*map(torch.cat, zip(*encodings, strict=True)))
+        encoding = Encoding(*(tensor.float() for tensor in encoding))
+        logits = torch.stack([model.decoder(one.z) for one in encodings]).float()
+        of_samples = LIKELIHOODS[self.recipe.likelihood].of_samples
+        assert of_samples is not None  # recipes see to it
+        likelihood = of_samples(logits, y)
+        if samples == 1:
+            return [likelihood, self._penalty(encoding, y, model), _share_of_mistakes(logits[0], y)]
+        with torch.no_grad():
+            both = [decoder_cross_entropy(logits, y), prediction_cross_entropy(logits, y)]
+            mistakes = _share_of_mistakes(mean_log_probability(logits), y)
+        return [likelihood, self._penalty(encoding, y.repeat(samples), model), mistakes, *both]
+
+    def _penalty(self, encoding: Encoding, y: Labels, model: nn.Module) -> Scalar:
+        # γ = 0 is `none` to the bit: a term of weight 0 could still be infinite.
+        if self.recipe.gamma == 0:
+            return encoding.z.new_zeros(())
+        return REGULARIZERS[self.recipe.reg].term(encoding, y, model if self.module is None else self.module)
+
+    def _categorical_terms(self, model: Bottleneck, x: Images, y: Labels, noise: Noise) -> list[Scalar]:
+        encoding = Encoding(*(tensor.float() for tensor in model.encode(x, noise)))
+        if isinstance(model.decoder, categorical.DataDecoder):
+            model.decoder.follow(encoding.mean, y, self.memory)
+        table = categorical.table_of(model.decoder).float()
+        likelihood = LIKELIHOODS[self.recipe.likelihood].of_categories(encoding.mean, y, table)
+        mistakes = _share_of_mistakes(encoding.mean @ table, y)
+        return [likelihood, self._penalty(encoding, y, model), mistakes]
+
+
+def objective(recipe: Recipe, classes: int) -> Objective:
+    """Raises:
+    BadInput: the recipe names a term that is not registered.
+    """
+    LIKELIHOODS[recipe.likelihood]
+    module = REGULARIZERS[recipe.reg].module
+    return Objective(recipe, module(recipe.latent, classes) if module else None)
+
+
+def _share_of_mistakes(scores: Logits, y: Labels) -> Scalar:
+    return (scores.detach().argmax(1) != y).float().mean()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ibrobust import categorical
 from ibrobust.bottleneck import Bottleneck, Encoding
 from ibrobust.entropy import knn_entropy
 from ibrobust.images import as_images, frozen
@@ -18,7 +19,7 @@ _PIXELS_AT_A_TIME = 2**20
 
 def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0) -> Encoding:
     """p(z|x) and one latent sample for every image; sample i's noise depends on (seed, i) alone."""
-    device = model.decoder.weight.device
+    device = next(model.parameters()).device
     draw = sample_draw(seed, torch.arange(len(x), device=device)).fold("information")
     size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
     blocks = [slice(start, start + size) for start in range(0, len(x), size)]
@@ -43,12 +44,28 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
     if model.noise_std == 0:
         return measured
     entropy = knn_entropy(encoding.z)
+    if model.noisy_layers:  # dropout's part of H[Z|X] cannot be computed (Kirsch et al. §G.3.1)
+        return measured | {"encoding_entropy": entropy}
     given_input = _entropy_given_input(model, encoding)
     return measured | {
         "encoding_entropy": entropy,
         "encoding_entropy_given_input": given_input,
         "preserved_information": entropy - given_input,
     }
+
+
+def categorical_quantities(model: Bottleneck, z: categorical.Probabilities, y: Labels) -> dict[str, float]:
+    """`decoder_uncertainty` H[Y|Z] ≤ `decoder_cross_entropy` Hθ[Y|Z] ≥ `prediction_cross_entropy` Hθ[Y|X], exact sums
+    over the categories of p(z|x)."""
+    with torch.no_grad():
+        table = categorical.table_of(model.decoder).double()
+        z = z.double()
+        quantities = {
+            "decoder_uncertainty": categorical.decoder_uncertainty(categorical.joint(z, y, table.shape[1])),
+            "decoder_cross_entropy": categorical.decoder_cross_entropy(z, y, table),
+            "prediction_cross_entropy": categorical.prediction_cross_entropy(z, y, table),
+        }
+    return {name: value.item() for name, value in quantities.items()}
 
 
 def _entropy_given_input(model: Bottleneck, encoding: Encoding) -> float:

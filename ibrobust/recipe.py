@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from ibrobust.errors import BadInput
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Recipe(BaseModel):
@@ -28,14 +29,34 @@ class Recipe(BaseModel):
     reg: str = Field("none", description="regulariser")
     gamma: NonNegative = Field(1e-3, description="coefficient of the regulariser; 0 for none")
     latent: Count = Field(32, description="dimensions K of the latent Z")
-    noise: str = Field("auto", description="latent noise: auto (the regulariser's own), zero-entropy, none, learned or σ")
+    noise: str = Field("auto", description="latent noise: auto (the regulariser's), zero-entropy, none, learned or σ")
     adversarial: NonNegative = Field(0.0, description="train on PGD examples of this L∞ radius (Madry et al. 2018)")
     epochs: Count = Field(60, description="passes over the training set")
     batch_size: Count = Field(64, description="samples per step")
     learning_rate: Positive = Field(1e-3, description="Adam's initial learning rate")
-    lr_factor: Positive = Field(0.5, description="learning rate is multiplied by this on a plateau of the training loss")
-    lr_patience: Count = Field(5, description="epochs without improvement that make a plateau")
+    lr_factor: Positive = Field(0.5, description="what the schedule multiplies the learning rate with")
+    lr_patience: Count = Field(5, description="epochs without improvement, or between decays, before it does")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of initial weights, batches and noise")
+    train_samples: Annotated[int, Field(ge=0)] = Field(0, description="training images used, the first; 0 for all")
+    augment: str = Field("none", description="changes to training images")
+    latent_kind: Literal["continuous", "categorical"] = Field(
+        "continuous", description="continuous, or categorical: the encoder chooses one of K categories"
+    )
+    likelihood: str = Field("decoder", description="likelihood term")
+    latent_samples: Count = Field(1, description="samples S of the noise per image and step")
+    dropout: Share = Field(0.0, description="rate of dropout, in models that have a place for it")
+    dropconnect: Share = Field(
+        0.0, description="rate of DropConnect on convolutions, in models that have a place for it"
+    )
+    lr_schedule: str = Field("plateau", description="how the learning rate changes")
+    adam_beta1: Share = Field(0.9, description="Adam's decay of the mean gradient")
+    adam_beta2: Share = Field(0.999, description="Adam's decay of the mean squared gradient")
+    polyak: Share = Field(0.0, description="decay of the averaged weights that are kept; 0 keeps the last weights")
+    clip: NonNegative = Field(0.0, description="gradients are scaled down to this norm; 0 leaves them alone")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of matrix products while training")
+    shrink_latent: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="factor on the latent's scale after every epoch, undone in the decoder (Kirsch et al. §G.4)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -45,9 +66,23 @@ class Recipe(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _gamma_has_a_term(self) -> "Recipe":
-        if self.reg == "none" and self.gamma > 0:
-            raise ValueError(f"gamma = {self.gamma:g} has nothing to multiply with reg 'none'")
+    def _fits_together(self) -> "Recipe":
+        categorical = self.latent_kind == "categorical"
+        problems = {
+            f"gamma = {self.gamma:g} has nothing to multiply with reg 'none'": self.reg == "none" and self.gamma > 0,
+            "likelihood 'uncertainty' needs latent_kind 'categorical'": self.likelihood == "uncertainty"
+            and not categorical,
+            f"reg {self.reg!r} does not go with a categorical latent; choose none or weight-decay": categorical
+            and self.reg not in ("none", "weight-decay"),
+            f"noise {self.noise!r} does not go with a categorical latent: its noise is the choice": categorical
+            and self.noise != "auto",
+            f"latent_samples = {self.latent_samples}, but sums over a categorical latent are exact": categorical
+            and self.latent_samples > 1,
+            f"shrink_latent = {self.shrink_latent:g} needs a continuous latent": categorical and self.shrink_latent < 1,
+        }
+        for problem, found in problems.items():
+            if found:
+                raise ValueError(problem)
         return self
 
     @property
@@ -76,7 +111,9 @@ def make_recipe(values: dict[str, Any], file: Path | None = None) -> Recipe:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise BadInput(f"{file or 'recipe'}: no key {key!r}; choose from {', '.join(Recipe.model_fields)}") from None
+            raise BadInput(
+                f"{file or 'recipe'}: no key {key!r}; choose from {', '.join(Recipe.model_fields)}"
+            ) from None
         value = f"{key} = {first['input']!r}: " if file else f"--{key.replace('_', '-')} {first['input']}: "
         reason = first["msg"].removeprefix("Value error, ")
         where = f"{file}: " if file else ""

@@ -83,7 +83,7 @@ class DropConnectConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         noise = _NOISE.get()
         if noise is None or self.rate == 0:
-            return self._conv_forward(input, self.weight, None)
+            return self._convolved(input, self.weight)
         noise = _one_for_the_batch(noise.fold(self.stream))
         if isinstance(noise, Draw):
             parts = [self._masked(input[i : i + 1], noise[i : i + 1]) for i in range(len(input))]
@@ -92,7 +92,10 @@ class DropConnectConv2d(nn.Conv2d):
 
     def _masked(self, x: Tensor, noise: Noise) -> Tensor:
         mask = _mask(noise.uniform(*self.weight.shape), self.rate)[0]
-        return self._conv_forward(x, self.weight * mask, None)
+        return self._convolved(x, self.weight * mask)
+
+    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, None, self.stride, self.padding)
 
 
 class BatchNorm2d(nn.BatchNorm2d):

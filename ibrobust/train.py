@@ -12,7 +12,14 @@ from ibrobust.registry import declared_names
 if TYPE_CHECKING:
     from ibrobust.zoo import Run
 
-_CHOICES = {"data": ("datasets", "DATASETS"), "model": ("models", "MODELS"), "reg": ("objectives", "REGULARIZERS")}
+_CHOICES = {
+    "data": ("datasets", "DATASETS"),
+    "model": ("models", "MODELS"),
+    "reg": ("objectives", "REGULARIZERS"),
+    "augment": ("augmentation", "AUGMENTATIONS"),
+    "likelihood": ("objectives", "LIKELIHOODS"),
+    "lr_schedule": ("schedules", "SCHEDULES"),
+}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -51,7 +58,7 @@ def train_run(
     writable_folder(runs)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
 
-        def progress(_epoch: int, row: dict[str, float]) -> None:
+        def progress(_epoch: int, row: dict[str, float | int]) -> None:
             bar.set_postfix(loss=f"{row['loss']:.4g}", error=f"{row['error']:.4f}", refresh=False)
             bar.update()
 

@@ -2,32 +2,49 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.nn import functional as F
 
-from ibrobust.bottleneck import Bottleneck, Encoding
+from ibrobust.augmentation import AUGMENTATIONS
+from ibrobust.bottleneck import Bottleneck
+from ibrobust.categorical import DataDecoder
 from ibrobust.datasets import Dataset, Split
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, frozen
 from ibrobust.models import build_model
-from ibrobust.objectives import REGULARIZERS, Regularizer, decoder_cross_entropy, noise_std
+from ibrobust.objectives import LIKELIHOODS, Objective, noise_std, objective
+from ibrobust.quantities import categorical_quantities, encoded
 from ibrobust.randomness import GeneratorNoise
 from ibrobust.recipe import Recipe
-from ibrobust.types import Images, Labels, Scalar
+from ibrobust.rescaling import fold_scale, make_scalable, rescale
+from ibrobust.schedules import SCHEDULES
+from ibrobust.stochastic import learning
+from ibrobust.types import Images, Labels
 
-_TERMS = ("likelihood", "regulariser", "error")
+_MEASURED = 2000
+"""Training images on which the latent is scaled and its entropy estimated after every epoch (`shrink_latent`)."""
 
-Progress = Callable[[int, dict[str, float]], None]
+Row = dict[str, float | int]
+Progress = Callable[[int, Row], None]
 """Told (epoch, the epoch's row of history) as the work goes on."""
+
+Observer = Callable[[int, Bottleneck], None]
+"""Shown (epoch, the model as it is then) after every epoch, to measure what it likes without changing it."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model and, per epoch, the learning rate and the means of loss, its terms and the training error."""
+    """A trained model and, per epoch, the learning rate and the means of loss, its terms and the training error.
+
+    More columns where there is more to tell: both cross-entropies with several samples of the noise; H[Y|Z] and both
+    cross-entropies, exactly and over all training images, with a categorical latent; the latent's entropy and the
+    error where the latent is rescaled.
+    """
 
     model: Bottleneck
     history: pd.DataFrame
@@ -38,7 +55,8 @@ def train(
     data: Dataset,
     *,
     device: str | torch.device = "cpu",
-    progress: Progress = lambda epoch, row: None,
+    progress: Progress = lambda _epoch, _row: None,
+    observe: Observer = lambda _epoch, _model: None,
 ) -> Trained:
     """Train what the recipe says. On one machine the same recipe gives the same weights to the bit.
 
@@ -46,29 +64,57 @@ def train(
         BadInput: the recipe names something that is not registered, or the data has no training part.
         RunFailed: a term of the loss is no longer finite; names the epoch and the term.
     """
-    if len(data.train) == 0:
-        raise BadInput(f"data {data.name!r} has no training part; add x_train and y_train, or a train and a test folder")
+    split = training_images(recipe, data, device)
     model = untrained_model(recipe, data).to(device)
-    regularizer = REGULARIZERS[recipe.reg]
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
-    scheduler = ReduceLROnPlateau(optimizer, factor=recipe.lr_factor, patience=recipe.lr_patience)
+    if recipe.shrink_latent < 1:
+        make_scalable(model)
+    goal = objective(recipe, data.classes)
+    augment = AUGMENTATIONS[recipe.augment]
+    optimizer = _adam(recipe, model, goal)
+    steps = len(split) // min(recipe.batch_size, len(split))
+    schedule = SCHEDULES[recipe.lr_schedule](optimizer, recipe, steps * recipe.epochs)
+    average = _AveragedWeights(model, recipe.polyak) if recipe.polyak else None
     order = torch.Generator().manual_seed(recipe.seed)
     noise_generator = torch.Generator(device).manual_seed(recipe.seed + 1)
-    train_split = Split(data.train.x.to(device), data.train.y.to(device))
+    changes = torch.Generator(device).manual_seed(recipe.seed + 2)
     rows = []
     for epoch in range(1, recipe.epochs + 1):
         terms = []
-        for batch in _batches(train_split, recipe.batch_size, order):
+        for batch in _batches(split, recipe.batch_size, order):
             noise = GeneratorNoise(noise_generator, len(batch))
-            x = as_images(batch.x)
+            x = as_images(augment(batch.x, changes))
             if recipe.adversarial:
                 x = adversarial_images(model, x, batch.y, recipe.adversarial, noise)
-            terms.append(_step(model, optimizer, regularizer, recipe.gamma, (x, batch.y, noise)))
-        row = _epoch_row(epoch, optimizer, recipe, torch.stack(terms).cpu())
-        scheduler.step(row["loss"])
+            terms.append(_step(model, optimizer, goal, (x, batch.y, noise)))
+            schedule.after_step()
+            if average:
+                average.follow(model)
+        row: Row = _epoch_row(epoch, optimizer, goal, torch.stack(terms).cpu())
+        schedule.after_epoch(row["loss"])
+        with average.worn_by(model) if average else nullcontext():
+            row |= _measurements(recipe, model, split, epoch)
+            observe(epoch, model)
         rows.append(row)
         progress(epoch, row)
+    if average:
+        average.copy_to(model)
+    if recipe.shrink_latent < 1:
+        fold_scale(model)
     return Trained(model, pd.DataFrame(rows))
+
+
+def training_images(recipe: Recipe, data: Dataset, device: str | torch.device = "cpu") -> Split:
+    """The images that the recipe trains on, on the device.
+
+    Raises:
+        BadInput: the data has none, or fewer than the recipe asks for.
+    """
+    if len(data.train) == 0:
+        raise BadInput(f"data {data.name!r} has no training part; add x_train and y_train, or folders train and test")
+    if recipe.train_samples > len(data.train):
+        raise BadInput(f"--train-samples {recipe.train_samples}: {data.name!r} has {len(data.train)} training images")
+    split = data.train[: recipe.train_samples] if recipe.train_samples else data.train
+    return Split(split.x.to(device), split.y.to(device))
 
 
 def untrained_model(recipe: Recipe, data: Dataset) -> Bottleneck:
@@ -80,11 +126,19 @@ def untrained_model(recipe: Recipe, data: Dataset) -> Bottleneck:
         latent=recipe.latent,
         noise_std=noise_std(recipe),
         seed=recipe.seed,
+        decoder=decoder_name(recipe),
+        dropout=recipe.dropout,
+        dropconnect=recipe.dropconnect,
     )
     mean, std = _pixel_statistics(data.train.x)
     model.pixel_mean.copy_(mean.view(1, -1, 1, 1))
     model.pixel_std.copy_(std.view(1, -1, 1, 1))
     return model
+
+
+def decoder_name(recipe: Recipe) -> str:
+    """The kind of decoder that the recipe's model has."""
+    return LIKELIHOODS[recipe.likelihood].decoder if recipe.latent_kind == "categorical" else "linear"
 
 
 def adversarial_images(model: nn.Module, x: Images, y: Labels, eps: float, noise: GeneratorNoise) -> Images:
@@ -93,47 +147,91 @@ def adversarial_images(model: nn.Module, x: Images, y: Labels, eps: float, noise
     with frozen(model):
         for _ in range(10):
             x_adv.requires_grad_()
-            (gradient,) = torch.autograd.grad(decoder_cross_entropy(model(x_adv), y), x_adv)
+            (gradient,) = torch.autograd.grad(F.cross_entropy(model(x_adv), y), x_adv)
             moved = x_adv.detach() + eps / 4 * gradient.sign()
             x_adv = moved.clamp(x - eps, x + eps).clamp(0, 1)
     return x_adv
 
 
+def _adam(recipe: Recipe, model: nn.Module, goal: Objective) -> torch.optim.Adam:
+    learned_beside = list(goal.module.to(next(model.parameters()).device).parameters()) if goal.module else []
+    betas = (recipe.adam_beta1, recipe.adam_beta2)
+    return torch.optim.Adam([*model.parameters(), *learned_beside], lr=recipe.learning_rate, betas=betas)
+
+
 def _step(
-    model: Bottleneck,
-    optimizer: torch.optim.Optimizer,
-    regularizer: Regularizer,
-    gamma: float,
-    batch: tuple[Images, Labels, GeneratorNoise],
+    model: Bottleneck, optimizer: torch.optim.Optimizer, goal: Objective, batch: tuple[Images, Labels, GeneratorNoise]
 ) -> Tensor:
-    """One update; returns likelihood, regulariser and share of mistakes without waiting for the device."""
+    """One update; returns the objective's terms without waiting for the device."""
     x, y, noise = batch
-    encoding: Encoding = model.encode(x, noise)
-    logits = model.decoder(encoding.z)
-    likelihood = decoder_cross_entropy(logits, y)
-    # γ = 0 is `none` to the bit: a term of weight 0 could still be infinite.
-    penalty: Scalar = regularizer.term(encoding, y, model) if gamma else likelihood.new_zeros(())
+    recipe = goal.recipe
+    reduced = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    with learning(), reduced:
+        terms = goal.terms(model, x, y, noise)
+    likelihood, penalty = terms[:2]
     optimizer.zero_grad(set_to_none=True)
-    (likelihood + gamma * penalty if gamma else likelihood).backward()
+    (likelihood + recipe.gamma * penalty if recipe.gamma else likelihood).backward()  # type: ignore[no-untyped-call]
+    if recipe.clip:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     optimizer.step()
-    return torch.stack([likelihood.detach(), penalty.detach(), (logits.detach().argmax(1) != y).float().mean()])
+    return torch.stack([term.detach() for term in terms])
 
 
-def _epoch_row(epoch: int, optimizer: torch.optim.Optimizer, recipe: Recipe, terms: Tensor) -> dict[str, float]:
+def _epoch_row(epoch: int, optimizer: torch.optim.Optimizer, goal: Objective, terms: Tensor) -> Row:
     if not terms.isfinite().all():
         step, term = (~terms.isfinite()).nonzero()[0].tolist()
-        name = recipe.reg if _TERMS[term] == "regulariser" else _TERMS[term]
-        raise RunFailed(f"epoch {epoch}, step {step + 1}: the {name} term is {terms[step, term].item()}; training stopped")
-    means = dict(zip(_TERMS, terms.double().mean(0).tolist(), strict=True))
-    loss = means["likelihood"] + recipe.gamma * means["regulariser"]
+        name = goal.recipe.reg if goal.measured[term] == "regulariser" else goal.measured[term]
+        value = terms[step, term].item()
+        raise RunFailed(f"epoch {epoch}, step {step + 1}: the {name} term is {value}; training stopped")
+    means = dict(zip(goal.measured, terms.double().mean(0).tolist(), strict=True))
+    loss = means["likelihood"] + goal.recipe.gamma * means["regulariser"]
     return {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, **means}
+
+
+def _measurements(recipe: Recipe, model: Bottleneck, split: Split, epoch: int) -> Row:
+    """What an epoch's row holds beside its means. It rescales the latent, and renews a decoder made from the data."""
+    if model.categorical:
+        z = encoded(model, split.x).mean
+        if isinstance(model.decoder, DataDecoder):
+            model.decoder.follow(z, split.y, 1.0)
+        return {**categorical_quantities(model, z, split.y)}
+    if recipe.shrink_latent < 1:
+        return {**rescale(model, split.x[:_MEASURED], split.y[:_MEASURED], recipe.shrink_latent**epoch)}
+    return {}
+
+
+class _AveragedWeights:
+    """Polyak averaging: a copy of the weights that follows them with an exponential memory."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = [parameter.detach().clone() for parameter in model.parameters()]
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module) -> None:
+        torch._foreach_lerp_(self.weights, [p.detach() for p in model.parameters()], 1 - self.decay)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        for parameter, weight in zip(model.parameters(), self.weights, strict=True):
+            parameter.copy_(weight)
+
+    @contextmanager
+    def worn_by(self, model: nn.Module) -> Iterator[None]:
+        """Inside the block the model has the averaged weights."""
+        own = [parameter.detach().clone() for parameter in model.parameters()]
+        self.copy_to(model)
+        yield
+        with torch.no_grad():
+            for parameter, weight in zip(model.parameters(), own, strict=True):
+                parameter.copy_(weight)
 
 
 def _batches(split: Split, batch_size: int, order: torch.Generator) -> Iterator[Split]:
     """Shuffled batches of one size; the remainder waits for another epoch's shuffle."""
     size = min(batch_size, len(split))
     shuffled = torch.randperm(len(split), generator=order).to(split.x.device)
-    for rows in shuffled.split(size)[: len(split) // size]:
+    for rows in torch.split(shuffled, size)[: len(split) // size]:
         yield split[rows]
 
 
@@ -141,7 +239,7 @@ def _pixel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over all training images."""
     scale = 255.0 if x.dtype == torch.uint8 else 1.0
     sums = torch.zeros(2, x.shape[1], dtype=torch.float64)
-    for part in x.split(4096):
+    for part in torch.split(x, 4096):
         pixels = part.to(torch.float64) / scale
         sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
     mean, square = sums / (len(x) * math.prod(x.shape[2:]))

@@ -20,7 +20,7 @@ from ibrobust.files import written_whole
 from ibrobust.models import ImageShape, build_model
 from ibrobust.objectives import noise_name
 from ibrobust.recipe import Recipe
-from ibrobust.training import Trained
+from ibrobust.training import Trained, decoder_name
 
 CARD, WEIGHTS, HISTORY = "card.json", "weights.safetensors", "history.csv"
 
@@ -144,6 +144,9 @@ def _load_weights(path: Path, card: Card) -> Bottleneck:
             classes=card.classes,
             latent=card.recipe.latent,
             noise_std=card.noise_std,
+            decoder=decoder_name(card.recipe),
+            dropout=card.recipe.dropout,
+            dropconnect=card.recipe.dropconnect,
         )
         model.load_state_dict(load(content))
     except (OSError, SafetensorError, RuntimeError) as error:

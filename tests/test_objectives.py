@@ -42,7 +42,7 @@ def test_formulas_on_numbers_done_by_hand() -> None:
     assert log_variance(z).item() == pytest.approx(by_hand)
     assert conditional_log_variance(z, y).item() == pytest.approx(by_hand)
     logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
-    assert decoder_cross_entropy(logits, torch.tensor([1, 0])).item() == pytest.approx(
+    assert decoder_cross_entropy(logits[None], torch.tensor([1, 0])).item() == pytest.approx(
         (math.log(4 / 3) + math.log(2)) / 2
     )
 
@@ -132,7 +132,8 @@ def test_weight_decay_counts_weights_and_not_biases() -> None:
 
 @pytest.mark.parametrize("name", sorted(REGULARIZERS))
 def test_every_regulariser_is_a_finite_scalar(name: str) -> None:
-    model = nn.Linear(4, 3)
+    learned = REGULARIZERS[name].module
+    model = learned(4, 3) if learned else nn.Linear(4, 3)
     z = latents(6, 4).requires_grad_()
     encoding = Encoding(z, torch.ones_like(z), z)
     if REGULARIZERS[name].noise == "learned":
