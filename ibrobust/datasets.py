@@ -114,6 +114,18 @@ DATASETS["fashion-mnist"] = _from_torchvision("FashionMNIST")
 DATASETS["cifar10"] = _from_torchvision("CIFAR10")
 
 
+@DATASETS.register("permutation-mnist")
+def _permutation_mnist(folder: Path | None, download: bool) -> tuple[Split, Split]:
+    """MNIST with its pixels in one fixed random order (Goodfellow et al. 2013)."""
+    order = torch.from_numpy(np.random.RandomState(0).permutation(28 * 28))  # its stream is frozen for all versions
+    train, test = DATASETS["mnist"](folder, download)
+    return _permuted(train, order), _permuted(test, order)
+
+
+def _permuted(split: Split, order: Tensor) -> Split:
+    return Split(split.x.flatten(1)[:, order].view(split.x.shape), split.y)
+
+
 @DATASETS.register("imagenette")
 def _imagenette(folder: Path | None, download: bool) -> tuple[Split, Split]:
     """Ten classes of ImageNet, shorter side 256, centre crop 224."""
