@@ -14,8 +14,8 @@ TOLERANCE = 0.004
 
 
 def compared(ours: BreakingRadii, theirs: BreakingRadii) -> pd.DataFrame:
-    """A row per attack (`all` too) and radius: `n`, how many samples are robust in `ours` and in `theirs`, how many
-    fell `only_to_ours` and `only_to_theirs`, and the share on which the two `agree`.
+    """A row per attack that both ran (and `all` of those) and radius: `n`, how many samples are robust in `ours` and
+    in `theirs`, how many fell `only_to_ours` and `only_to_theirs`, and the share on which the two `agree`.
 
     Raises:
         BadInput: they are not of the same samples at the same radii.
@@ -24,7 +24,7 @@ def compared(ours: BreakingRadii, theirs: BreakingRadii) -> pd.DataFrame:
         raise BadInput("only evaluations of the same samples at the same radii can be compared")
     shared = [attack for attack in ours.attacks if attack in theirs.attacks]
     pairs = [(attack, _column(ours, attack), _column(theirs, attack)) for attack in shared]
-    pairs.append((ALL_ATTACKS, ours.all_attacks_N, theirs.all_attacks_N))
+    pairs.append((ALL_ATTACKS, _smallest(ours, shared), _smallest(theirs, shared)))
     rows = []
     for attack, ours_N, theirs_N in pairs:
         for eps, radius in zip(ours.card["radii"], ours.radii_E, strict=True):
@@ -56,3 +56,8 @@ def too_weak(ours: BreakingRadii, theirs: Mapping[str, BreakingRadii]) -> pd.Dat
 
 def _column(results: BreakingRadii, attack: str) -> NDArray[np.float32]:
     return results.rows[attack].to_numpy(dtype=np.float32)
+
+
+def _smallest(results: BreakingRadii, attacks: list[str]) -> NDArray[np.float32]:
+    smallest: NDArray[np.float32] = results.rows[attacks].to_numpy(dtype=np.float32).min(axis=1)
+    return smallest

@@ -1,0 +1,239 @@
+"""The protocol through other people's libraries: the same table, the same counts, and nothing taken on trust."""
+
+import importlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles import linear, trained_digits
+
+from ibrobust.attacks import NORMS, PROTOCOLS
+from ibrobust.backends import BACKENDS, adapter_of, peer_breaking_radii
+from ibrobust.backends.adapter import Adapter, Call, PeerAttack
+from ibrobust.backends.comparison import compared, too_weak
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.results import BreakingRadii
+from ibrobust.robustness import breaking_radii
+
+INSTALLED = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+NEEDS_A_LIBRARY = pytest.mark.skipif(not INSTALLED, reason="ibrobust[peers] is not installed")
+EVERY_BACKEND = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(
+            backend, marks=pytest.mark.skipif(backend not in INSTALLED, reason="ibrobust[peers] not installed")
+        )
+        for backend in sorted(BACKENDS)
+    ],
+)
+BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))
+STEPS_IN_L2 = {("torchattacks", "deepfool", "linf"), ("art", "deepfool", "linf")}
+
+
+@EVERY_BACKEND
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", PROTOCOLS["paper"])
+def test_a_boundary_at_a_tenth_survives_9_hundredths_and_falls_at_11(backend: str, attack: str, norm: str) -> None:
+    problem = linear(norm)
+    radii = [0.05, 0.09, 0.11, 1.0]
+    results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, norm=norm, attacks=[attack])
+    answers = results.rows[attack].to_numpy()
+    if (backend, attack, norm) in STEPS_IN_L2:
+        # The nearest image in L2 is further in L∞ than the nearest in L∞, and never nearer.
+        assert (answers >= np.float32(0.11)).all()
+        assert "steps in L2" in results.card["attacks"][attack]["deviation"]
+    else:
+        assert (answers == np.float32(0.11)).all()
+
+
+@EVERY_BACKEND
+def test_one_step_and_ten_steps_agree_with_ours_on_trained_digits(backend: str) -> None:
+    """Without a random start there is nothing to differ in but the last bit."""
+    model, x, y = trained_digits()
+    attacks = ["fgsm", "bim"]
+    theirs = peer_breaking_radii(backend, model, x[:200], y[:200], eps="0:0.2:6", attacks=attacks)
+    table = compared(breaking_radii(model, x[:200], y[:200], eps="0:0.2:6"), theirs)
+    assert table["agree"].min() >= 0.995
+    assert set(table["attack"]) == {*attacks, "all"}
+
+
+@EVERY_BACKEND
+def test_same_columns_same_clean_predictions_and_a_card_that_names_the_library(backend: str) -> None:
+    model, x, y = trained_digits()
+    ours = breaking_radii(model, x[:20], y[:20], eps=[0.0, 0.05], seed=3)
+    theirs = peer_breaking_radii(backend, model, x[:20], y[:20], eps=[0.0, 0.05], seed=3)
+    assert list(theirs.rows.columns) == list(ours.rows.columns)
+    assert (theirs.rows.dtypes == ours.rows.dtypes).all()
+    known = ["sample", "label", "prediction", "zero_gradient"]
+    assert theirs.rows[known].equals(ours.rows[known])
+    assert theirs.card["backend"] == backend
+    assert {key: theirs.card[key] for key in ("protocol", "norm", "radii", "seed")} == {
+        key: ours.card[key] for key in ("protocol", "norm", "radii", "seed")
+    }
+    for attack, settings in theirs.card["attacks"].items():
+        assert {name: value for name, value in settings.items() if name != "deviation"} == ours.card["attacks"][attack]
+
+
+@EVERY_BACKEND
+def test_the_same_seed_gives_the_same_table_and_leaves_the_global_generators_alone(backend: str) -> None:
+    model, x, y = trained_digits()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(1).item(), np.random.rand()
+
+    def tables() -> BreakingRadii:
+        torch.manual_seed(5)
+        np.random.seed(5)
+        results = peer_breaking_radii(backend, model, x[:40], y[:40], eps=[0.1, 0.15], attacks=["pgd"])
+        assert (torch.rand(1).item(), np.random.rand()) == expected
+        return results
+
+    assert tables().rows.equals(tables().rows)
+
+
+@EVERY_BACKEND
+def test_gradients_are_counted_where_the_library_asks_for_them(backend: str) -> None:
+    """Every sample survives both radii: one gradient per step, sample and radius, whatever the library reports."""
+    problem = linear("linf")
+    results = peer_breaking_radii(
+        backend, problem.model, problem.x, problem.y, eps=[0.01, 0.02], attacks=["fgsm", "bim", "pgd"]
+    )
+    assert (results.all_attacks_N == np.inf).all()
+    steps = {"fgsm": 1, "bim": 10, "pgd": 40}
+    gradients = {attack: results.card["queries"][attack]["gradient"] for attack in steps}
+    assert gradients == {attack: 2 * len(problem.x) * count for attack, count in steps.items()}
+
+
+@EVERY_BACKEND
+def test_only_standing_samples_go_on_to_the_next_radius(backend: str) -> None:
+    near, far = linear("linf", boundary=0.1), linear("linf", boundary=0.05)
+    x, y = torch.cat([near.x, far.x]), torch.cat([near.y, far.y])
+    results = peer_breaking_radii(backend, near.model, x, y, eps=[0.01, 0.07, 0.2], attacks=["fgsm"])
+    assert results.card["queries"]["fgsm"]["gradient"] == 40 + 40 + 20
+
+
+@NEEDS_A_LIBRARY
+def test_an_attack_that_a_library_lacks_is_refused_by_name() -> None:
+    problem = linear("linf")
+    with pytest.raises(BadInput, match=r"^foolbox has no apgd-ce, square in linf; it has bim, deepfool, fgsm, pgd$"):
+        peer_breaking_radii("foolbox", problem.model, problem.x, problem.y, attacks=["fgsm", "apgd-ce", "square"])
+
+
+def test_an_unknown_backend_lists_the_known_ones() -> None:
+    with pytest.raises(BadInput, match="no backend 'cleverhans'; choose from art, foolbox, torchattacks"):
+        adapter_of("cleverhans")
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_a_library_that_is_not_installed_names_the_extra(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name == backend or name.startswith(f"{backend}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, backend, None)
+    monkeypatch.delitem(sys.modules, BACKENDS[backend], raising=False)
+    with pytest.raises(BadInput, match=rf"backend '{backend}' is not installed .*pip install 'ibrobust\[peers\]'"):
+        adapter_of(backend)
+
+
+def through(monkeypatch: pytest.MonkeyPatch, run) -> BreakingRadii:
+    """A library whose only attack is `run`, on the linear problem."""
+    adapter = Adapter({("fgsm", "linf"): PeerAttack(run)})
+    monkeypatch.setattr("ibrobust.backends.adapter_of", lambda backend: adapter)
+    problem = linear("linf")
+    return peer_breaking_radii("foolbox", problem.model, problem.x, problem.y, eps=[0.05, 0.2], attacks=["fgsm"])
+
+
+def crossing(call: Call) -> torch.Tensor:
+    """What every sample of the problem falls to: a step of 0.15 against its class."""
+    weight = call.model._victim.view.classify.__closure__[0].cell_contents[1].weight
+    away = torch.sign(weight[1 - call.y] - weight[call.y]).view(call.x.shape)
+    return call.x + 0.15 * away
+
+
+@pytest.mark.parametrize(
+    ("lie", "message"),
+    [
+        (crossing, "attack 'fgsm' left the ball on samples"),
+        (lambda call: call.x + 2, "attack 'fgsm' left .0, 1. or is not finite on samples"),
+        (lambda call: call.x * torch.nan, "attack 'fgsm' left .0, 1. or is not finite on samples"),
+        (lambda call: call.x[:, :, :2], "attack 'fgsm' (raised|returned shape)"),
+        (lambda call: 1 / 0, "attack 'fgsm' raised on samples .*ZeroDivisionError"),
+    ],
+)
+def test_what_a_library_returns_is_checked(monkeypatch: pytest.MonkeyPatch, lie, message: str) -> None:
+    with pytest.raises(RunFailed, match=message):
+        through(monkeypatch, lie)
+
+
+def test_clean_images_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (through(monkeypatch, lambda call: call.x).all_attacks_N == np.inf).all()
+
+
+def table_of(breaking: dict[str, list[float]], radii: list[float]) -> BreakingRadii:
+    problem = linear("linf", samples=len(next(iter(breaking.values()))))
+    results = breaking_radii(problem.model, problem.x, problem.y, eps=radii, attacks={"fgsm": _unused()})
+    columns = {name: np.array(values, dtype=np.float32) for name, values in breaking.items()}
+    return replace(results, rows=results.rows.drop(columns="fgsm").assign(**columns))
+
+
+def _unused():
+    from ibrobust.attacks import ATTACKS
+
+    return ATTACKS["fgsm"]
+
+
+def test_comparison_counts_what_fell_to_one_side_only() -> None:
+    inf = np.inf
+    ours = table_of({"fgsm": [0.1, 0.1, inf, inf], "bim": [inf] * 4, "apgd": [0.1] * 4}, [0.1, 0.2])
+    theirs = table_of({"fgsm": [0.1, 0.2, 0.2, inf], "bim": [inf] * 4}, [0.1, 0.2])
+    table = compared(ours, theirs).set_index(["attack", "eps"])
+    assert table.index.unique("attack").tolist() == ["fgsm", "bim", "all"]
+    assert table.loc[("fgsm", 0.1)].to_dict() == {
+        "n": 4, "ours": 2, "theirs": 3, "only_to_ours": 1, "only_to_theirs": 0, "agree": 0.75,
+    }  # fmt: skip
+    assert table.loc[("fgsm", 0.2)].to_dict() == {
+        "n": 4, "ours": 2, "theirs": 1, "only_to_ours": 0, "only_to_theirs": 1, "agree": 0.75,
+    }  # fmt: skip
+    assert table.loc["bim", "agree"].tolist() == [1, 1]
+
+
+def test_too_weak_names_the_radius_and_the_strongest_library() -> None:
+    inf = np.inf
+    ours = table_of({"fgsm": [0.1, inf, inf, inf]}, [0.1, 0.2])
+    weaker = table_of({"fgsm": [0.2, 0.2, inf, inf]}, [0.1, 0.2])
+    stronger = table_of({"fgsm": [0.2, 0.2, 0.2, inf]}, [0.1, 0.2])
+    assert too_weak(ours, {"weaker": ours}).empty
+    rows = too_weak(ours, {"weaker": weaker, "stronger": stronger}).to_dict("records")
+    assert rows == [{"eps": 0.2, "ours": 3, "theirs": 1, "backend": "stronger"}]
+
+
+def test_only_the_same_samples_and_radii_are_compared() -> None:
+    results = table_of({"fgsm": [0.1, 0.1]}, [0.1])
+    other_radii = table_of({"fgsm": [0.1, 0.1]}, [0.2])
+    other_samples = replace(results, rows=results.rows.assign(sample=[1, 2]))
+    for other in (other_radii, other_samples):
+        with pytest.raises(BadInput, match="same samples at the same radii"):
+            compared(results, other)
+
+
+@NEEDS_A_LIBRARY
+def test_crosscheck_on_digits_ends_well(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    words = ["--data", "digits", "--samples", "24", "--eps", "0:0.1:3", "--backends", *INSTALLED]
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.crosscheck", *words],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for backend in INSTALLED:
+        assert f"native and {backend}: robust samples" in finished.stdout
+    assert "native leaves no more samples standing than any library" in finished.stdout
