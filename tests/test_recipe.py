@@ -1,13 +1,21 @@
 """Recipes: flags, TOML and the run's name are one thing."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ibrobust.augmentation import AUGMENTATIONS
+from ibrobust.datasets import DATASETS
 from ibrobust.errors import BadInput
+from ibrobust.models import MODELS
+from ibrobust.objectives import noise_std, objective
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
+from ibrobust.schedules import SCHEDULES
+
+RECIPES = Path(__file__).parent.parent / "zoo" / "recipes"
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _POSITIVE = st.floats(min_value=1e-12, max_value=1e12, exclude_min=True)
@@ -89,3 +97,44 @@ def test_a_bad_recipe_is_one_line_with_key_and_value(tmp_path: Path, line: str, 
 def test_a_bad_flag_is_named_as_a_flag() -> None:
     with pytest.raises(BadInput, match=r"--batch-size 0: .*greater than or equal to 1"):
         make_recipe({"batch_size": 0})
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_recipe_of_the_zoo_names_what_there_is(file: Path) -> None:
+    grid = recipes_in(file)
+    assert grid
+    assert len({recipe.run_id for recipe in grid}) == len(grid)
+    for recipe in grid:
+        assert recipe.data in DATASETS
+        assert recipe.augment in AUGMENTATIONS
+        assert recipe.lr_schedule in SCHEDULES
+        noise_std(recipe)
+        objective(recipe, 10)
+        assert {"dropout": recipe.dropout, "dropconnect": recipe.dropconnect} == {
+            key: rate
+            for key, rate in (("dropout", recipe.dropout), ("dropconnect", recipe.dropconnect))
+            if not rate or key in signature(MODELS[recipe.model]).parameters
+        }
+
+
+def test_every_figure_has_a_recipe_of_the_papers_size_and_a_small_one() -> None:
+    names = {file.stem for file in RECIPES.glob("figure-*.toml")}
+    large = {name for name in names if not name.endswith("-small")}
+    assert large == {
+        f"figure-{number}"
+        for number in ["1", "3", "4", "5", "6", "E1", "G2", "G4", "G5", "G6", "G7", "G8", "G10", "G11", "G15"]
+    }
+    assert names - large == {f"{name}-small" for name in large}
+
+
+def test_the_papers_values_are_in_the_recipes() -> None:
+    planes = recipes_in(RECIPES / "figure-4.toml")
+    assert len(planes) == 1 + 3 * 30
+    assert {
+        (r.model, r.latent, r.epochs, r.batch_size, r.learning_rate, r.lr_factor, r.lr_patience) for r in planes
+    } == {("resnet18v2", 256, 150, 128, 0.5e-3, 0.1, 10)}
+    dvib = [recipe for recipe in recipes_in(RECIPES / "figure-G15.toml") if recipe.reg == "dvib"]
+    assert {(r.latent_samples, r.epochs, r.adam_beta1, r.polyak, r.lr_factor, r.lr_patience) for r in dvib} == {
+        (12, 200, 0.5, 0.999, 0.97, 2)
+    }
+    assert {recipe.seed for recipe in dvib} == set(range(5))
