@@ -8,7 +8,7 @@ classes: what a classifier's latent looks like. Without labels it is one Gaussia
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -28,8 +28,8 @@ class EntropyEstimate:
     """One estimate with all that is known about its error.
 
     Attributes:
-        nats: what the estimator says.
-        estimator, k, n: how it was made, and from how many samples.
+        nats: what the estimator says; NaN where it cannot be computed and only bounds are known.
+        estimator, k, n: how it was made, and from how many samples; no k without neighbours.
         bias: by how much the same estimator is too high on Gaussians of the same covariance and the same n; NaN where
             there are too few samples for a covariance.
         bias_error: standard error of `bias`.
@@ -38,7 +38,7 @@ class EntropyEstimate:
 
     nats: float
     estimator: str
-    k: int
+    k: int | None
     n: int
     bias: float
     bias_error: float
@@ -50,9 +50,19 @@ class EntropyEstimate:
         """The estimate without the bias."""
         return self.nats - self.bias
 
+    @property
+    def best(self) -> float:
+        """The calibrated estimate (the raw one without a bias), moved into its bounds; NaN where there is none."""
+        value = self.calibrated if math.isfinite(self.bias) else self.nats
+        return min(max(value, self.low), self.high) if math.isfinite(value) else math.nan
+
+    def __sub__(self, exact: float) -> "EntropyEstimate":
+        """The same estimate less something that is known exactly."""
+        return replace(self, nats=self.nats - exact, low=self.low - exact, high=self.high - exact)
+
     def warning(self, quantity: str) -> str | None:
         """A sentence where the estimate lies outside its bounds."""
-        if self.low <= self.nats <= self.high:
+        if math.isnan(self.nats) or self.low <= self.nats <= self.high:
             return None
         side, bound = ("above", self.high) if self.nats > self.high else ("below", self.low)
         known = math.isfinite(self.bias)
@@ -144,7 +154,9 @@ def _bias(
     draw = sample_draw(seed, torch.arange(len(z), device=z.device)).fold("calibration")
     samples = (gaussians.sample(y, draw.fold(repeat)) for repeat in range(repeats))
     bias = torch.tensor([estimate(sample) + log_density(gaussians, sample).mean().item() for sample in samples])
-    return bias.mean().item(), bias.std().item() / math.sqrt(repeats)
+    # The spread of a single set is not known.
+    error = bias.std().item() / math.sqrt(repeats) if repeats > 1 else math.nan
+    return bias.mean().item(), error
 
 
 def gaussian_entropy_bound(z: Samples) -> float:

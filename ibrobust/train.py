@@ -1,6 +1,6 @@
 """`python -m ibrobust.train`: a recipe in, a run on disk out."""
 
-from argparse import SUPPRESS
+from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,25 +35,40 @@ def main(arguments: Sequence[str]) -> None:
             download=options["download"],
             device=torch_device(options["device"], options["threads"]),
             again=options["again"],
+            track=options["track_information"],
         )
         test = trained.card.metrics["test"]
         print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
 
 
 def train_run(
-    recipe: Recipe, *, runs: Path, data_dir: Path | None, download: bool, device: str, again: bool = False
+    recipe: Recipe,
+    *,
+    runs: Path,
+    data_dir: Path | None,
+    download: bool,
+    device: str,
+    again: bool = False,
+    track: int | None = None,
 ) -> "Run":
-    """Train and save one recipe; a finished run of the same recipe is loaded instead unless `again`."""
+    """Train and save one recipe; a finished run of the same recipe is loaded instead unless `again`.
+
+    Args:
+        track: measure the information every so many epochs, for the run's `information.csv`.
+    """
     from tqdm import tqdm
 
     from ibrobust.datasets import load_dataset
     from ibrobust.files import writable_folder
+    from ibrobust.information_table import information_text
     from ibrobust.quantities import summary
     from ibrobust.training import train
-    from ibrobust.zoo import CARD, load_run, save_run
+    from ibrobust.trajectory import TRAJECTORY, Trajectory
+    from ibrobust.zoo import CARD, load_run, save_run, save_table
 
-    if not again and (runs / recipe.run_id / CARD).is_file():
-        return load_run(runs / recipe.run_id)
+    folder = runs / recipe.run_id
+    if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):
+        return load_run(folder)
     data = load_dataset(recipe.data, data_dir=data_dir, download=download)
     writable_folder(runs)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
@@ -62,7 +77,12 @@ def train_run(
             bar.set_postfix(loss=f"{row['loss']:.4g}", error=f"{row['error']:.4f}", refresh=False)
             bar.update()
 
-        trained = train(recipe, data, device=device, progress=progress)
+        tracked = {"train": data.train[:_TRACKED], "test": data.test[:_TRACKED]}
+        trajectory = Trajectory(tracked, every=track, epochs=recipe.epochs, run=recipe.run_id) if track else None
+        observe = {"observe": trajectory} if trajectory else {}
+        trained = train(recipe, data, device=device, progress=progress, **observe)
+    if trajectory:
+        save_table(information_text(trajectory.table), folder / TRAJECTORY)
     splits = {"train": data.train[: _MEASURED], "test": data.test[: _MEASURED]}
     metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
     return save_run(runs, recipe, data, trained, metrics)
@@ -71,10 +91,21 @@ def train_run(
 _MEASURED = 10_000
 """Samples of each split that the card's metrics are of: the k-NN estimate is quadratic in them."""
 
+_TRACKED = 2000
+"""Samples of each split that a trajectory measures."""
+
 
 def _information(metrics: dict[str, float]) -> str:
     nats = metrics.get("preserved_information")
     return "" if nats is None else f"I[X;Z] {nats:.1f} nats"
+
+
+def _interval(text: str) -> int:
+    """`every=N` to N; argparse turns the error into one line."""
+    key, _, epochs = text.partition("=")
+    if key != "every" or not epochs.isdecimal() or int(epochs) < 1:
+        raise ArgumentTypeError(f"{text!r}; write every=N with N ≥ 1")
+    return int(epochs)
 
 
 def _parser() -> Parser:
@@ -91,6 +122,9 @@ def _parser() -> Parser:
             default=SUPPRESS,
         )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    parser.add_argument(
+        "--track-information", type=_interval, metavar="every=N", help="measure the information every N epochs"
+    )
     parser.add_argument("--again", action="store_true", help="train even if this run is finished")
     parser.add_data_flags()
     # The bits of trained weights depend on the number of threads: one gives the same everywhere.

@@ -96,3 +96,50 @@ def overlapping_mixture_entropy(centres: Tensor, spread: float, z: Tensor) -> fl
     squares = (z[:, None] - centres).square().sum(2) / (2 * spread**2)
     log_density = logsumexp(-squares.numpy(), axis=1) - math.log(len(centres))
     return float(-log_density.mean() + dims / 2 * math.log(2 * math.pi * spread**2))
+
+
+def enumerated_quantities(joint_XY: Tensor, encoder_XZ: Tensor) -> dict[str, float]:
+    """Each quantity of the I-diagram by its own definition, summed over every (x, y, z): Kirsch et al. §A.1, B.1."""
+    p = {
+        (x, y, z): float(joint_XY[x, y] * encoder_XZ[x, z])
+        for x in range(joint_XY.shape[0])
+        for y in range(joint_XY.shape[1])
+        for z in range(encoder_XZ.shape[1])
+    }
+
+    def marginal(names: str) -> dict[tuple[int, ...], float]:
+        total: dict[tuple[int, ...], float] = {}
+        for key, value in p.items():
+            kept = tuple(key["xyz".index(name)] for name in names)
+            total[kept] = total.get(kept, 0.0) + value
+        return total
+
+    def mean_log(numerator: list[str], denominator: list[str]) -> float:
+        """E ln Π numerator / Π denominator of marginal probabilities."""
+        tables = {names: marginal(names) for names in (*numerator, *denominator)}
+
+        def log_of(names: str, key: tuple[int, ...]) -> float:
+            return math.log(tables[names][tuple(key["xyz".index(name)] for name in names)])
+
+        return sum(
+            value * (sum(log_of(n, key) for n in numerator) - sum(log_of(n, key) for n in denominator))
+            for key, value in p.items()
+            if value > 0
+        )
+
+    return {
+        "label_entropy": mean_log([], ["y"]),
+        "label_entropy_given_input": mean_log(["x"], ["xy"]),
+        "encoding_entropy": mean_log([], ["z"]),
+        "encoding_entropy_given_input": mean_log(["x"], ["xz"]),
+        "decoder_uncertainty": mean_log(["z"], ["yz"]),
+        "reverse_decoder_uncertainty": mean_log(["y"], ["yz"]),
+        "relevant_information": mean_log(["xy"], ["x", "y"]),
+        "preserved_information": mean_log(["xz"], ["x", "z"]),
+        "preserved_relevant_information": mean_log(["yz"], ["y", "z"]),
+        "redundant_information": mean_log(["xyz", "y"], ["xy", "yz"]),
+        "residual_information": mean_log(["xyz", "z"], ["xz", "yz"]),
+        # Not quantities of the table, but of the paper's equations.
+        "nuisance": mean_log(["y"], ["xy"]),
+        "input_entropy_given_label_and_encoding": mean_log(["yz"], ["xyz"]),
+    }

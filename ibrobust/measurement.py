@@ -1,0 +1,282 @@
+"""The paper's quantities of a model on some samples, each with its own error, in nats (Kirsch et al. §2, §B, §G.3.1).
+
+Rows of one estimator fit together: the identities of §B.2 hold between them to rounding. `knn-…` rows come from H[Z]
+and H[Z|Y]; `decoder` rows from the log loss, which bounds H[Y|Z] from above; `exact` rows are sums.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ibrobust import categorical
+from ibrobust.bottleneck import Bottleneck, Encoding
+from ibrobust.calibration import (
+    EntropyEstimate,
+    calibrated_conditional_entropy,
+    calibrated_entropy,
+    label_entropy,
+)
+from ibrobust.categorical import DataDecoder, NetworkDecoder
+from ibrobust.categorical_information import exact_quantities
+from ibrobust.datasets import Split
+from ibrobust.decoder_retraining import retrained_decoder
+from ibrobust.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.errors import BadInput
+from ibrobust.images import as_images, frozen
+from ibrobust.quantities import encoded
+from ibrobust.randomness import sample_draw
+from ibrobust.types import Labels, Logits, PerSample
+
+Rows = list[tuple[str, EntropyEstimate]]
+
+_LN_2PIE = math.log(2 * math.pi * math.e)
+_TWO_SIDED = 1.96
+_PIXELS_AT_A_TIME = 2**20
+_WARNED = ("encoding_entropy", "reverse_decoder_uncertainty", "preserved_relevant_information")
+"""What the other rows follow from: one sentence each is enough."""
+_RETRAINED_ON = 50_000
+"""Latent samples that a decoder is retrained on: of few images many samples of the noise, or it learns the noise."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one view of a model on some samples holds.
+
+    Attributes:
+        rows: (quantity, estimate).
+        error: share of samples whose most probable class is wrong.
+        error_bound: 1 − exp(−Hθ[Y|Z]), which the share of wrong predictions drawn from p(ŷ|z) cannot exceed (eq. 10);
+            that of the most probable class can, where the model is sure of its mistakes.
+        warnings: sentences about estimates outside their bounds, and about eq. 10 where the error exceeds it.
+    """
+
+    rows: Rows
+    error: float
+    error_bound: float
+    warnings: list[str] = field(default_factory=list)
+
+
+def views_of(model: Bottleneck, draws: int) -> list[str]:
+    """The noise views that tell something about this model."""
+    if model.categorical or not _is_noisy(model):
+        return ["mean"]
+    return ["mean", "fresh", f"averaged:{draws}"]
+
+
+def measured(
+    model: Bottleneck,
+    split: Split,
+    *,
+    view: str = "fresh",
+    ks: Sequence[int] = (3,),
+    norm: str = "l2",
+    retrain: bool = False,
+    repeats: int = 4,
+    seed: int = 0,
+) -> Measurement:
+    """All quantities that a view of the model has.
+
+    Args:
+        view: `mean` is the mean path, whose latent has finite entropies of its own but none given X; `fresh` one
+            sample of the noise per input, the latent of the paper; `averaged:n` cross-entropies over n samples.
+        ks, norm: of the nearest-neighbour estimates.
+        retrain: also train the decoder anew on other samples of the noise, the encoder fixed.
+        repeats: sets of Gaussian samples that each bias is measured on.
+
+    Raises:
+        BadInput: no such view of this model, or samples of its latent coincide.
+    """
+    y = split.y.to(next(model.parameters()).device)
+    if view not in views_of(model, _draws(view)):
+        raise BadInput(f"no noise view {view!r} of this model; choose from {', '.join(views_of(model, 12))}")
+    if view.startswith("averaged:"):
+        return _averaged(model, split.x, y, _draws(view), seed)
+    if model.categorical:
+        return _categorical(model, split.x, y, seed)
+    encoding = encoded(model, split.x, seed=seed) if view == "fresh" else _mean_path(model, split.x)
+    logits = _decoded(model, encoding)
+    rows = _decoder_rows("decoder", _log_loss(logits, y), y)
+    if retrain and view == "fresh":
+        rows += _retrained_rows(model, split.x, encoding, y, seed)
+    if view == "fresh" or not _is_noisy(model):
+        settings = {"norm": norm, "repeats": repeats, "seed": seed}
+        for k in ks:
+            rows += _neighbour_rows(model, encoding, y, _log_loss(logits, y), {"k": k, **settings})
+    return _checked(rows, logits, y)
+
+
+def _decoder_rows(estimator: str, loss: Float[Tensor, " batch"], y: Labels) -> Rows:
+    """From the log loss: Hθ[Y|Z], and what it bounds if every input has one label (H[Y|X] = 0)."""
+    label, mean = label_entropy(y), float(loss.mean())
+    error = _TWO_SIDED * float(loss.std()) / math.sqrt(len(loss))
+
+    def row(nats: float, low: float, high: float, name: str = estimator) -> EntropyEstimate:
+        return EntropyEstimate(nats, name, None, len(loss), 0.0, 0.0, low, high)
+
+    return [
+        ("label_entropy", row(label, label, label, "exact")),
+        ("relevant_information", row(label, label, label, "exact")),
+        ("decoder_cross_entropy", row(mean, mean - error, mean + error)),
+        ("residual_information", row(mean, 0.0, mean + error)),
+        ("preserved_relevant_information", row(label - mean, label - mean - error, label)),
+    ]
+
+
+def _neighbour_rows(
+    model: Bottleneck, encoding: Encoding, y: Labels, loss: PerSample, settings: dict[str, Any]
+) -> Rows:
+    """From H[Z] and H[Z|Y], and from H[Z|X] where the encoder's noise has a density that is known."""
+    floor = _noise_entropy(model, encoding)
+    known = floor > -math.inf and not model.noisy_layers
+    preserved = preserved_information_bounds(encoding) if known else (0.0, math.inf)
+    redundant = redundant_information_bounds(encoding, y) if known else (0.0, math.inf)
+    entropy, reverse = (
+        calibrated(encoding.z, y, low=floor + low, high=floor + high if known else math.inf, **settings)
+        for calibrated, (low, high) in (
+            (calibrated_entropy, preserved),
+            (calibrated_conditional_entropy, redundant),
+        )
+    )
+    rows = [("encoding_entropy", entropy), ("reverse_decoder_uncertainty", reverse)]
+    rows += _label_rows(entropy, reverse, y, loss)
+    if known:
+        given_input = EntropyEstimate(floor, "closed-form", None, len(y), 0.0, 0.0, floor, floor)
+        rows.append(("encoding_entropy_given_input", given_input))
+        rows += [("preserved_information", entropy - floor), ("redundant_information", reverse - floor)]
+    elif floor > -math.inf:
+        rows += _not_computable(entropy, reverse, floor)
+    return rows
+
+
+def _label_rows(entropy: EntropyEstimate, reverse: EntropyEstimate, y: Labels, loss: PerSample) -> Rows:
+    """I[Y;Z] = H[Z] − H[Z|Y] (eq. 29) and what follows from it, between 0, H[Y] and what the decoder shows."""
+    label, decoder = label_entropy(y), _decoder_rows("decoder", loss, y)
+    cross_entropy = dict(decoder)["decoder_cross_entropy"].high
+    relevant = replace(
+        entropy,
+        nats=entropy.nats - reverse.nats,
+        bias=entropy.bias - reverse.bias,
+        bias_error=math.hypot(entropy.bias_error, reverse.bias_error),
+        low=max(0.0, label - cross_entropy),
+        high=label,
+    )
+    uncertainty = replace(
+        relevant, nats=label - relevant.nats, bias=-relevant.bias, low=0.0, high=min(label, cross_entropy)
+    )
+    return [
+        ("preserved_relevant_information", relevant),
+        ("decoder_uncertainty", uncertainty),
+        ("residual_information", uncertainty),
+    ]
+
+
+def _not_computable(entropy: EntropyEstimate, reverse: EntropyEstimate, floor: float) -> Rows:
+    """Dropout's part of H[Z|X] cannot be computed (§G.3.1): only that the latent's own noise is part of it."""
+
+    def between(low: float, high: float) -> EntropyEstimate:
+        return EntropyEstimate(math.nan, "not computable", None, entropy.n, math.nan, math.nan, low, high)
+
+    return [
+        ("encoding_entropy_given_input", between(floor, entropy.high)),
+        ("preserved_information", between(0.0, entropy.high - floor)),
+        ("redundant_information", between(0.0, reverse.high - floor)),
+    ]
+
+
+def _retrained_rows(model: Bottleneck, x: Tensor, encoding: Encoding, y: Labels, seed: int) -> Rows:
+    draws = range(1, 1 + max(4, -(-_RETRAINED_ON // len(y))))
+    others = torch.cat([encoded(model, x, seed=seed + draw).z for draw in draws])
+    linear = model.decoder
+    assert isinstance(linear, nn.Linear)
+    decoder = retrained_decoder(linear, others, y.repeat(len(draws)))
+    loss = _log_loss(decoder(encoding.z.double()), y)
+    kept = ("decoder_cross_entropy", "residual_information", "preserved_relevant_information")
+    return [(name, row) for name, row in _decoder_rows("retrained decoder", loss, y) if name in kept]
+
+
+def _averaged(model: Bottleneck, x: Tensor, y: Labels, draws: int, seed: int) -> Measurement:
+    """Both cross-entropies from several samples of the noise: Hθ[Y|X] ≤ Hθ[Y|Z] (eq. 7, 8)."""
+    draw = sample_draw(seed, torch.arange(len(x), device=y.device)).fold("information")
+    parts = []
+    with frozen(model), torch.no_grad():
+        for block in _blocks(x):
+            encodings = model.encodings(as_images(x[block].to(y.device)), draw[block], draws)
+            parts.append(torch.stack([model.decoder(encoding.z).double() for encoding in encodings]))
+    log_probability = torch.cat(parts, dim=1).log_softmax(dim=2)
+    mean_logits = log_probability.logsumexp(dim=0) - math.log(draws)
+    loss = -log_probability.gather(2, y.expand(draws, -1)[..., None]).squeeze(2).mean(dim=0)
+    prediction = dict(_decoder_rows("decoder", _log_loss(mean_logits, y), y))["decoder_cross_entropy"]
+    rows = [*_decoder_rows("decoder", loss, y), ("prediction_cross_entropy", prediction)]
+    return _checked(rows, mean_logits, y)
+
+
+def _categorical(model: Bottleneck, x: Tensor, y: Labels, seed: int) -> Measurement:
+    probability = encoded(model, x, seed=seed).mean.double()
+    decoder = model.decoder
+    assert isinstance(decoder, NetworkDecoder | DataDecoder)
+    table = decoder.table().detach().double()
+    joint = F.one_hot(y, table.shape[1]).double() / len(y)
+    quantities = exact_quantities(joint, probability) | {
+        "decoder_cross_entropy": float(categorical.decoder_cross_entropy(probability, y, table)),
+        "prediction_cross_entropy": float(categorical.prediction_cross_entropy(probability, y, table)),
+    }
+    rows = [
+        (name, EntropyEstimate(nats, "exact", None, len(y), 0.0, 0.0, nats, nats)) for name, nats in quantities.items()
+    ]
+    return _checked(rows, (probability @ table).log(), y)
+
+
+def _checked(rows: Rows, logits: Logits, y: Labels) -> Measurement:
+    error = float((logits.argmax(dim=1) != y).double().mean())
+    bound = 1 - math.exp(-float(_log_loss(logits, y).mean()))
+    warnings = [sentence for name, row in rows if name in _WARNED and (sentence := row.warning(name))]
+    if error > bound:
+        warnings.append(
+            f"error {error:.4g} exceeds 1 − exp(−Hθ[Y|Z]) = {bound:.4g} (eq. 10): the model is sure of its mistakes"
+        )
+    return Measurement(rows, error, bound, warnings)
+
+
+def _noise_entropy(model: Bottleneck, encoding: Encoding) -> float:
+    """H of the latent's own noise: H[Z|X] of an encoder without other noise; −∞ where there is none."""
+    if model.noise_std is not None:
+        std = model.noise_std
+        return encoding.z.shape[1] * (0.5 * _LN_2PIE + math.log(std)) if std else -math.inf
+    return float((0.5 * _LN_2PIE + encoding.std.double().log()).sum(dim=1).mean())
+
+
+def _is_noisy(model: Bottleneck) -> bool:
+    return model.noise_std != 0 or bool(model.noisy_layers)
+
+
+def _draws(view: str) -> int:
+    count = view.removeprefix("averaged:")
+    return int(count) if count.isdecimal() and int(count) > 0 else 1
+
+
+def _mean_path(model: Bottleneck, x: Tensor) -> Encoding:
+    device = next(model.parameters()).device
+    with frozen(model), torch.no_grad():
+        mean = torch.cat([model.distribution(as_images(x[rows].to(device)))[0] for rows in _blocks(x)])
+    return Encoding(mean, torch.zeros_like(mean), mean)
+
+
+def _decoded(model: Bottleneck, encoding: Encoding) -> Logits:
+    with torch.no_grad():
+        logits: Logits = model.decoder(encoding.z).double()
+    return logits
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
+    return [slice(start, start + size) for start in range(0, len(x), size)]
+
+
+def _log_loss(logits: Logits, y: Labels) -> PerSample:
+    return F.cross_entropy(logits, y, reduction="none")
