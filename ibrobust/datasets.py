@@ -150,7 +150,7 @@ def _data_folder(folder: Path | None) -> Path:
 
 def _npz(file: Path) -> tuple[Split, Split]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             content = {key: arrays[key] for key in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"data {str(file)!r} cannot be read: {error}") from error

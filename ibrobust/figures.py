@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -11,11 +12,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from ibrobust.files import written_whole
 
+_PANELS_TO_A_ROW = 3
+_NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
 PALETTE = "viridis"
-BASELINE = {"color": "black", "linestyle": "--", "linewidth": 1.5}
+BASELINE = {"color": "black", "linestyle": "--", "linewidth": 1}
+ADVERSARIAL = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
 _STYLE = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 
 
@@ -24,7 +29,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
     (Kirsch et al. figures 5, G.13).
 
     Args:
-        curves, baseline: run, gamma, eps, robust.
+        curves, baseline: run, gamma, adversarial, eps, robust.
     """
     if len(curves):
         sns.lineplot(
@@ -32,7 +37,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
             linewidth=1.5, legend=False, ax=ax,
         )  # fmt: skip
     for _, line in baseline.groupby("run"):
-        ax.plot(line["eps"], line["robust"], **BASELINE)
+        ax.plot(line["eps"], line["robust"], **_reference_line(line["adversarial"].iloc[0]))
     ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, 1), xlim=(0, None))
 
 
@@ -40,16 +45,20 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
     """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by γ (figure G.14).
 
     Args:
-        board, baseline: gamma, preserved_information, robust_avg, clean.
+        board, baseline: gamma, adversarial, preserved_information, robust_avg, clean.
     """
     for values, marker in (("robust_avg", "o"), ("clean", "X")):
+        ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30)
         sns.scatterplot(
             board, x="preserved_information", y=values, hue="gamma", hue_norm=norm, palette=PALETTE, marker=marker,
             s=45, legend=False, ax=ax,
         )  # fmt: skip
-    for robust_avg in baseline["robust_avg"]:
-        ax.axhline(robust_avg, **BASELINE)
-    ax.set(xlabel="preserved information I[X;Z] (nats)", ylabel="accuracy", ylim=(0, 1))
+    for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
+        ax.axhline(robust_avg, **_reference_line(adversarial))
+    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1), xscale="log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -60,9 +69,9 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         curves: the curves of the same results.
     """
     keys = ["run", "protocol", "norm", "view"]
-    table = curves.query("attack == 'all'").merge(board[[*keys, "dataset", "reg", "gamma"]], on=keys)
+    table = curves.query("attack == 'all'").merge(board[[*keys, "dataset", "reg", "gamma", "adversarial"]], on=keys)
     title = "Robustness against all attacks"
-    return _panels(table, title, draw_robustness, [Line2D([], [], label="no regulariser", **BASELINE)])
+    return _panels(table, title, draw_robustness, _reference_handles(table))
 
 
 def information_figure(board: pd.DataFrame) -> Figure:
@@ -70,9 +79,9 @@ def information_figure(board: pd.DataFrame) -> Figure:
     handles = [
         Line2D([], [], marker="o", color="gray", linestyle="", label="robust, mean over ε"),
         Line2D([], [], marker="X", color="gray", linestyle="", label="clean"),
-        Line2D([], [], label="robust, no regulariser", **BASELINE),
+        *_reference_handles(board),
     ]
-    title = "Robustness and preserved information"
+    title = "Robustness and what the latent remembers"
     return _panels(board, title, draw_information, handles)
 
 
@@ -80,8 +89,8 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """PNG and SVG, the same bytes for the same figure."""
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     for path in paths:
-        with written_whole(path) as unfinished:
-            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        with written_whole(path) as unfinished, rc_context(_STYLE):
             figure.savefig(unfinished, format=path.suffix[1:], dpi=200, bbox_inches="tight", metadata=metadata)
     return paths
 
@@ -92,23 +101,52 @@ def _panels(
     draw: Callable[[Axes, pd.DataFrame, pd.DataFrame, LogNorm], None],
     handles: list[Line2D],
 ) -> Figure:
+    """One panel per regulariser; a row per group, or three to a row where there is one group."""
     trained = table[table["reg"] != ""]
-    rows = list(trained.groupby(["dataset", "protocol", "norm", "view"]))
-    columns = sorted(set(trained["reg"]) - {"none"}) or ["none"]
-    positive = trained.loc[pd.to_numeric(trained["gamma"]) > 0, "gamma"].astype(float)
-    norm = LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
+    groups = list(trained.groupby(["dataset", "protocol", "norm", "view"]))
+    regs = sorted(set(trained["reg"]) - {"none"}, key=lambda reg: (reg == "weight-decay", reg)) or ["none"]
+    columns = min(len(regs), _PANELS_TO_A_ROW) if len(groups) == 1 else len(regs)
+    lines = len(groups) * -(-len(regs) // columns)
     with rc_context(_STYLE), sns.axes_style("ticks"):
-        size = (2.4 * len(columns) + 0.9, 2.5 * len(rows) + 0.7)
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(rows), len(columns), sharex="row", sharey=True, squeeze=False)
-        for line, (key, group) in zip(axes, rows, strict=True):
-            baseline = group[group["reg"] == "none"]
-            for ax, reg in zip(line, columns, strict=True):
-                draw(ax, group[(group["reg"] == reg) & (reg != "none")], baseline, norm)
-                ax.set_title(f"{reg}\n{' · '.join(key)}" if len(rows) > 1 else reg)
+        figure = Figure(figsize=(2.3 * columns + 0.9, 2.1 * lines + 0.8), layout="constrained")
+        axes = figure.subplots(lines, columns, sharex=len(groups) == 1 or "row", sharey=True, squeeze=False)
+        norm = _gamma_norm(trained)
+        panels = iter(axes.flat)
+        for key, group in groups:
+            for reg in regs:
+                ax = next(panels)
+                draw(ax, group[(group["reg"] == reg) & (reg != "none")], group[group["reg"] == "none"], norm)
+                ax.set_title(f"{reg}\n{_described(key)}" if len(groups) > 1 else reg)
+        for ax in panels:
+            ax.set_axis_off()
+        for ax in axes.flat:
+            ax.label_outer()
         sns.despine(figure)
-        figure.suptitle(title if len(rows) != 1 else f"{title} · {' · '.join(rows[0][0])}", fontsize=10)
-        scale = ScalarMappable(norm=norm, cmap=PALETTE)
-        figure.colorbar(scale, ax=axes, label="γ", fraction=0.05, pad=0.01)
+        figure.suptitle(title if len(groups) != 1 else f"{title}: {_described(groups[0][0])}", fontsize=10)
+        figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.01)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
+
+
+def _reference_line(adversarial: float) -> dict[str, Any]:
+    return ADVERSARIAL if adversarial else BASELINE
+
+
+def _reference_handles(table: pd.DataFrame) -> list[Line2D]:
+    """Legend entries of the unregularised runs that the table holds."""
+    unregularised = table[table["reg"] == "none"]
+    labels = {"no regulariser": unregularised["adversarial"] == 0, "adversarially trained": unregularised["adversarial"] != 0}
+    lines = {"no regulariser": BASELINE, "adversarially trained": ADVERSARIAL}
+    return [Line2D([], [], label=label, **lines[label]) for label, present in labels.items() if present.any()]
+
+
+def _gamma_norm(table: pd.DataFrame) -> LogNorm:
+    gammas = pd.to_numeric(table["gamma"])
+    positive = gammas[gammas > 0]
+    return LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
+
+
+def _described(key: tuple[str, str, str, str]) -> str:
+    dataset, protocol, norm, noise_view = key
+    noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
+    return f"{dataset}, {protocol} attacks, {_NORM_SYMBOLS.get(norm, norm)}, {noise}"

@@ -17,7 +17,7 @@ def leaderboard(results: Sequence[BreakingRadii]) -> pd.DataFrame:
     """One row per result, the most robust first; columns are documented in docs/leaderboard.md."""
     rows = pd.DataFrame([_row(result) for result in results])
     robust_at = sorted((column for column in rows if column.startswith("robust@")), key=_eps_of)
-    first = ["run", "dataset", "model", "reg", "gamma", "noise", "latent", "seed", "n", "clean", "robust_avg"]
+    first = ["run", "dataset", "model", "reg", "gamma", "adversarial", "noise", "latent", "seed", "n", "clean", "robust_avg"]
     last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, "protocol", "norm", "view", "eps_max", "verdict"]
     ordered = rows.sort_values(["robust_avg", *_KEYS], ascending=[False, *[True] * len(_KEYS)])
     return ordered[[*first, *robust_at, *last]].reset_index(drop=True)
@@ -37,7 +37,7 @@ def printable(board: pd.DataFrame) -> pd.DataFrame:
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.4f}")
         elif column in _NATS:
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
-        elif column in ("gamma", "eps_max", "noise"):
+        elif column in ("gamma", "adversarial", "eps_max", "noise"):
             text[column] = board[column].map(lambda value: value if isinstance(value, str) else f"{value:g}")
     return text
 
@@ -67,6 +67,7 @@ def _row(result: BreakingRadii) -> dict[str, Any]:
         "model": recipe.get("model", card["model"]["run"]),
         "reg": recipe.get("reg", ""),
         "gamma": recipe.get("gamma", ""),
+        "adversarial": recipe.get("adversarial", ""),
         "noise": card["model"].get("noise", ""),
         "latent": recipe.get("latent", ""),
         "seed": recipe.get("seed", ""),

@@ -53,7 +53,8 @@ def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
     print("\n" + "\n".join(str(path) for path in paths))
 
 
-_NOT_PRINTED = {"dataset", "model", "reg", "gamma", "latent", "seed", "norm", "view", "eps_max", "strongest_attack"}
+_NOT_PRINTED = {"dataset", "model", "reg", "gamma", "adversarial", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
+                "encoding_entropy"}
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_evaluate_refuses(folder, capsys, monkeypatch, words, named):
         ("weights.safetensors", lambda content: content[:-1], ["weights", "SHA-256"]),
         ("weights.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]), ["weights", "SHA-256"]),
         ("card.json", lambda content: content[: len(content) // 2], ["card.json"]),
-        ("card.json", lambda content: content.replace(b'"l2"', b'"l3"').replace(b"shape", b"form"), ["card.json", "form"]),
+        ("card.json", lambda content: content.replace(b"shape", b"form"), ["card.json", "shape"]),
     ],
 )
 def test_evaluate_refuses_a_spoiled_run(folder, capsys, monkeypatch, file, spoil, named):
@@ -189,7 +189,7 @@ MODELS = {
     "factory raises": ("def make(): raise RuntimeError('no weights')", ["make", "no weights"]),
     "not a module": ("def make(): return 3", ["make", "Module"]),
     "file raises": ("1 / 0", ["net.py", "division by zero"]),
-    "NaN": (NET.replace("net()", "make()") + "class Nan(nn.Module):\n    def forward(self, x): return x.flatten(1)[:, :10] * float('nan')\nmake = Nan\n", ["not finite"]),
+    "NaN": (NET.replace("net()", "make()") + "class Nan(nn.Module):\n    def forward(self, x): return x.flatten(1)[:, :10] * float('nan')\nmake = Nan\n", ["NaN"]),
     "wrong shape": ("from torch import nn\nmake = nn.Identity\n", ["shape"]),
     "too few classes": ("from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n", ["5"]),
 }  # fmt: skip

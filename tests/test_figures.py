@@ -1,0 +1,70 @@
+"""What is drawn is what the table says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from ibrobust.figures import (
+    BASELINE,
+    draw_information,
+    draw_robustness,
+    information_figure,
+    robustness_figure,
+    save_figure,
+)
+from ibrobust.leaderboard import curves, leaderboard
+from ibrobust.report import stored_results
+from ibrobust.zoo import released_zoo
+
+
+@pytest.fixture(scope="module")
+def tables():
+    results = stored_results([released_zoo() / "results"])
+    return leaderboard(results), curves(results)
+
+
+def curve(run: str, gamma: float, robust: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"run": run, "gamma": gamma, "adversarial": 0.0, "eps": [0, 0.05, 0.1], "robust": robust})
+
+
+def test_a_line_per_run_and_a_dashed_baseline():
+    ax = Figure().subplots()
+    lines = pd.concat([curve("a", 1e-3, [0.9, 0.5, 0.2]), curve("b", 1e-1, [0.8, 0.6, 0.3])])
+    draw_robustness(ax, lines, curve("none", 0, [0.95, 0.4, 0.1]), LogNorm(1e-3, 1e-1))
+    drawn = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    assert sorted(tuple(line.get_ydata()) for line in drawn) == [(0.8, 0.6, 0.3), (0.9, 0.5, 0.2), (0.95, 0.4, 0.1)]
+    assert [str(line.get_color()) for line in drawn if line.get_linestyle() == "--"] == [BASELINE["color"]]
+    assert len({str(line.get_color()) for line in drawn}) == 3
+
+
+def test_robustness_and_accuracy_stand_above_each_other():
+    ax = Figure().subplots()
+    board = pd.DataFrame(
+        {"gamma": [1e-3, 1e-1], "adversarial": 0.0, "preserved_information": [20.0, 8.0], "robust_avg": [0.5, 0.6],
+         "clean": [0.9, 0.8]}
+    )  # fmt: skip
+    draw_information(ax, board, board[:0], LogNorm(1e-3, 1e-1))
+    points = {tuple(np.asarray(point)) for part in ax.collections for point in part.get_offsets()}
+    assert points == {(20.0, 0.5), (8.0, 0.6), (20.0, 0.9), (8.0, 0.8)}
+
+
+def test_both_figures_of_the_released_zoo_name_axes_and_every_regulariser(tables):
+    board, all_curves = tables
+    for figure in (robustness_figure(board, all_curves), information_figure(board)):
+        titles = " ".join(ax.get_title() for ax in figure.axes)
+        for reg in set(board["reg"]) - {"none"}:
+            assert reg in titles
+        labels = {ax.get_xlabel() for ax in figure.axes} | {ax.get_ylabel() for ax in figure.axes}
+        assert labels & {"ε", "preserved information (nats)"}
+        assert "γ" in labels
+
+
+def test_the_same_table_gives_the_same_bytes(tables, tmp_path):
+    board, _ = tables
+    first = save_figure(information_figure(board), tmp_path / "first")
+    second = save_figure(information_figure(board), tmp_path / "second")
+    assert [path.suffix for path in first] == [".png", ".svg"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()

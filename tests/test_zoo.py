@@ -1,0 +1,66 @@
+"""Runs on disk: whole, named by their recipe, and the released ones as their recipes say."""
+
+import pytest
+import torch
+
+from ibrobust.datasets import load_dataset
+from ibrobust.quantities import summary
+from ibrobust.recipe import recipes_in
+from ibrobust.training import Trained, train
+from ibrobust.zoo import find_runs, load_run, released_zoo, save_run
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def released():
+    return find_runs([released_zoo() / "runs"])
+
+
+def test_a_run_comes_back_to_the_bit(tmp_path):
+    from ibrobust.recipe import make_recipe
+
+    recipe, data = make_recipe({"reg": "dvib", "epochs": 1}), load_dataset("digits")
+    trained = train(recipe, data)
+    saved = save_run(tmp_path, recipe, data, trained, {"test": summary(trained.model, data.test.x, data.test.y)})
+    loaded = load_run(saved.folder)
+    assert loaded.card == saved.card
+    assert loaded.card.recipe == recipe
+    state, other = trained.model.state_dict(), loaded.model().state_dict()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+    again = save_run(tmp_path / "again", recipe, data, Trained(loaded.model(), trained.history), saved.card.metrics)
+    assert again.card == saved.card
+
+
+def test_every_released_digits_run_is_of_its_recipe(released):
+    wanted = {recipe.run_id: recipe for recipe in recipes_in(released_zoo() / "recipes" / "digits.toml")}
+    found = {run.card.run: run.card.recipe for run in released if run.card.run in wanted}
+    assert found == wanted
+
+
+def test_released_names_are_those_of_the_recipes(released):
+    for run in released:
+        assert run.folder.name == run.card.run == run.card.recipe.run_id
+
+
+def test_released_metrics_are_those_of_the_weights(released):
+    data = load_dataset("digits")
+    for run in [run for run in released if run.card.recipe.data == "digits"][::8]:
+        measured = summary(run.model(), data.test.x, data.test.y)
+        assert measured == pytest.approx(run.card.metrics["test"], rel=1e-4, abs=1e-4)
+
+
+def test_no_training_error_above_its_bound(released):
+    """p(wrong) ≤ 1 − exp(−Hθ[Y|Z]) (Kirsch et al. eq. 10)."""
+    for run in released:
+        metrics = run.card.metrics["train"]
+        bound = 1 - torch.exp(-torch.tensor(metrics["decoder_cross_entropy"])).item()
+        assert metrics["error"] <= bound + 1e-9, run.card.run
+
+
+def test_the_released_zoo_is_small():
+    folder = released_zoo()
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    digits = sum(path.stat().st_size for path in folder.rglob("digits-*/*"))
+    assert weights < 20 * MEGABYTE
+    assert digits < 5 * MEGABYTE
