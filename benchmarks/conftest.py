@@ -20,11 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def threads(request: pytest.FixtureRequest) -> int:
+def threads(request: pytest.FixtureRequest) -> None:
     """Everybody computes with as many threads."""
-    count: int = request.config.getoption("--bench-threads")
-    torch.set_num_threads(count)
-    return count
+    torch.set_num_threads(request.config.getoption("--bench-threads"))
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +42,7 @@ def eps(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def plain_model(data: Dataset, threads: int) -> torch.nn.Module:
+def plain_model(data: Dataset) -> torch.nn.Module:
     return trained_lenet(data)
 
 
@@ -55,7 +53,7 @@ def adversarial_eps(data: Dataset) -> float:
 
 
 @pytest.fixture(scope="session")
-def adversarial_model(data: Dataset, adversarial_eps: float, threads: int) -> torch.nn.Module:
+def adversarial_model(data: Dataset, adversarial_eps: float) -> torch.nn.Module:
     return trained_lenet(data, adversarial=adversarial_eps)
 
 

@@ -72,7 +72,7 @@ def _apgd_ce(call: Call) -> Images:
         eps=call.eps,
         eps_step=2 * call.eps,
         max_iter=call.settings["steps"],
-        nb_random_init=call.settings.get("restarts", 1),
+        nb_random_init=call.settings["restarts"],
         batch_size=len(call.x),
         loss_type="cross_entropy",
         verbose=False,
@@ -86,7 +86,8 @@ def _square(call: Call) -> Images:
         norm=_NORM[call.norm],
         eps=call.eps,
         max_iter=call.settings["queries"],
-        nb_restarts=call.settings.get("restarts", 1),
+        p_init=call.settings["area"],
+        nb_restarts=call.settings["restarts"],
         batch_size=len(call.x),
         verbose=False,
     )

@@ -60,7 +60,7 @@ def _apgd_ce(call: Call) -> Images:
         norm=_NORM[call.norm],
         eps=call.eps,
         steps=settings["steps"],
-        n_restarts=settings.get("restarts", 1),
+        n_restarts=settings["restarts"],
         seed=call.seed,
         loss="ce",
     )
@@ -74,7 +74,7 @@ def _apgd_t(call: Call) -> Images:
         norm=_NORM[call.norm],
         eps=call.eps,
         steps=settings["steps"],
-        n_restarts=settings.get("restarts", 1),
+        n_restarts=settings["restarts"],
         seed=call.seed,
         n_classes=1 + min(settings["targets"], call.classes - 1),
     )
@@ -88,7 +88,8 @@ def _square(call: Call) -> Images:
         norm=_NORM[call.norm],
         eps=call.eps,
         n_queries=settings["queries"],
-        n_restarts=settings.get("restarts", 1),
+        n_restarts=settings["restarts"],
+        p_init=settings["area"],
         seed=call.seed,
     )
     return _images(attack, call)

@@ -1,0 +1,52 @@
+"""The same evaluation by whoever is asked, timed once, with what it cost and found noted beside the time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ibrobust.attacks import ATTACKS
+from ibrobust.backends import BACKENDS, peer_breaking_radii
+from ibrobust.datasets import Split
+from ibrobust.results import BreakingRadii
+from ibrobust.robustness import breaking_radii
+
+EVERYBODY = ["native", *sorted(BACKENDS)]
+
+
+def evaluated(
+    who: str, model: torch.nn.Module, samples: Split, *, attacks: Sequence[str] | None = None, **settings: Any
+) -> BreakingRadii:
+    """By us or through a library; `attacks` are some of the protocol's."""
+    if who != "native":
+        return peer_breaking_radii(who, model, samples.x, samples.y, attacks=attacks, **settings)
+    chosen = None if attacks is None else {name: ATTACKS[name] for name in attacks}
+    return breaking_radii(model, samples.x, samples.y, attacks=chosen, **settings)
+
+
+def timed(
+    benchmark: Any,
+    evaluation: Callable[..., BreakingRadii],
+    who: str,
+    model: torch.nn.Module,
+    samples: Split,
+    *arguments: Any,
+    **settings: Any,
+) -> BreakingRadii:
+    """One round, since the shortest takes long enough, after a run on two samples that imports what is needed."""
+    evaluation(who, model, samples[:2], *arguments, **settings)
+    results: BreakingRadii = benchmark.pedantic(evaluation, (who, model, samples, *arguments), settings)
+    return results
+
+
+def noted(benchmark: Any, work: str, who: str, results: BreakingRadii) -> None:
+    """What `ratios.ratio_table` reads."""
+    gradients = sum(queries["gradient"] for queries in results.card["queries"].values())
+    benchmark.extra_info |= {
+        "work": work,
+        "backend": who,
+        "gradients": round(gradients / len(results.rows), 1),
+        "robust": int((results.all_attacks_N > results.radii_E[-1]).sum()),
+        "threads": torch.get_num_threads(),
+        "samples": len(results.rows),
+    }
