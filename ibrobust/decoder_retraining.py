@@ -20,7 +20,7 @@ def retrained_decoder(decoder: nn.Linear, z: Latents, y: Labels) -> nn.Linear:
     retrained = copy.deepcopy(decoder).double().requires_grad_()
     z = z.double()
     optimizer = torch.optim.LBFGS(
-        retrained.parameters(), max_iter=_ITERATIONS, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
+        retrained.parameters(), max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
     )
 
     def loss() -> torch.Tensor:

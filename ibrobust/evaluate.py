@@ -54,7 +54,7 @@ def _subjects(options: Namespace) -> "list[Subject]":
     return [run_subject(found, **flags) for found in find_runs(options.run or [options.runs if own else Path("zoo")])]
 
 
-def _sample_range(text: str | None) -> tuple[int, int | None] | None:
+def _sample_range(text: str | None) -> tuple[int, int] | None:
     """`N` is the first N samples, `A:B` those from A up to but without B; None is all."""
     if text is None:
         return None
@@ -80,7 +80,9 @@ def _parser() -> Parser:
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")
-    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="evaluate this nn.Module instead of runs")
+    parser.add_argument(
+        "--model", default=None, metavar="FILE.py:FACTORY", help="evaluate this nn.Module instead of runs"
+    )
     parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")

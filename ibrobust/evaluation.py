@@ -60,7 +60,10 @@ def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: b
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
     file, _, factory = model.rpartition(":")
     name = f"{Path(file).stem}-{factory}-{Path(data).stem}"
-    described = {"model": {"run": name, "warnings": warnings}, "data": {"name": dataset.name, "fingerprint": dataset.fingerprint}}
+    described = {
+        "model": {"run": name, "warnings": warnings},
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+    }
     return Subject(name, lambda: module, dataset.test, described)
 
 
@@ -103,7 +106,9 @@ def evaluate_subject(
             shard_path = unfinished / f"{rows.start}-{rows.stop}.parquet"
             shard = _stored(shard_path, card, rows)
             if not shard:
-                shard = _attacked(subject.test[rows.start : rows.stop], model, rows, settings, (backend, batch_size, progress))
+                shard = _attacked(
+                    subject.test[rows.start : rows.stop], model, rows, settings, (backend, batch_size, progress)
+                )
                 shard = BreakingRadii(shard.rows, {**shard.card, **card})
                 save_results(shard, shard_path)
             shards.append(shard)
@@ -118,7 +123,7 @@ def _attacked(
     split: Split, model: nn.Module, rows: range, settings: dict[str, Any], how: tuple[str, int | None, Progress]
 ) -> BreakingRadii:
     backend, batch_size, progress = how
-    common = {"ids": torch.arange(rows.start, rows.stop), "batch_size": batch_size, "progress": progress}
+    common: dict[str, Any] = {"ids": torch.arange(rows.start, rows.stop), "batch_size": batch_size, "progress": progress}
     if backend == "native":
         return breaking_radii(model, split.x, split.y, **settings, **common)
     if settings["noise"] != "mean":

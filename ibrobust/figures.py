@@ -19,9 +19,9 @@ from ibrobust.files import written_whole
 _PANELS_TO_A_ROW = 3
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
 PALETTE = "viridis"
-BASELINE = {"color": "black", "linestyle": "--", "linewidth": 1}
-ADVERSARIAL = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
-_STYLE = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
+BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
+ADVERSARIAL: dict[str, Any] = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
+_STYLE: dict[str, Any] = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 
 
 def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -135,7 +135,10 @@ def _reference_line(adversarial: float) -> dict[str, Any]:
 def _reference_handles(table: pd.DataFrame) -> list[Line2D]:
     """Legend entries of the unregularised runs that the table holds."""
     unregularised = table[table["reg"] == "none"]
-    labels = {"no regulariser": unregularised["adversarial"] == 0, "adversarially trained": unregularised["adversarial"] != 0}
+    labels = {
+        "no regulariser": unregularised["adversarial"] == 0,
+        "adversarially trained": unregularised["adversarial"] != 0,
+    }
     lines = {"no regulariser": BASELINE, "adversarially trained": ADVERSARIAL}
     return [Line2D([], [], label=label, **lines[label]) for label, present in labels.items() if present.any()]
 
@@ -146,7 +149,7 @@ def _gamma_norm(table: pd.DataFrame) -> LogNorm:
     return LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
 
 
-def _described(key: tuple[str, str, str, str]) -> str:
+def _described(key: Any) -> str:
     dataset, protocol, norm, noise_view = key
     noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
     return f"{dataset}, {protocol} attacks, {_NORM_SYMBOLS.get(norm, norm)}, {noise}"

@@ -16,8 +16,21 @@ _KEYS = ["run", "protocol", "norm", "view"]
 def leaderboard(results: Sequence[BreakingRadii]) -> pd.DataFrame:
     """One row per result, the most robust first; columns are documented in docs/leaderboard.md."""
     rows = pd.DataFrame([_row(result) for result in results])
-    robust_at = sorted((column for column in rows if column.startswith("robust@")), key=_eps_of)
-    first = ["run", "dataset", "model", "reg", "gamma", "adversarial", "noise", "latent", "seed", "n", "clean", "robust_avg"]
+    robust_at = sorted((str(column) for column in rows if str(column).startswith("robust@")), key=_eps_of)
+    first = [
+        "run",
+        "dataset",
+        "model",
+        "reg",
+        "gamma",
+        "adversarial",
+        "noise",
+        "latent",
+        "seed",
+        "n",
+        "clean",
+        "robust_avg",
+    ]
     last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, "protocol", "norm", "view", "eps_max", "verdict"]
     ordered = rows.sort_values(["robust_avg", *_KEYS], ascending=[False, *[True] * len(_KEYS)])
     return ordered[[*first, *robust_at, *last]].reset_index(drop=True)

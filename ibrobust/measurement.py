@@ -40,7 +40,7 @@ _TWO_SIDED = 1.96
 _PIXELS_AT_A_TIME = 2**20
 _WARNED = ("encoding_entropy", "reverse_decoder_uncertainty", "preserved_relevant_information")
 """What the other rows follow from: one sentence each is enough."""
-_RETRAINED_ON = 50_000
+_RETRAINED_ON = 20_000
 """Latent samples that a decoder is retrained on: of few images many samples of the noise, or it learns the noise."""
 
 

@@ -19,7 +19,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     results = stored_results(options.results)
     if not results:
-        raise BadInput(f"no results in {', '.join(str(folder) for folder in options.results)}; run ibrobust.evaluate first")
+        raise BadInput(
+            f"no results in {', '.join(str(folder) for folder in options.results)}; run ibrobust.evaluate first"
+        )
     print_report(results, options.out)
 
 
@@ -53,8 +55,20 @@ def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
     print("\n" + "\n".join(str(path) for path in paths))
 
 
-_NOT_PRINTED = {"dataset", "model", "reg", "gamma", "adversarial", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
-                "encoding_entropy"}
+_NOT_PRINTED = {
+    "dataset",
+    "model",
+    "reg",
+    "gamma",
+    "adversarial",
+    "latent",
+    "seed",
+    "norm",
+    "view",
+    "eps_max",
+    "strongest_attack",
+    "encoding_entropy",
+}
 
 
 if __name__ == "__main__":

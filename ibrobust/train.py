@@ -83,7 +83,7 @@ def train_run(
         trained = train(recipe, data, device=device, progress=progress, **observe)
     if trajectory:
         save_table(information_text(trajectory.table), folder / TRAJECTORY)
-    splits = {"train": data.train[: _MEASURED], "test": data.test[: _MEASURED]}
+    splits = {"train": data.train[:_MEASURED], "test": data.test[:_MEASURED]}
     metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
     return save_run(runs, recipe, data, trained, metrics)
 

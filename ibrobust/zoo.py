@@ -59,7 +59,9 @@ class Run:
         return _load_weights(self.folder / WEIGHTS, self.card)
 
 
-def save_run(folder: Path, recipe: Recipe, data: Dataset, trained: Trained, metrics: dict[str, dict[str, float]]) -> Run:
+def save_run(
+    folder: Path, recipe: Recipe, data: Dataset, trained: Trained, metrics: dict[str, dict[str, float]]
+) -> Run:
     """Write `folder/<run-id>`; the card comes last, so a run without one never finished."""
     run_folder = folder / recipe.run_id
     weights = save({name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()})
@@ -110,7 +112,9 @@ def find_runs(paths: list[Path]) -> list[Run]:
         folder = released_zoo() / "runs" if str(path) == "zoo" else path
         found = [folder] if (folder / CARD).is_file() else sorted(card.parent for card in folder.glob(f"*/{CARD}"))
         if not found:
-            raise BadInput(f"no run in {str(path)!r}; name a run's folder, a folder of runs, or zoo for the released ones")
+            raise BadInput(
+                f"no run in {str(path)!r}; name a run's folder, a folder of runs, or zoo for the released ones"
+            )
         runs |= {run.card.run: run for run in map(load_run, found)}
     return [runs[name] for name in sorted(runs)]
 

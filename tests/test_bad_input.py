@@ -184,15 +184,20 @@ def test_data_that_is_empty_or_no_data(folder, capsys, monkeypatch):
         refused(folder, capsys, monkeypatch, ["evaluate", "--model", "net.py:net", "--data", data], [named])
 
 
+NAN = """from torch import nn
+class Net(nn.Module):
+    def forward(self, x): return x.flatten(1)[:, :10] * float("nan")
+make = Net
+"""
 MODELS = {
     "no factory": ("net = None", ["net.py", "make"]),
     "factory raises": ("def make(): raise RuntimeError('no weights')", ["make", "no weights"]),
     "not a module": ("def make(): return 3", ["make", "Module"]),
     "file raises": ("1 / 0", ["net.py", "division by zero"]),
-    "NaN": (NET.replace("net()", "make()") + "class Nan(nn.Module):\n    def forward(self, x): return x.flatten(1)[:, :10] * float('nan')\nmake = Nan\n", ["NaN"]),
+    "NaN": (NAN, ["NaN"]),
     "wrong shape": ("from torch import nn\nmake = nn.Identity\n", ["shape"]),
-    "too few classes": ("from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n", ["5"]),
-}  # fmt: skip
+    "too few classes": (NET.replace("net()", "make()").replace("10", "5"), ["5"]),
+}
 
 
 @pytest.mark.parametrize("case", MODELS)

@@ -1,6 +1,6 @@
 """Attacks by name. One file per family; importing this package registers them all."""
 
-from ibrobust.attacks import deepfool, gradient_ascent
+from ibrobust.attacks import apgd, deepfool, fab, gradient_ascent, square
 from ibrobust.attacks.interface import ATTACKS, Attack
 from ibrobust.attacks.norms import NORMS, Norm
 from ibrobust.attacks.protocols import PROTOCOLS

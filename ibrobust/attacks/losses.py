@@ -1,7 +1,7 @@
 """What an attack climbs: one number per sample, larger is closer to a mistake."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from ibrobust.types import Labels, Logits, PerSample
 
@@ -13,6 +13,34 @@ def cross_entropy(logits: Logits, y: Labels) -> PerSample:
 
 def margin(logits: Logits, y: Labels) -> PerSample:
     """Best wrong logit minus the true one: positive is a mistake; its direction does not depend on the scale."""
-    true = logits.gather(1, y[:, None]).squeeze(1)
-    wrong = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return wrong - true
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - _of_class(logits, y)
+
+
+def dlr(logits: Logits, y: Labels) -> PerSample:
+    """Difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the distance from the largest to the third
+    largest logit, so that neither shift nor scale changes it. The plain margin where there are only two classes."""
+    return margin(logits, y) / _spread(logits, [2])
+
+
+def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerSample:
+    """The same towards one class (Croce & Hein 2020, eq. 7): the target's logit minus the true one, over the distance
+    from the largest to the mean of the third and fourth."""
+    return (_of_class(logits, target) - _of_class(logits, y)) / _spread(logits, [2, 3])
+
+
+def classes_by_logit(logits: Logits, y: Labels) -> torch.Tensor:
+    """(B, C − 1): the wrong classes of each sample, most likely first."""
+    return logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
+
+
+def _of_class(logits: Logits, y: Labels) -> PerSample:
+    return logits.gather(1, y[:, None]).squeeze(1)
+
+
+def _spread(logits: Logits, below: list[int]) -> PerSample:
+    """Largest logit minus the mean of those with the given ranks, of which at least one exists; 1 where none does."""
+    ranks = [rank for rank in below if rank < logits.shape[1]]
+    if not ranks:
+        return torch.ones_like(logits[:, 0])
+    ordered = logits.sort(dim=1, descending=True).values
+    return (ordered[:, 0] - ordered[:, ranks].mean(1)).clamp(min=1e-12)

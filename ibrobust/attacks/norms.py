@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ibrobust.randomness import Draw
@@ -36,7 +36,7 @@ class Norm:
     length: Callable[[Tensor], Tensor]
 
 
-def wide(per_sample: PerSample) -> Tensor:
+def wide(per_sample: Shaped[Tensor, " batch"]) -> Tensor:
     """(B,) → (B, 1, 1, 1), to multiply images with."""
     return per_sample.view(-1, 1, 1, 1)
 

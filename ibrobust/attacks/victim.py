@@ -17,7 +17,8 @@ ROWS = 16
 """Batches are filled up to a multiple of this many rows: matrix kernels sum in another order below it, and a
 result must not depend on how many samples happen to be left."""
 
-Loss = Callable[[Logits, Labels], PerSample]
+Loss = Callable[[Logits, Tensor], PerSample]
+"""Logits, and each sample's labels or whatever else it needs, to one number per sample."""
 
 
 @dataclass
@@ -55,6 +56,10 @@ class Victim:
         draw = self.draw[kept] if self.view.draws else self.draw
         return replace(self, draw=draw, rows=self.rows[kept])
 
+    def clean_logits(self, x: Images) -> Logits:
+        """Logits of the samples themselves, asked once like `clean_gradient`."""
+        return self.logits(x) if self.clean is None else self.clean[0][self.rows]
+
     def clean_gradient(self, x: Images, y: Labels) -> tuple[Logits, Images]:
         """Logits and the gradient of the cross-entropy at the samples themselves: the first step of several attacks,
         and the same for all of them, so that a model without noise is asked once."""
@@ -69,11 +74,11 @@ class Victim:
         with torch.no_grad():
             return self._in_batches(lambda x, _y, noise: (self._answer(x, noise),), x, None)[0]
 
-    def loss_gradient(self, x: Images, y: Labels, loss: Loss) -> tuple[Logits, Images]:
-        """Logits and the gradient of each sample's loss at x."""
+    def loss_gradient(self, x: Images, y: Tensor, loss: Loss) -> tuple[Logits, Images]:
+        """Logits and the gradient of each sample's loss at x; `y` is what the loss needs of each sample."""
         self.queries.gradient += len(x)
 
-        def one_batch(x: Images, y: Labels, noise: Draw) -> tuple[Tensor, Tensor]:
+        def one_batch(x: Images, y: Tensor, noise: Draw) -> tuple[Tensor, Tensor]:
             x = x.detach().requires_grad_()
             with torch.enable_grad():
                 logits = self._answer(x, noise)
@@ -107,7 +112,7 @@ class Victim:
         return logits
 
     def _in_batches(
-        self, one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Labels | None
+        self, one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Tensor | None
     ) -> list[Tensor]:
         y = torch.zeros(len(x), dtype=torch.int64, device=x.device) if y is None else y
         noise = self._next_noise(len(x))
@@ -148,7 +153,7 @@ def victim(view: View, draw: Draw, *, batch_size: int, clean: tuple[Tensor, Tens
 
 
 def _filled_up(
-    one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Labels, noise: Draw
+    one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Tensor, noise: Draw
 ) -> tuple[Tensor, ...]:
     """The batch's answer, computed with copies of the first row up to a multiple of `ROWS`."""
     count = len(x)

@@ -41,16 +41,12 @@ def build_model(
     """An untrained model; its weights depend on the seed alone.
 
     Raises:
-        BadInput: no such architecture, or it has no place for dropout or DropConnect.
+        BadInput: no such architecture, it has no place for dropout or DropConnect, or the images are too small for it.
     """
     rates = {key: rate for key, rate in {"dropout": dropout, "dropconnect": dropconnect}.items() if rate}
-    for key, rate in rates.items():
-        having = sorted(model for model in MODELS if key in inspect.signature(MODELS[model]).parameters)
-        if name in MODELS and name not in having:
-            raise BadInput(f"--{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = MODELS[name](shape, 2 * latent if noise_std is None else latent, **rates)
+        encoder = _encoder(name, shape, 2 * latent if noise_std is None else latent, rates)
         zeros, ones = torch.zeros(shape[0]), torch.ones(shape[0])
         model = Bottleneck(
             encoder,
@@ -63,3 +59,16 @@ def build_model(
             categorical=decoder != "linear",
         )
     return model.to(memory_format=torch.channels_last)
+
+
+def _encoder(name: str, shape: ImageShape, features: int, rates: dict[str, float]) -> nn.Module:
+    architecture = MODELS[name]
+    for key, rate in rates.items():
+        having = sorted(model for model in MODELS if key in inspect.signature(MODELS[model]).parameters)
+        if name not in having:
+            raise BadInput(f"--{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
+    try:
+        return architecture(shape, features, **rates)
+    except RuntimeError as error:
+        size = " × ".join(map(str, shape))
+        raise BadInput(f"--model {name}: cannot take images of {size}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,95 @@
+"""README's and CONTRIBUTING's commands and snippets do what they say."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ibrobust.attacks import ATTACKS
+from ibrobust.datasets import DATASETS, load_dataset
+from ibrobust.objectives import REGULARIZERS
+from ibrobust.recipe import make_recipe
+from ibrobust.robustness import breaking_radii
+from ibrobust.training import train
+from ibrobust.zoo import find_runs, released_zoo
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """The `python -m ibrobust…` lines of the sh blocks, without their comments."""
+    lines = [line.partition("  #")[0].strip() for block in blocks(text, "sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m ibrobust")]
+
+
+def test_readme_starts_with_demo_and_test():
+    first = blocks(README, "sh")[0]
+    assert first.index("make demo") < first.index("make test")
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_readme_commands_run_one_after_the_other(tmp_path):
+    assert any("ibrobust.train --reg l2" in command for command in commands(README))
+    assert any("ibrobust.evaluate --eps 0:0.1" in command for command in commands(README))
+    for command in commands(README):
+        if "mnist" in command and "IBROBUST_DATA" not in os.environ:
+            continue
+        words = [sys.executable, *shlex.split(command)[1:]]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        finished = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert finished.returncode == 0, f"{command}\n{finished.stderr}"
+
+
+def test_readme_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = load_dataset("digits").test[:20]
+    run = find_runs([released_zoo() / "runs"])[0]
+    snippets = blocks(README, "python")
+    assert snippets
+    for snippet in snippets:
+        assert len([line for line in snippet.splitlines() if line.strip()]) <= 5
+        exec(snippet, {"model": run.model(), "x": data.x, "y": data.y})
+
+
+def test_readme_links_to_files_that_are_there():
+    for text, folder in ((README, ROOT), (CONTRIBUTING, ROOT)):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / target).exists(), target
+
+
+@pytest.fixture
+def snippets():
+    """CONTRIBUTING's snippets, executed; what they register is gone afterwards."""
+    registries = (REGULARIZERS, ATTACKS, DATASETS)
+    before = [dict(registry) for registry in registries]
+    for snippet in blocks(CONTRIBUTING, "python"):
+        exec(snippet, {})
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+
+
+def test_contributing_adds_a_regulariser_a_data_set_and_an_attack(snippets):
+    data = load_dataset("stripes")
+    trained = train(make_recipe({"reg": "l1", "data": "stripes", "epochs": 40, "batch_size": 16}), data)
+    assert trained.history["regulariser"].iloc[-1] > 0
+    assert trained.history["error"].iloc[-1] == 0
+    attack = {"uniform-noise": ATTACKS["uniform-noise"]}
+    results = breaking_radii(trained.model, data.test.x, data.test.y, eps=[0.01], attacks=attack)
+    assert results.clean == 1
+    assert torch.tensor(results.all_attacks_N).isinf().all()
