@@ -21,7 +21,7 @@ _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
 PALETTE = "viridis"
 BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
 ADVERSARIAL: dict[str, Any] = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
-_STYLE: dict[str, Any] = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
+_STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 
 
 def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
