@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracles import linear, trained_digits
+from oracles import linear, linear_at_the_edge, trained_digits
 
-from ibrobust.attacks import NORMS, PROTOCOLS
+from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS
 from ibrobust.backends import BACKENDS, adapter_of, peer_breaking_radii
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.backends.comparison import compared, too_weak
@@ -32,6 +32,7 @@ EVERY_BACKEND = pytest.mark.parametrize(
     ],
 )
 BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))
+SHORT_SQUARE = {"queries": 500, "area": 0.8, "restarts": 1}
 STEPS_IN_L2 = {("torchattacks", "deepfool", "linf"), ("art", "deepfool", "linf")}
 
 
@@ -49,6 +50,34 @@ def test_a_boundary_at_a_tenth_survives_9_hundredths_and_falls_at_11(backend: st
         assert "steps in L2" in results.card["attacks"][attack]["deviation"]
     else:
         assert (answers == np.float32(0.11)).all()
+
+
+STRICT = [("torchattacks", "apgd-ce"), ("torchattacks", "apgd-t"), ("torchattacks", "fab-t"), ("art", "apgd-ce")]
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize(("backend", "attack"), STRICT)
+def test_the_attacks_of_strict_find_a_linear_boundary_to_1_percent(backend: str, attack: str, norm: str) -> None:
+    pytest.importorskip(backend)
+    problem = linear(norm)
+    radii = [0.05, 0.0999, 0.101, 1.0]
+    results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, norm=norm, attacks=[attack])
+    assert (results.rows[attack].to_numpy() == np.float32(0.101)).all()
+
+
+@pytest.mark.parametrize("backend", ["torchattacks", "art"])
+def test_square_through_a_library_breaks_nothing_inside_the_boundary(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random search has no guarantee from above; on 64 pixels it comes within a third, and a step of the radii."""
+    pytest.importorskip(backend)
+    monkeypatch.setitem(ATTACKS, "square", replace(ATTACKS["square"], settings=SHORT_SQUARE))
+    problem = linear_at_the_edge("linf")
+    radii = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
+    results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, attacks=["square"])
+    exact, found = problem.distance.numpy(), results.rows["square"].to_numpy()
+    assert (found >= exact).all()
+    assert (found <= 1.3 * exact + 0.05).all()
 
 
 @EVERY_BACKEND
@@ -175,15 +204,9 @@ def test_clean_images_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table_of(breaking: dict[str, list[float]], radii: list[float]) -> BreakingRadii:
     problem = linear("linf", samples=len(next(iter(breaking.values()))))
-    results = breaking_radii(problem.model, problem.x, problem.y, eps=radii, attacks={"fgsm": _unused()})
+    results = breaking_radii(problem.model, problem.x, problem.y, eps=radii, attacks={"fgsm": ATTACKS["fgsm"]})
     columns = {name: np.array(values, dtype=np.float32) for name, values in breaking.items()}
     return replace(results, rows=results.rows.drop(columns="fgsm").assign(**columns))
-
-
-def _unused():
-    from ibrobust.attacks import ATTACKS
-
-    return ATTACKS["fgsm"]
 
 
 def test_comparison_counts_what_fell_to_one_side_only() -> None:
