@@ -7,6 +7,8 @@ Exit code 1 if more samples survive our attacks than survive a library's, by mor
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 
@@ -23,12 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
         data = benchmark_data(options.data)
+        if not 0 < options.samples <= len(data.test):
+            raise BadInput(f"--samples {options.samples}: {data.name} has {len(data.test)} test samples")
         model = trained_lenet(data)
         test = data.test[: options.samples]
         settings = {"eps": options.eps, "protocol": options.protocol, "norm": options.norm, "seed": options.seed}
-        ours = _timed("native", lambda: breaking_radii(model, test.x, test.y, **settings))
+        ours = _timed("native", partial(breaking_radii, model, test.x, test.y, **settings))
         theirs = {
-            backend: _timed(backend, lambda: peer_breaking_radii(backend, model, test.x, test.y, **settings))  # noqa: B023
+            backend: _timed(backend, partial(peer_breaking_radii, backend, model, test.x, test.y, **settings))
             for backend in options.backends
         }
     except (BadInput, RunFailed) as error:
@@ -58,7 +62,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _timed(name: str, evaluation) -> BreakingRadii:
+def _timed(name: str, evaluation: Callable[[], BreakingRadii]) -> BreakingRadii:
     start = time.perf_counter()
     results = evaluation()
     print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr)

@@ -90,7 +90,13 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
     import pandas as pd
 
     from ibrobust.figures import save_figure
-    from ibrobust.information_figures import diagram_figure, gamma_figure, plane_figure, saturation_figure
+    from ibrobust.information_figures import (
+        diagram_figure,
+        entropies_figure,
+        gamma_figure,
+        plane_figure,
+        saturation_figure,
+    )
     from ibrobust.information_table import read_information
     from ibrobust.trajectory import TRAJECTORY
 
@@ -99,7 +105,8 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
     figures = {"saturation": saturation_figure(labelled), "quantities": gamma_figure(labelled)}
     tracked = [read_information(r.folder / TRAJECTORY) for r in runs if (r.folder / TRAJECTORY).is_file()]
     if tracked:
-        figures["information-plane"] = plane_figure(pd.concat(tracked, ignore_index=True).merge(recipes, on="run"))
+        trajectories = pd.concat(tracked, ignore_index=True).merge(recipes, on="run")
+        figures |= {"information-plane": plane_figure(trajectories), "entropies": entropies_figure(trajectories)}
     for name in table["run"].unique():
         figures[f"{name}/diagram"] = diagram_figure(table[table["run"] == name])
     return [path for name, figure in figures.items() for path in save_figure(figure, out / name)]

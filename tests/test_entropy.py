@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles_entropy import (
+from tests.oracles_entropy import (
     Law,
     correlated_gaussian,
     separated_mixture,

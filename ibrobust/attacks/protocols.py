@@ -5,3 +5,5 @@ from ibrobust.registry import Registry
 PROTOCOLS: Registry[tuple[str, ...]] = Registry("protocol")
 # Kirsch et al. §4 name these four; a sample counts as robust if it survives all of them.
 PROTOCOLS["paper"] = ("fgsm", "deepfool", "bim", "pgd")
+# And the four of AutoAttack (Croce & Hein 2020), its answer to overestimated robustness.
+PROTOCOLS["strict"] = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "fab-t", "apgd-t", "square")

@@ -44,7 +44,7 @@ def peer_breaking_radii(
     ids: Int[Tensor, " batch"] | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    progress: Progress = lambda attack, done: None,
+    progress: Progress = lambda _attack, _done: None,
 ) -> BreakingRadii:
     """`robustness.breaking_radii`, the attacks run by a library and every image it returns checked here.
 
