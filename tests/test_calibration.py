@@ -6,14 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.oracles_entropy import (
-    Law,
-    correlated_gaussian,
-    laplace,
-    overlapping_mixture_entropy,
-    separated_mixture,
-    standard_gaussian,
-)
 from torch import Tensor
 
 from ibrobust.calibration import (
@@ -30,6 +22,14 @@ from ibrobust.class_gaussians import fitted_class_gaussians
 from ibrobust.entropy import knn_entropy
 from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
+from tests.oracles_entropy import (
+    Law,
+    correlated_gaussian,
+    laplace,
+    overlapping_mixture_entropy,
+    separated_mixture,
+    standard_gaussian,
+)
 
 
 def sample(law: Law, n: int, seed: int = 0) -> Tensor:

@@ -7,15 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.oracles_entropy import (
-    Law,
-    correlated_gaussian,
-    separated_mixture,
-    slow_knn_entropy,
-    slow_ksg,
-    standard_gaussian,
-    uniform_cube,
-)
 from torch import Tensor
 
 from ibrobust import entropy
@@ -27,6 +18,15 @@ from ibrobust.entropy import (
     neighbour_distances,
 )
 from ibrobust.errors import BadInput
+from tests.oracles_entropy import (
+    Law,
+    correlated_gaussian,
+    separated_mixture,
+    slow_knn_entropy,
+    slow_ksg,
+    standard_gaussian,
+    uniform_cube,
+)
 
 
 def sample(law: Law, n: int, seed: int = 0) -> Tensor:

@@ -1,0 +1,382 @@
+"""Quantities of models against enumeration, closed forms and the paper's identities."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
+from ibrobust.calibration import EntropyEstimate
+from ibrobust.categorical_information import exact_quantities
+from ibrobust.datasets import Dataset, Split, load_dataset
+from ibrobust.decoder_retraining import retrained_decoder
+from ibrobust.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.errors import BadInput
+from ibrobust.information_table import best_estimates, information_rows, information_text, read_information, wide
+from ibrobust.measurement import Measurement, measured, views_of
+from ibrobust.models import build_model
+from ibrobust.recipe import make_recipe
+from ibrobust.training import train
+from ibrobust.trajectory import Trajectory
+from tests.oracles_entropy import enumerated_quantities
+
+Quantities = dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def split(digits: Dataset) -> Split:
+    return digits.test[:300]
+
+
+def model(name: str = "mlp", **settings) -> Bottleneck:
+    return build_model(
+        name, **{"shape": (1, 8, 8), "classes": 10, "latent": 4, "noise_std": ZERO_ENTROPY_STD, **settings}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(digits: Dataset) -> Bottleneck:
+    return train(make_recipe({"reg": "l2", "gamma": 0.01, "epochs": 3, "latent": 4}), digits).model
+
+
+def family(measurement: Measurement, estimator: str) -> Quantities:
+    """Nats by quantity of one estimator, with the rows that need no estimate."""
+    kept = (estimator, "exact", "closed-form")
+    return {name: row.nats for name, row in measurement.rows if row.estimator in kept}
+
+
+# A categorical toy problem -------------------------------------------------------------------------------------------
+
+
+def toy(seed: int) -> tuple[Tensor, Tensor]:
+    """p(x, y) of 5 inputs and 3 classes whose labels are uncertain, and p(z|x) of 4 categories, with some zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    joint, encoder = torch.rand(2, 5, 4, generator=generator, dtype=torch.float64).pow(3)
+    joint = joint[:, :3].clone()
+    joint[0, 1] = encoder[2, 0] = 0
+    return joint / joint.sum(), encoder / encoder.sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_categorical_quantities_agree_with_enumeration(seed: int) -> None:
+    joint, encoder = toy(seed)
+    enumerated = enumerated_quantities(joint, encoder)
+    for name, value in exact_quantities(joint, encoder).items():
+        assert value == pytest.approx(enumerated[name], abs=1e-9), name
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equations_17_to_29_hold(seed: int) -> None:
+    q = exact_quantities(*toy(seed)) | {
+        name: value for name, value in enumerated_quantities(*toy(seed)).items() if name in ("nuisance", _REST)
+    }
+    for number, (left, right) in identities(q).items():
+        assert left == pytest.approx(right, abs=1e-9), f"equation {number}"
+
+
+_REST = "input_entropy_given_label_and_encoding"
+
+
+def identities(q: Quantities) -> dict[int, tuple[float, float]]:
+    """Both sides of Kirsch et al. equations 17-29, where all their terms are there."""
+    sides = {
+        17: (["relevant_information"], ["residual_information", "preserved_relevant_information"]),
+        18: (["preserved_information"], ["redundant_information", "preserved_relevant_information"]),
+        19: (["decoder_uncertainty"], ["residual_information", "label_entropy_given_input"]),
+        20: (["reverse_decoder_uncertainty"], ["redundant_information", "encoding_entropy_given_input"]),
+        # Printed with I[X;Z], which holds only where I[Y;Z] = 0; the diagram has I[X;Z|Y] there.
+        21: (["nuisance"], [_REST, "redundant_information"]),
+        22: (
+            ["label_entropy"],
+            ["label_entropy_given_input", "preserved_relevant_information", "residual_information"],
+        ),
+        23: (
+            ["encoding_entropy"],
+            ["encoding_entropy_given_input", "preserved_relevant_information", "redundant_information"],
+        ),
+        24: (["relevant_information", "label_entropy_given_input"], ["label_entropy"]),
+        25: (["preserved_information", "encoding_entropy_given_input"], ["encoding_entropy"]),
+        26: (["residual_information", "label_entropy_given_input"], ["decoder_uncertainty"]),
+        27: (["redundant_information", "encoding_entropy_given_input"], ["reverse_decoder_uncertainty"]),
+        28: (["preserved_relevant_information", "decoder_uncertainty"], ["label_entropy"]),
+        29: (["preserved_relevant_information", "reverse_decoder_uncertainty"], ["encoding_entropy"]),
+    }
+    return {
+        number: (sum(q[name] for name in left), sum(q[name] for name in right))
+        for number, (left, right) in sides.items()
+        if set(left + right) <= set(q)
+    }
+
+
+# Bounds that need no density estimate --------------------------------------------------------------------------------
+
+
+def gaussian_channel(count: int, dims: int, signal: float, noise: float) -> tuple[Encoding, float]:
+    """Z = X + noise with both Gaussian, and I[X;Z] = dims/2 ln(1 + signal²/noise²)."""
+    x, epsilon = torch.randn(2, count, dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean = signal * x
+    encoding = Encoding(mean, torch.full_like(mean, noise), mean + noise * epsilon)
+    return encoding, dims / 2 * math.log(1 + signal**2 / noise**2)
+
+
+@pytest.mark.parametrize(("dims", "signal"), [(1, 1.0), (3, 1.0), (2, 3.0)])
+def test_bounds_hold_the_information_of_a_gaussian_channel(dims: int, signal: float) -> None:
+    encoding, information = gaussian_channel(3000, dims, signal, 1.0)
+    low, high = preserved_information_bounds(encoding)
+    # Both are means over 3000 samples, with a standard deviation of about sqrt(dims/2): 0.02 nats.
+    assert low - 0.06 <= information <= high + 0.06
+    assert high - low < 0.06
+
+
+def test_lower_bound_cannot_exceed_ln_n_and_the_upper_one_can() -> None:
+    encoding, information = gaussian_channel(200, 8, 100.0, 1.0)
+    low, high = preserved_information_bounds(encoding)
+    assert low == pytest.approx(math.log(200), abs=1e-6)
+    assert high > information > low
+
+
+def test_bounds_agree_with_densities_written_out() -> None:
+    """A standard deviation for each sample and dimension, as an encoder that learns its noise has."""
+    mean, std, noise = torch.randn(3, 40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    std = 0.3 + std.abs()
+    encoding = Encoding(mean, std, mean + std * noise)
+    density = torch.stack(
+        [torch.distributions.Normal(mean[j], std[j]).log_prob(encoding.z).sum(dim=1) for j in range(40)], dim=1
+    ).exp()
+    own = density.diagonal().log()
+    others = (density.sum(dim=1) - density.diagonal()) / 39
+    expected = ((own - density.mean(dim=1).log()).mean().item(), (own - others.log()).mean().item())
+    assert preserved_information_bounds(encoding) == pytest.approx(expected, abs=1e-9)
+
+
+def test_redundant_information_is_bounded_within_classes() -> None:
+    encoding, _ = gaussian_channel(90, 2, 1.0, 1.0)
+    y = torch.arange(90) % 3 // 2
+    parts = [Encoding(*(tensor[y == label] for tensor in encoding)) for label in (0, 1)]
+    expected = [2 / 3 * a + 1 / 3 * b for a, b in zip(*map(preserved_information_bounds, parts), strict=True)]
+    assert redundant_information_bounds(encoding, y) == pytest.approx(expected, abs=1e-12)
+
+
+# Models --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", ["knn-l2", "decoder"])
+def test_rows_of_one_estimator_fit_together(trained: Bottleneck, split: Split, estimator: str) -> None:
+    quantities = family(measured(trained, split, repeats=2), estimator)
+    checked = identities({"label_entropy_given_input": 0.0, **quantities})
+    assert set(checked) >= ({17, 22} if estimator == "decoder" else {17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29})
+    for number, (left, right) in checked.items():
+        assert left == pytest.approx(right, abs=1e-9), f"equation {number}"
+
+
+def test_reported_rows_fit_together(trained: Bottleneck, split: Split) -> None:
+    """After the rounding of the file."""
+    text = information_text(information_rows(measured(trained, split, repeats=2), run="r"))
+    rows = text[text["estimator"].isin(["knn-l2", "closed-form", "exact"])]
+    quantities = dict(zip(rows["quantity"], rows["nats"].astype(float), strict=True))
+    for number, (left, right) in identities({"label_entropy_given_input": 0.0, **quantities}).items():
+        assert left == pytest.approx(right, abs=1e-4), f"equation {number}"
+
+
+def test_zero_entropy_noise_makes_the_encoding_entropy_the_preserved_information(
+    trained: Bottleneck, split: Split
+) -> None:
+    quantities = family(measured(trained, split, repeats=2), "knn-l2")
+    assert quantities["encoding_entropy_given_input"] == pytest.approx(0, abs=1e-12)
+    assert quantities["preserved_information"] == pytest.approx(quantities["encoding_entropy"], abs=1e-12)
+
+
+def test_cross_entropy_is_the_log_loss_of_the_same_latents(trained: Bottleneck, split: Split) -> None:
+    measurement = measured(trained, split, view="mean")
+    with torch.no_grad():
+        logits = trained(split.x)
+    expected = nn.functional.cross_entropy(logits, split.y).item()
+    assert family(measurement, "decoder")["decoder_cross_entropy"] == pytest.approx(expected, abs=1e-6)
+    assert measurement.error == (logits.argmax(1) != split.y).double().mean().item()
+
+
+def test_prediction_cross_entropy_lies_below_the_decoders(trained: Bottleneck, split: Split) -> None:
+    """Jensen, sample by sample; both from the same samples of the noise."""
+    rows = family(measured(trained, split, view="averaged:8"), "decoder")
+    assert rows["prediction_cross_entropy"] < rows["decoder_cross_entropy"]
+    one = family(measured(trained, split, view="averaged:1"), "decoder")
+    assert one["prediction_cross_entropy"] == pytest.approx(one["decoder_cross_entropy"], abs=1e-12)
+
+
+def test_learned_noise_has_the_closed_form_entropy(split: Split) -> None:
+    learned = model(noise_std=None)
+    rows = family(measured(learned, split, repeats=2), "knn-l2")
+    with torch.no_grad():
+        _, std = learned.distribution(split.x)
+    expected = torch.distributions.Normal(0.0, std.double()).entropy().sum(dim=1).mean().item()
+    assert rows["encoding_entropy_given_input"] == pytest.approx(expected, abs=1e-5)
+    assert rows["preserved_information"] == pytest.approx(rows["encoding_entropy"] - expected, abs=1e-5)
+
+
+def test_what_dropout_makes_impossible_is_said(split: Split) -> None:
+    """H[Z|X] of a dropout encoder has no closed form: bounds, no number."""
+    rows = dict(measured(model("dropout-cnn", shape=(1, 8, 8)), split, repeats=2).rows)
+    entropy = rows["encoding_entropy"]
+    assert math.isfinite(entropy.nats)
+    for name in ("encoding_entropy_given_input", "preserved_information", "redundant_information"):
+        assert math.isnan(rows[name].nats)
+        assert rows[name].estimator == "not computable"
+    assert rows["encoding_entropy_given_input"].low == pytest.approx(0, abs=1e-12)
+    assert rows["preserved_information"].high == pytest.approx(entropy.high, abs=1e-12)
+
+
+def test_without_noise_only_what_is_finite_is_reported(split: Split) -> None:
+    plain = model(noise_std=0.0)
+    assert views_of(plain, 12) == ["mean"]
+    rows = dict(measured(plain, split, view="mean", repeats=2).rows)
+    assert "preserved_information" not in rows
+    assert rows["encoding_entropy"].low == -math.inf
+    with pytest.raises(BadInput, match="no noise view 'fresh' of this model; choose from mean"):
+        measured(plain, split, view="fresh")
+
+
+def test_a_categorical_latent_is_exact(split: Split) -> None:
+    categorical = model(latent=6, noise_std=0.0, decoder="network")
+    rows = dict(measured(categorical, split, view="mean").rows)
+    quantities = {name: row.nats for name, row in rows.items()}
+    assert {row.estimator for row in rows.values()} == {"exact"}
+    for number, (left, right) in identities(quantities).items():
+        assert left == pytest.approx(right, abs=1e-9), f"equation {number}"
+    assert quantities["decoder_uncertainty"] <= quantities["decoder_cross_entropy"]
+    assert quantities["prediction_cross_entropy"] <= quantities["decoder_cross_entropy"] + 1e-12
+
+
+def test_the_same_seed_gives_the_same_rows(trained: Bottleneck, split: Split) -> None:
+    first, second = (measured(trained, split, repeats=2, seed=5) for _ in range(2))
+    assert first.rows == second.rows
+    assert measured(trained, split, repeats=2, seed=6).rows != first.rows
+
+
+@pytest.mark.parametrize("view", ["averaged:0", "averaged:x", "loud"])
+def test_unknown_views_are_refused(trained: Bottleneck, split: Split, view: str) -> None:
+    with pytest.raises(BadInput, match=f"no noise view '{view}'"):
+        measured(trained, split, view=view)
+
+
+def test_the_error_bound_holds_for_drawn_predictions_and_is_said_to_fail_for_others(split: Split) -> None:
+    """A model that gives every true class 0.49 and a wrong one 0.51: always wrong, its bound 0.51."""
+    plain = model(noise_std=0.0)
+    logits = torch.full((300, 10), -40.0)
+    logits[torch.arange(300), split.y] = math.log(0.49)
+    logits[torch.arange(300), (split.y + 1) % 10] = math.log(0.51)
+    plain.encoder, plain.decoder = nn.Identity(), _Answer(logits)
+    plain.distribution = lambda x: (x.flatten(1), torch.zeros(len(x), 64))  # type: ignore[method-assign]
+    measurement = measured(plain, split, view="mean", ks=[])
+    assert measurement.error == 1
+    assert measurement.error_bound == pytest.approx(0.51, abs=1e-6)
+    assert any("error 1 exceeds 1 − exp(−Hθ[Y|Z]) = 0.51 (eq. 10)" in sentence for sentence in measurement.warnings)
+    drawn_wrong = 1 - logits.softmax(dim=1)[torch.arange(300), split.y].mean().item()
+    assert drawn_wrong <= measurement.error_bound + 1e-6
+
+
+class _Answer(nn.Module):
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.logits
+
+
+# Retraining the decoder ----------------------------------------------------------------------------------------------
+
+
+def test_retrained_decoder_is_bayes_optimal_on_two_gaussians() -> None:
+    """p(y|z) of N(±μ, σ²) has the logit difference 2 μ·z/σ²."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(40000) % 2
+    centre = torch.tensor([0.8, -0.3])
+    z = (2 * y[:, None] - 1) * centre + torch.randn(40000, 2, generator=generator)
+    decoder = retrained_decoder(nn.Linear(2, 2), z, y)
+    weight = decoder.weight[1] - decoder.weight[0]
+    # One standard error of a weight is about 0.015 here.
+    torch.testing.assert_close(weight.float(), 2 * centre, atol=0.06, rtol=0)
+    probability = torch.sigmoid(2 * z.double() @ centre.double())
+    bayes = nn.functional.binary_cross_entropy(probability, y.double())
+    assert nn.functional.cross_entropy(decoder(z.double()), y) == pytest.approx(bayes.item(), abs=2e-4)
+
+
+def test_retraining_tightens_the_bound(trained: Bottleneck, split: Split) -> None:
+    before = trained.decoder.weight.detach().clone()
+    rows = measured(trained, split, repeats=2, retrain=True).rows
+    loss = {row.estimator: row.nats for name, row in rows if name == "decoder_cross_entropy"}
+    assert loss["retrained decoder"] < loss["decoder"] - 0.05
+    assert torch.equal(trained.decoder.weight, before)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def row(nats: float, *, bias: float = 0.0, low: float = 0.0, high: float = 10.0) -> EntropyEstimate:
+    return EntropyEstimate(nats, "knn-l2", 3, 100, bias, 0.0, low, high)
+
+
+def test_table_survives_its_file(tmp_path) -> None:
+    rows = [("encoding_entropy", row(4.0, bias=1.5)), ("preserved_information", row(math.nan, high=math.inf))]
+    table = information_rows(Measurement(rows, 0.0, 0.0), run="a", split="test", view="fresh")
+    assert list(table) == ["run", "split", "view", "quantity", "estimator", "k", "n", "nats", "bias", "low", "high"]
+    path = tmp_path / "information.csv"
+    information_text(table).to_csv(path, index=False)
+    assert path.read_text().splitlines()[1:] == [
+        "a,test,fresh,encoding_entropy,knn-l2,3,100,4.000000,1.500000,0.000000,10.000000",
+        "a,test,fresh,preserved_information,knn-l2,3,100,,0.000000,0.000000,inf",
+    ]
+    pd.testing.assert_frame_equal(read_information(path), table)
+
+
+def test_a_broken_table_is_named(tmp_path) -> None:
+    (tmp_path / "information.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadInput, match=r"information.csv' is not a table of information"):
+        read_information(tmp_path / "information.csv")
+
+
+@pytest.mark.parametrize(
+    ("estimate", "best"),
+    [(row(5.0, bias=2.0), 3.0), (row(5.0, bias=6.0), 0.0), (row(50.0), 10.0), (row(5.0, bias=math.nan), 5.0)],
+)
+def test_best_estimate_is_calibrated_and_within_bounds(estimate: EntropyEstimate, best: float) -> None:
+    table = best_estimates(information_rows(Measurement([("q", estimate)], 0.0, 0.0), run="a"))
+    assert table["best"].item() == estimate.best == best
+
+
+def test_wide_has_a_row_per_run_and_prefers_the_estimator() -> None:
+    rows = [
+        ("a", row(1.0)),
+        ("b", row(2.0, high=3.0)),
+        ("b", EntropyEstimate(9.0, "decoder", None, 1, 0.0, 0.0, 0.0, 9.0)),
+    ]
+    tables = [information_rows(Measurement(rows, 0.0, 0.0), run=run) for run in ("r", "s")]
+    points = wide(pd.concat(tables), ["a", "b"], estimator="knn", keys=["run"])
+    assert list(points["run"]) == ["r", "s"]
+    assert list(points["b"]) == [2.0, 2.0]
+    assert list(points["b_high"]) == [3.0, 3.0]
+
+
+# Trajectories --------------------------------------------------------------------------------------------------------
+
+
+def test_tracking_measures_first_every_nth_and_last_epoch_and_changes_no_weight(digits: Dataset, split: Split) -> None:
+    recipe = make_recipe({"reg": "l2", "epochs": 7, "latent": 4, "train_samples": 200})
+    trajectory = Trajectory({"test": split}, every=3, epochs=7, run="r")
+    watched = train(recipe, digits, observe=trajectory)
+    assert list(trajectory.table["epoch"].unique()) == [1, 3, 6, 7]
+    assert set(trajectory.table["view"]) == {"fresh"}
+    alone = train(recipe, digits)
+    for name, tensor in alone.model.state_dict().items():
+        assert torch.equal(tensor, watched.model.state_dict()[name]), name
+    pd.testing.assert_frame_equal(alone.history, watched.history)
+    last = trajectory.table.query("epoch == 7 and quantity == 'encoding_entropy'")
+    expected = dict(measured(alone.model, split, repeats=2).rows)["encoding_entropy"]
+    assert last["nats"].item() == expected.nats
