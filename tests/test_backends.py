@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracles import linear, linear_at_the_edge, trained_digits
 
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS
 from ibrobust.backends import BACKENDS, adapter_of, peer_breaking_radii
@@ -19,6 +18,7 @@ from ibrobust.backends.comparison import compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.results import BreakingRadii
 from ibrobust.robustness import breaking_radii
+from tests.oracles import linear, linear_at_the_edge, trained_digits
 
 INSTALLED = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
 NEEDS_A_LIBRARY = pytest.mark.skipif(not INSTALLED, reason="ibrobust[peers] is not installed")

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import linear, trained_digits
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.results import BreakingRadii, joined
 from ibrobust.robustness import breaking_radii
+from tests.oracles import linear, trained_digits
 
 SAMPLES = 120
 

@@ -14,7 +14,10 @@ __all__ = [
     "Norm",
     "Queries",
     "Victim",
+    "apgd",
     "deepfool",
+    "fab",
     "gradient_ascent",
+    "square",
     "victim",
 ]

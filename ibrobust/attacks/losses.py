@@ -1,7 +1,7 @@
 """What an attack climbs: one number per sample, larger is closer to a mistake."""
 
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from ibrobust.types import Labels, Logits, PerSample
 

@@ -1,0 +1,220 @@
+"""Auto-PGD (Croce & Hein 2020): gradient ascent with momentum whose step size halves where it stops helping."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, targeted_dlr
+from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.victim import Loss, Victim
+from ibrobust.randomness import Draw
+from ibrobust.registry import Registry
+from ibrobust.types import Images, Labels, PerSample
+
+LOSSES: Registry[Loss] = Registry("loss")
+LOSSES["cross-entropy"] = cross_entropy
+LOSSES["dlr"] = dlr
+
+MOMENTUM = 0.75
+"""Share of the new step in each move after the first; the rest repeats the last move."""
+ENOUGH_RISES = 0.75
+"""The step is halved at a checkpoint where the loss rose in no more than this share of the steps since the last."""
+
+
+def apgd(
+    victim: Victim,
+    x: Images,
+    y: Labels,
+    eps: PerSample,
+    draw: Draw,
+    norm: Norm,
+    *,
+    loss: str,
+    steps: int,
+    restarts: int,
+) -> Images:
+    """APGD from `restarts` random starts, each on the samples that still stand."""
+    starts = ((draw.fold(restart), y) for restart in range(restarts))
+    return _climbed_in_turn(victim, x, y, eps, starts, norm, LOSSES[loss], steps)
+
+
+def apgd_targeted(
+    victim: Victim,
+    x: Images,
+    y: Labels,
+    eps: PerSample,
+    draw: Draw,
+    norm: Norm,
+    *,
+    targets: int,
+    steps: int,
+    restarts: int,
+) -> Images:
+    """APGD on the targeted DLR loss towards each of the `targets` most likely wrong classes in turn."""
+    rivals = classes_by_logit(victim.clean_logits(x), y)[:, :targets]
+    starts = (
+        (draw.fold(f"target {rank}").fold(restart), torch.stack([y, rivals[:, rank]], dim=1))
+        for rank in range(rivals.shape[1])
+        for restart in range(restarts)
+    )
+    return _climbed_in_turn(victim, x, y, eps, starts, norm, _targeted_dlr, steps)
+
+
+def _targeted_dlr(logits: Tensor, label_and_target: Tensor) -> Tensor:
+    return targeted_dlr(logits, label_and_target[:, 0], label_and_target[:, 1])
+
+
+def _climbed_in_turn(
+    victim: Victim,
+    x: Images,
+    y: Labels,
+    eps: PerSample,
+    starts: Iterable[tuple[Draw, Tensor]],
+    norm: Norm,
+    loss: Loss,
+    steps: int,
+) -> Images:
+    """One climb per start, each on the samples that all before it left standing."""
+    x_adv = x.clone()
+    left = torch.arange(len(x), device=x.device)
+    for draw, aim in starts:
+        climb = _Climb(victim[left], y[left], aim[left], x[left], eps[left], norm, loss)
+        x_adv[left], standing = climb.result(norm.start(x[left], eps[left], draw[left]), steps)
+        left = left[standing]
+        if not len(left):
+            break
+    return x_adv
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """What stays as it is during one climb: `aim` is what the loss needs of each sample beside its logits."""
+
+    victim: Victim
+    y: Labels
+    aim: Tensor
+    x: Images
+    eps: PerSample
+    norm: Norm
+    loss: Loss
+
+    def result(self, start: Images, steps: int) -> tuple[Images, Bool[Tensor, " batch"]]:
+        """The image that was misclassified or else has the largest loss, and which samples still stand."""
+        x_adv = start.clone()
+        state, standing = self._first(start)
+        state = state[standing]
+        checkpoints = _checkpoints(steps)
+        last_checkpoint = 0
+        for index in range(1, steps + 1):
+            if not len(state.left):
+                break
+            state, standing = self._moved(state, 1.0 if index == 1 else MOMENTUM)
+            x_adv[state.left] = torch.where(wide(standing), state.best_x, state.x_adv)
+            state = state[standing]
+            if index in checkpoints:
+                state = _checked(state, index - last_checkpoint)
+                last_checkpoint = index
+        unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+        unbroken[state.left] = True
+        return x_adv, unbroken
+
+    def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:
+        logits, gradient = self.victim.loss_gradient(start, self.aim, self.loss)
+        loss = self.loss(logits, self.aim)
+        nothing = torch.zeros_like(loss)
+        state = _State(
+            left=torch.arange(len(start), device=start.device),
+            x_adv=start,
+            last_x=start,
+            gradient=gradient,
+            loss=loss,
+            best_x=start,
+            best_gradient=gradient,
+            best_loss=loss,
+            step=2 * self.eps,
+            rises=nothing,
+            checked_loss=loss,
+            halved=nothing > 0,
+        )
+        return state, logits.argmax(1) == self.y
+
+    def _moved(self, state: "_State", momentum: float) -> tuple["_State", Bool[Tensor, " left"]]:
+        left, norm = state.left, self.norm
+        x, eps, aim = self.x[left], self.eps[left], self.aim[left]
+        stepped = norm.project(state.x_adv + wide(state.step) * norm.ascent(state.gradient), x, eps)
+        carried = momentum * (stepped - state.x_adv) + (1 - momentum) * (state.x_adv - state.last_x)
+        x_adv = norm.project(state.x_adv + carried, x, eps)
+        logits, gradient = self.victim[left].loss_gradient(x_adv, aim, self.loss)
+        loss = self.loss(logits, aim)
+        better = loss > state.best_loss
+        moved = replace(
+            state,
+            x_adv=x_adv,
+            last_x=state.x_adv,
+            gradient=gradient,
+            loss=loss,
+            best_x=torch.where(wide(better), x_adv, state.best_x),
+            best_gradient=torch.where(wide(better), gradient, state.best_gradient),
+            best_loss=torch.where(better, loss, state.best_loss),
+            rises=state.rises + (loss > state.loss).to(loss.dtype),
+        )
+        return moved, logits.argmax(1) == self.y[left]
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where each sample that still stands is on its climb."""
+
+    left: Int[Tensor, " left"]
+    x_adv: Images
+    last_x: Images
+    gradient: Images
+    loss: PerSample
+    best_x: Images
+    best_gradient: Images
+    best_loss: PerSample
+    step: PerSample
+    rises: PerSample
+    checked_loss: PerSample
+    halved: Bool[Tensor, " left"]
+
+    def __getitem__(self, kept: Bool[Tensor, " left"]) -> "_State":
+        if kept.all():
+            return self
+        return _State(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
+
+
+def _checkpoints(steps: int) -> set[int]:
+    """Steps after which the step size is looked at: the first after 22 % of the budget, the gaps shrinking by 3 %
+    down to 6 %."""
+    gap, shrink, smallest = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    found, at = set(), gap
+    while at <= steps:
+        found.add(at)
+        gap = max(gap - shrink, smallest)
+        at += gap
+    return found
+
+
+def _checked(state: _State, since: int) -> _State:
+    """Halve the step, and go back to the best point, where the loss rose too rarely, or where neither the best loss
+    nor the step has changed since the last checkpoint."""
+    stuck = ~state.halved & (state.best_loss <= state.checked_loss)
+    halve = (state.rises <= ENOUGH_RISES * since) | stuck
+    return replace(
+        state,
+        x_adv=torch.where(wide(halve), state.best_x, state.x_adv),
+        gradient=torch.where(wide(halve), state.best_gradient, state.gradient),
+        step=torch.where(halve, state.step / 2, state.step),
+        rises=torch.zeros_like(state.rises),
+        checked_loss=state.best_loss,
+        halved=halve,
+    )
+
+
+ATTACKS["apgd-ce"] = Attack(apgd, settings={"loss": "cross-entropy", "steps": 100, "restarts": 1})
+ATTACKS["apgd-t"] = Attack(apgd_targeted, settings={"targets": 9, "steps": 100, "restarts": 1})

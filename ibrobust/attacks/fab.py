@@ -1,0 +1,69 @@
+"""FAB-T (Croce & Hein 2020, "Minimally distorted adversarial examples"): no radius, run once."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.losses import classes_by_logit
+from ibrobust.attacks.norms import Norm, shortest_change, wide
+from ibrobust.attacks.victim import Victim
+from ibrobust.randomness import Draw
+from ibrobust.types import Images, Labels, Logits, PerSample
+
+LARGEST_PULL = 0.1
+"""Most that a step is drawn towards the projection of the image itself."""
+OVERSHOOT = 1.05
+"""How far beyond the linearised boundary a step goes."""
+BACKWARD = 0.9
+"""A misclassified point comes back to this share of its distance."""
+
+
+def fab_targeted(victim: Victim, x: Images, y: Labels, _draw: Draw, norm: Norm, *, targets: int, steps: int) -> Images:
+    """From each image towards each of its most likely wrong classes: steps onto the linearised boundary, a little
+    drawn to the point of it nearest to the image; the nearest misclassified point seen is the answer."""
+    rivals = classes_by_logit(victim.clean_logits(x), y)[:, :targets]
+    nearest = _Nearest(x.clone(), torch.full_like(x[:, 0, 0, 0], torch.inf))
+    for rank in range(rivals.shape[1]):
+        pair = torch.stack([y, rivals[:, rank]], dim=1)
+        point = x
+        for _ in range(steps):
+            point = _stepped(victim, x, point, pair, norm)
+            broken = victim.logits(point).argmax(1) != y
+            nearest = nearest.updated(point, torch.where(broken, norm.distance(point, x), torch.inf))
+            point = torch.where(wide(broken), x + BACKWARD * (point - x), point)
+    return nearest.point
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """The nearest misclassified point so far, and how far it is."""
+
+    point: Images
+    distance: PerSample
+
+    def updated(self, point: Images, distance: PerSample) -> "_Nearest":
+        nearer = distance < self.distance
+        return _Nearest(torch.where(wide(nearer), point, self.point), torch.where(nearer, distance, self.distance))
+
+
+def _stepped(victim: Victim, x: Images, point: Images, pair: Tensor, norm: Norm) -> Images:
+    logits, gradient = victim.loss_gradient(point, pair, _gap)
+    gap, slope = _gap(logits, pair), gradient.flatten(1)
+    gap_at_x = gap + (slope * (x - point).flatten(1)).sum(1)
+    change = shortest_change(norm, point.flatten(1), slope, -gap).view_as(x)
+    change_of_x = shortest_change(norm, x.flatten(1), slope, -gap_at_x).view_as(x)
+    near, far = norm.length(change.flatten(1)), norm.length(change_of_x.flatten(1))
+    pull = wide((near / (near + far).clamp(min=1e-8)).clamp(max=LARGEST_PULL))
+    return ((1 - pull) * (point + OVERSHOOT * change) + pull * (x + OVERSHOOT * change_of_x)).clamp(0, 1)
+
+
+def _gap(logits: Logits, pair: Tensor) -> Float[Tensor, " batch"]:
+    """The label's logit minus the target's."""
+    both = logits.gather(1, pair)
+    return both[:, 0] - both[:, 1]
+
+
+ATTACKS["fab-t"] = Attack(fab_targeted, minimal=True, settings={"targets": 9, "steps": 20})
