@@ -16,17 +16,17 @@ from torch.nn import functional as F
 
 from ibrobust import categorical
 from ibrobust.bottleneck import Bottleneck, Encoding
-from ibrobust.calibration import (
-    EntropyEstimate,
-    calibrated_conditional_entropy,
-    calibrated_entropy,
-    label_entropy,
-)
+from ibrobust.calibration import EntropyEstimate, label_entropy
 from ibrobust.categorical import DataDecoder, NetworkDecoder
 from ibrobust.categorical_information import exact_quantities
 from ibrobust.datasets import Split
 from ibrobust.decoder_retraining import retrained_decoder
-from ibrobust.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.encoding_entropy import (
+    encoding_entropy,
+    has_known_density,
+    noise_entropy,
+    reverse_decoder_uncertainty,
+)
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
 from ibrobust.quantities import encoded
@@ -35,7 +35,6 @@ from ibrobust.types import Labels, Logits, PerSample
 
 Rows = list[tuple[str, EntropyEstimate]]
 
-_LN_2PIE = math.log(2 * math.pi * math.e)
 _TWO_SIDED = 1.96
 _PIXELS_AT_A_TIME = 2**20
 _WARNED = ("encoding_entropy", "reverse_decoder_uncertainty", "preserved_relevant_information")
@@ -131,21 +130,13 @@ def _decoder_rows(estimator: str, loss: Float[Tensor, " batch"], y: Labels) -> R
 def _neighbour_rows(
     model: Bottleneck, encoding: Encoding, y: Labels, loss: PerSample, settings: dict[str, Any]
 ) -> Rows:
-    """From H[Z] and H[Z|Y], and from H[Z|X] where the encoder's noise has a density that is known."""
-    floor = _noise_entropy(model, encoding)
-    known = floor > -math.inf and not model.noisy_layers
-    preserved = preserved_information_bounds(encoding) if known else (0.0, math.inf)
-    redundant = redundant_information_bounds(encoding, y) if known else (0.0, math.inf)
-    entropy, reverse = (
-        calibrated(encoding.z, y, low=floor + low, high=floor + high if known else math.inf, **settings)
-        for calibrated, (low, high) in (
-            (calibrated_entropy, preserved),
-            (calibrated_conditional_entropy, redundant),
-        )
-    )
+    """From H[Z] and H[Z|Y], and from H[Z|X] where it is known."""
+    entropy = encoding_entropy(model, encoding, y, **settings)
+    reverse = reverse_decoder_uncertainty(model, encoding, y, **settings)
+    floor = noise_entropy(model, encoding)
     rows = [("encoding_entropy", entropy), ("reverse_decoder_uncertainty", reverse)]
     rows += _label_rows(entropy, reverse, y, loss)
-    if known:
+    if has_known_density(model):
         given_input = EntropyEstimate(floor, "closed-form", None, len(y), 0.0, 0.0, floor, floor)
         rows.append(("encoding_entropy_given_input", given_input))
         rows += [("preserved_information", entropy - floor), ("redundant_information", reverse - floor)]
@@ -241,14 +232,6 @@ def _checked(rows: Rows, logits: Logits, y: Labels) -> Measurement:
             f"error {error:.4g} exceeds 1 − exp(−Hθ[Y|Z]) = {bound:.4g} (eq. 10): the model is sure of its mistakes"
         )
     return Measurement(rows, error, bound, warnings)
-
-
-def _noise_entropy(model: Bottleneck, encoding: Encoding) -> float:
-    """H of the latent's own noise: H[Z|X] of an encoder without other noise; −∞ where there is none."""
-    if model.noise_std is not None:
-        std = model.noise_std
-        return encoding.z.shape[1] * (0.5 * _LN_2PIE + math.log(std)) if std else -math.inf
-    return float((0.5 * _LN_2PIE + encoding.std.double().log()).sum(dim=1).mean())
 
 
 def _is_noisy(model: Bottleneck) -> bool:
