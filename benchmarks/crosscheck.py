@@ -13,7 +13,8 @@ from functools import partial
 import pandas as pd
 
 from benchmarks.victims import benchmark_data, trained_lenet
-from ibrobust.backends import BACKENDS, peer_breaking_radii
+from ibrobust.attacks import PROTOCOLS
+from ibrobust.backends import BACKENDS, peer_attacks, peer_breaking_radii
 from ibrobust.backends.comparison import TOLERANCE, compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.results import BreakingRadii
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         data = benchmark_data(options.data)
         if not 0 < options.samples <= len(data.test):
             raise BadInput(f"--samples {options.samples}: {data.name} has {len(data.test)} test samples")
+        for backend in options.backends:
+            peer_attacks(backend, PROTOCOLS[options.protocol], options.norm)
         model = trained_lenet(data)
         test = data.test[: options.samples]
         settings = {"eps": options.eps, "protocol": options.protocol, "norm": options.norm, "seed": options.seed}
