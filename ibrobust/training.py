@@ -69,27 +69,23 @@ def train(
     if recipe.shrink_latent < 1:
         make_scalable(model)
     goal = objective(recipe, data.classes)
-    augment = AUGMENTATIONS[recipe.augment]
     optimizer = _adam(recipe, model, goal)
     steps = len(split) // min(recipe.batch_size, len(split))
     schedule = SCHEDULES[recipe.lr_schedule](optimizer, recipe, steps * recipe.epochs)
     average = _AveragedWeights(model, recipe.polyak) if recipe.polyak else None
-    order = torch.Generator().manual_seed(recipe.seed)
-    noise_generator = torch.Generator(device).manual_seed(recipe.seed + 1)
-    changes = torch.Generator(device).manual_seed(recipe.seed + 2)
+
+    def update(x: Images, y: Labels, noise: GeneratorNoise) -> Tensor:
+        terms = _step(model, optimizer, goal, (x, y, noise))
+        schedule.after_step()
+        if average:
+            average.follow(model)
+        return terms
+
+    batches = _prepared_batches(recipe, model, split)
     rows = []
     for epoch in range(1, recipe.epochs + 1):
-        terms = []
-        for batch in _batches(split, recipe.batch_size, order):
-            noise = GeneratorNoise(noise_generator, len(batch))
-            x = as_images(augment(batch.x, changes))
-            if recipe.adversarial:
-                x = adversarial_images(model, x, batch.y, recipe.adversarial, noise)
-            terms.append(_step(model, optimizer, goal, (x, batch.y, noise)))
-            schedule.after_step()
-            if average:
-                average.follow(model)
-        row: Row = _epoch_row(epoch, optimizer, goal, torch.stack(terms).cpu())
+        terms = torch.stack([update(*next(batches)) for _ in range(steps)]).cpu()
+        row: Row = _epoch_row(epoch, optimizer, goal, terms)
         schedule.after_epoch(row["loss"])
         with average.worn_by(model) if average else nullcontext():
             row |= _measurements(recipe, model, split, epoch)
@@ -227,7 +223,25 @@ class _AveragedWeights:
                 parameter.copy_(weight)
 
 
-def _batches(split: Split, batch_size: int, order: torch.Generator) -> Iterator[Split]:
+def _prepared_batches(
+    recipe: Recipe, model: Bottleneck, split: Split
+) -> Iterator[tuple[Images, Labels, GeneratorNoise]]:
+    """Batches without end: images changed as the recipe says, labels, and where the step's noise comes from."""
+    device = split.x.device
+    order = torch.Generator().manual_seed(recipe.seed)
+    noise_generator = torch.Generator(device).manual_seed(recipe.seed + 1)
+    changes = torch.Generator(device).manual_seed(recipe.seed + 2)
+    augment = AUGMENTATIONS[recipe.augment]
+    while True:
+        for batch in _shuffled(split, recipe.batch_size, order):
+            noise = GeneratorNoise(noise_generator, len(batch))
+            x = as_images(augment(batch.x, changes))
+            if recipe.adversarial:
+                x = adversarial_images(model, x, batch.y, recipe.adversarial, noise)
+            yield x, batch.y, noise
+
+
+def _shuffled(split: Split, batch_size: int, order: torch.Generator) -> Iterator[Split]:
     """Shuffled batches of one size; the remainder waits for another epoch's shuffle."""
     size = min(batch_size, len(split))
     shuffled = torch.randperm(len(split), generator=order).to(split.x.device)
