@@ -1,0 +1,150 @@
+"""From a run on disk, or anybody's model, to a verdict on its robustness, kept in the results it is about."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
+from ibrobust.errors import BadInput
+from ibrobust.evaluation import Subject, evaluate_subject
+from ibrobust.images import as_images
+from ibrobust.results import BreakingRadii, load_results, save_results
+from ibrobust.zoo import Run, save_table
+
+AUDIT = "audit.csv"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the checks found about one claim, and what that adds up to."""
+
+    claim: BreakingRadii
+    radius: float
+    findings: list[Finding]
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict_of(self.findings)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [finding.sentence for finding in self.findings if not finding.passed]
+
+    def described(self) -> dict[str, Any]:
+        """What the card of the audited results says about the audit."""
+        findings = [asdict(finding) for finding in self.findings]
+        details = {"samples": len(self.claim.rows), "eps": self.radius, "findings": findings}
+        return {"verdict": self.verdict, "audit": details}
+
+    def __str__(self) -> str:
+        lines = [_line(finding) for finding in self.findings]
+        asked = f"{len(lines)} checks on {len(self.claim.rows)} samples, most of them at ε = {self.radius:g}"
+        return "\n".join([*lines, f"{self.verdict}, by {asked}"])
+
+
+def _line(finding: Finding) -> str:
+    outcome = "ok" if finding.passed else finding.means
+    return f"{outcome:<8}{finding.name:<17}{finding.value:6.3f} ≤ {finding.threshold:<6.3g} {finding.sentence}"
+
+
+def audit(
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    claim: BreakingRadii,
+    *,
+    twin: nn.Module | None = None,
+    progress: Callable[[str], None] = lambda _name: None,
+) -> Audit:
+    """Check what is claimed about a model.
+
+    Args:
+        x, y: the samples of the claim, in its order, float in [0, 1] or uint8.
+        claim: from `breaking_radii`.
+        twin: the same model without its regulariser, where there is one: attacks on it are tried on the model.
+        progress: told the name of each check before it runs.
+
+    Raises:
+        BadInput: the samples are not those of the claim.
+    """
+    if len(x) != len(claim.rows) or not np.array_equal(y.cpu().numpy(), claim.rows["label"].to_numpy()):
+        raise BadInput(f"x and y hold {len(x)} samples that are not the {len(claim.rows)} of the claim")
+    device = next((parameter.device for parameter in model.parameters()), x.device)
+    twin = twin.to(device) if twin else None
+    case = Case(model, as_images(x.to(device)), y.to(device), claim, twin)
+    return Audit(claim, case.radius, audited(case, progress=progress))
+
+
+def audit_subject(
+    subject: Subject, settings: dict[str, Any], *, samples: int, out: Path, twin: nn.Module | None = None
+) -> Audit:
+    """Audit the stored results of a subject on their first samples; where there are none, those are evaluated first.
+
+    The verdict and its findings go into the card of the results, the findings into `out/audit.csv` too.
+
+    Args:
+        settings: eps, protocol, norm, noise, search, seed and device, as `evaluate_subject` takes them; eps, search
+            and seed matter only where there are no results yet.
+
+    Raises:
+        BadInput: as `evaluate_subject`.
+    """
+    stored = _stored_claim(subject, settings, out)
+    if not stored:
+        first = (0, min(samples, len(subject.test)))
+        evaluate_subject(subject, first, settings, backend="native", batch_size=None, out=out)
+        stored = _stored_claim(subject, settings, out)
+    assert stored, "what was evaluated a moment ago is there"
+    path, results = stored
+    claim = BreakingRadii(results.rows[:samples], results.card)
+    split = subject.test[torch.tensor(claim.rows["sample"].to_numpy())]
+    with tqdm(total=len(CHECKS), desc=f"audit {subject.name}", disable=None) as bar:
+
+        def progress(name: str) -> None:
+            bar.set_postfix_str(name, refresh=False)
+            bar.update()
+
+        found = audit(subject.model().to(settings["device"]), split.x, split.y, claim, twin=twin, progress=progress)
+    save_results(BreakingRadii(results.rows, {**results.card, **found.described()}), path)
+    _save_findings(found, out / AUDIT)
+    return found
+
+
+def twin_of(run: Run, others: Sequence[Run]) -> Run | None:
+    """The run that differs in having no regulariser, if the given one has one."""
+    if run.card.recipe.reg == "none":
+        return None
+    wanted = run.card.recipe.model_dump() | {"reg": "none", "gamma": 0.0}
+    same = [other for other in others if other.card.recipe.model_dump() == wanted]
+    return same[0] if same else None
+
+
+def _stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, BreakingRadii] | None:
+    """The results file of exactly this model and data, protocol, norm and noise view, if there is one."""
+    wanted = {**subject.card, **{key: settings[key] for key in ("protocol", "norm", "noise")}, "backend": "native"}
+    for path in sorted((out / settings["protocol"]).glob(f"{subject.name}*.parquet")):
+        results = load_results(path)
+        if all(results.card.get(key) == value for key, value in wanted.items()):
+            return path, results
+    return None
+
+
+def _save_findings(audit: Audit, path: Path) -> None:
+    """Rows of this claim in place of earlier ones; sorted, with fixed digits."""
+    card = audit.claim.card
+    claim = {"run": card["model"]["run"], "protocol": card["protocol"], "norm": card["norm"], "view": card["noise"]}
+    rows = pd.DataFrame([asdict(finding) for finding in audit.findings])
+    rows[["value", "threshold"]] = rows[["value", "threshold"]].map("{:.4f}".format)
+    new = rows.assign(**claim, samples=len(audit.claim.rows))[[*claim, "samples", *rows.columns]].astype(str)
+    if path.is_file():
+        old = pd.read_csv(path, dtype=str)
+        another = (old[[*claim]] != pd.Series(claim)).any(axis=1)
+        new = pd.concat([old[another], new])
+    save_table(new.sort_values([*claim, "name"]), path)

@@ -1,0 +1,72 @@
+"""Do gradients lead anywhere? Zero, wrong, or of another model than the one that is scored."""
+
+import torch
+
+from ibrobust.attacks.losses import cross_entropy, margin
+from ibrobust.attacks.norms import wide
+from ibrobust.checks.interface import CHECKS, Case, Finding
+
+_SHARE = 0.05
+"""Of samples that may fail a check of gradients by chance."""
+_BENT = 0.2
+"""Of samples near a kink of a piecewise-linear network, where no slope describes the margin."""
+
+
+@CHECKS.register("zero-gradient")
+def zero_gradient(case: Case) -> Finding:
+    """The share of samples whose clean cross-entropy gradient is exactly zero: no step of FGSM, BIM or PGD moves."""
+    value = float(case.results.rows["zero_gradient"].mean())
+    sentence = f"the cross-entropy's gradient is exactly zero on {value:.1%} of the samples"
+    return Finding("zero-gradient", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
+
+
+@CHECKS.register("same-answer")
+def same_answer(case: Case) -> Finding | None:
+    """The share of samples that get other logits when their gradient is asked for: a model that notices attacks."""
+    if case.seen.draws:
+        return None
+    x, y = case.x, case.y
+    asked = case.victim(torch.arange(len(y), device=y.device), "same answer")
+    plain, again = asked.logits(x), asked.logits(x)
+    with_gradient, _ = asked.loss_gradient(x, y, cross_entropy)
+    tolerance = 1e-3 * plain.abs().amax() + 2 * (again - plain).abs().amax()
+    value = case.share((with_gradient - plain).abs().amax(1) > tolerance)
+    sentence = f"{value:.1%} of the samples get other logits when their gradient is asked for"
+    return Finding("same-answer", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
+
+
+@CHECKS.register("slope")
+def slope(case: Case) -> Finding | None:
+    """The share of samples on which the margin does not move as its gradient says, over a tenth of the radius both
+    ways along the steepest direction: a gradient that is not of what is scored."""
+    if case.seen.draws or not len(case.correct):
+        return None
+    x, y = case.x[case.correct], case.y[case.correct]
+    asked = case.victim(case.correct, "slope")
+    _, gradient = asked.loss_gradient(x, y, margin)
+    reach = case.radius / 10
+    step = wide(torch.full_like(y, reach, dtype=x.dtype)) * case.norm.ascent(gradient)
+    measured = (margin(asked.logits(x + step), y) - margin(asked.logits(x - step), y)) / 2
+    predicted = reach * case.norm.dual(gradient)
+    noise = 2 * (margin(asked.logits(x), y) - margin(asked.logits(x), y)).abs().amax()
+    value = case.share((measured - predicted).abs() > 0.5 * torch.maximum(measured.abs(), predicted) + noise)
+    sentence = (
+        f"on {value:.1%} of the samples a small step up the margin's gradient moves the margin by less than half, "
+    )
+    sentence += "or more than twice, of what the gradient says"
+    return Finding("slope", value, _BENT, value <= _BENT, "suspect", sentence)
+
+
+@CHECKS.register("rising-loss")
+def rising_loss(case: Case) -> Finding | None:
+    """The share of claimed survivors on which 40 steps up the cross-entropy did not raise it."""
+    chosen = case.survivors(case.radius)
+    if not len(chosen):
+        return None
+    _, losses = case.ascent(chosen, case.radius, cross_entropy)
+    value = float((losses[-10:].mean(0) <= losses[0]).float().mean())
+    sentence = (
+        f"PGD's loss at ε = {case.radius:g} is no higher after 40 steps than before on {value:.1%} of the survivors"
+    )
+    threshold = case.allowed(0.1, of=len(chosen))
+    return Finding("rising-loss", value, threshold, value <= threshold, "masked", sentence)

@@ -1,0 +1,153 @@
+"""Does another attack break what is claimed to be robust? Each is shown the claim's survivors alone."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from ibrobust.attacks import Attack
+from ibrobust.attacks.losses import margin
+from ibrobust.bottleneck import View
+from ibrobust.checks.interface import CHECKS, GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
+from ibrobust.results import robust_share
+
+_BREAKS = 0.05
+"""Share of all samples that another attack may break beyond the claim."""
+_GAP = 0.3
+"""Share that FGSM may leave beyond strong attacks: the paper's weakest attack is then no guide to what is so."""
+_LOSSES = 0.1
+"""Share that the same attack may break beyond the claim by climbing another loss."""
+_LESS = 0.02
+"""Share by which a weaker attack may beat a stronger one: a few samples."""
+
+
+@CHECKS.register("fgsm-beats-pgd")
+def fgsm_beats_pgd(case: Case) -> Finding | None:
+    """One step that breaks more than many: the gradient further out leads away."""
+    iterated = case.claimed("bim", "pgd")
+    if not iterated or not case.claimed("fgsm"):
+        return None
+    many = case.results.rows[[*iterated]].min(axis=1).to_numpy("float32")
+    one = case.results.rows["fgsm"].to_numpy("float32")
+    radii = case.results.radii_E
+    value = float((robust_share(many, radii) - robust_share(one, radii)).max())
+    sentence = f"at some radius FGSM breaks {max(value, 0):.1%} of the samples more than BIM and PGD together"
+    return Finding("fgsm-beats-pgd", value, case.allowed(_LESS), value <= case.allowed(_LESS), "masked", sentence)
+
+
+@CHECKS.register("fgsm-gap")
+def fgsm_gap(case: Case) -> Finding | None:
+    """How far FGSM is above a strong attack: what the paper's weakest attack says and what is so are two things."""
+    if case.results.card["protocol"] != "paper" or not case.claimed("fgsm"):
+        return None
+    radii = case.results.radii_E
+    fgsm_E = robust_share(case.results.rows["fgsm"].to_numpy("float32"), radii)
+    left_E = robust_share(case.results.all_attacks_N, radii)
+    left_E[case.results.card["radii"].index(case.radius)] -= case.share(_strict_breaks(case))
+    value = float((fgsm_E - left_E).max())
+    sentence = f"at some radius FGSM leaves {value:.1%} of the samples more than strong attacks do"
+    return Finding("fgsm-gap", value, _GAP, value <= _GAP, "suspect", sentence)
+
+
+@CHECKS.register("square")
+def square(case: Case) -> Finding:
+    """A black-box attack that breaks what no attack with gradients could: the gradients are hidden."""
+    by_square = case.strict_breaks[1]
+    value = case.share(by_square) - case.null(by_square.nonzero().squeeze(1))
+    sentence = (
+        f"at ε = {case.radius:g} Square, which sees no gradient, breaks {value:.1%} that no attack with gradients does"
+    )
+    return Finding("square", value, case.allowed(_LESS), value <= case.allowed(_LESS), "masked", sentence)
+
+
+@CHECKS.register("effort")
+def effort(case: Case) -> Finding | None:
+    """Twice the steps and another random start: an attack that had converged finds nothing more."""
+    doubled = _doubled(
+        {name: attack for name, attack in registered(*case.results.attacks).items() if not attack.minimal}
+    )
+    if not doubled:
+        return None
+    chosen = case.survivors(case.radius)
+    value = case.share(case.newly_broken(doubled, chosen, case.radius)) - case.null(chosen)
+    sentence = f"at ε = {case.radius:g} twice the steps, from another start, break another {value:.1%} of the samples"
+    return Finding("effort", value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "suspect", sentence)
+
+
+@CHECKS.register("margin-loss")
+def margin_loss(case: Case) -> Finding | None:
+    """PGD on the margin instead of the cross-entropy, against what cross-entropy attacks left."""
+    by_cross_entropy = case.claimed(*GRADIENT_ATTACKS)
+    if not by_cross_entropy:
+        return None
+    chosen = case.survivors(case.radius, attacks=by_cross_entropy)
+    if not len(chosen):
+        return None
+    x_adv, _ = case.ascent(chosen, case.radius, margin)
+    value = case.share(case.wrong(x_adv, chosen)) - case.null(chosen)
+    sentence = (
+        f"at ε = {case.radius:g} PGD on the margin breaks another {value:.1%} of the samples that cross-entropy left"
+    )
+    return Finding("margin-loss", value, case.allowed(_LOSSES), value <= case.allowed(_LOSSES), "masked", sentence)
+
+
+@CHECKS.register("rescaled-logits")
+def rescaled_logits(case: Case) -> Finding | None:
+    """The cross-entropy attacks once more, the logits divided so that the median margin is 1."""
+    by_cross_entropy = case.claimed(*GRADIENT_ATTACKS)
+    chosen = case.survivors(case.radius, attacks=by_cross_entropy) if by_cross_entropy else case.correct[:0]
+    if not len(chosen):
+        return None
+    margins = -margin(case.victim(chosen, "scale").logits(case.x[chosen]), case.y[chosen])
+    if not (margins > 0).any():
+        return None
+    scale = float(margins[margins > 0].median())
+    rescaled = View(lambda x, noise: case.seen(x, noise) / scale, "rescaled", case.seen.draws)
+    again = registered(by_cross_entropy[-1])
+    value = case.share(case.newly_broken(again, chosen, case.radius, seen=rescaled)) - case.null(chosen)
+    sentence = (
+        f"at ε = {case.radius:g} {by_cross_entropy[-1]} on logits divided by {scale:.3g} breaks another {value:.1%}"
+    )
+    return Finding("rescaled-logits", value, case.allowed(_LOSSES), value <= case.allowed(_LOSSES), "masked", sentence)
+
+
+@CHECKS.register("strict")
+def strict(case: Case) -> Finding | None:
+    """The attacks of the strict protocol that the claim does not rest on."""
+    if len(case.claimed(*STRICT_ATTACKS)) == len(STRICT_ATTACKS):
+        return None
+    value = case.share(_strict_breaks(case)) - case.null(case.survivors(case.radius))
+    sentence = f"at ε = {case.radius:g} strict attacks break another {value:.1%} of the samples"
+    return Finding("strict", value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "suspect", sentence)
+
+
+@CHECKS.register("radius-one")
+def radius_one(case: Case) -> Finding | None:
+    """With every image in reach a classifier cannot be robust: what is left are attacks that fail."""
+    largest = case.norm.distance(0 * case.x[:1], 0 * case.x[:1] + 1).item()
+    chosen = case.survivors(case.results.card["radii"][-1])
+    fixed = {name: attack for name, attack in registered(*case.results.attacks).items() if not attack.minimal}
+    gradient = {name: attack for name, attack in fixed.items() if name in GRADIENT_ATTACKS}
+    if not len(chosen) or not gradient:
+        return None
+    value = case.share(~case.newly_broken(gradient, chosen, largest))
+    chance = 1 / case.victim(chosen[:1], "classes").logits(case.x[chosen[:1]]).shape[1]
+    sentence = f"with every image in reach, gradient attacks leave {value:.1%} of the samples; chance is {chance:.1%}"
+    return Finding("radius-one", value, chance, value <= chance, "masked", sentence)
+
+
+def _strict_breaks(case: Case) -> Bool[Tensor, " samples"]:
+    """Samples that the claim calls robust at the case's radius and a strict attack breaks."""
+    chosen = case.survivors(case.radius)
+    by_gradients, by_square = case.strict_breaks
+    return (by_gradients | by_square)[chosen]
+
+
+def _doubled(attacks: Mapping[str, Attack]) -> dict[str, Attack]:
+    """Twice the steps where an attack has any; its random numbers are others than the claim's anyway."""
+    return {
+        name: replace(attack, settings={**attack.settings, "steps": 2 * attack.settings["steps"]})
+        for name, attack in attacks.items()
+        if attack.settings.get("steps", 1) > 1
+    }

@@ -1,0 +1,54 @@
+"""Adversarial images made on another model, scored on this one: noise off, noise fixed, or an unregularised twin."""
+
+import torch
+
+from ibrobust.attacks.losses import margin
+from ibrobust.bottleneck import View, view
+from ibrobust.checks.interface import CHECKS, Case, Finding
+
+_BREAKS = 0.05
+_FLIPS = 0.05
+
+
+@CHECKS.register("repeatable")
+def repeatable(case: Case) -> Finding:
+    """The share of samples whose prediction changes between passes: an attack's success may be the noise's."""
+    everyone = torch.arange(len(case.y), device=case.y.device)
+    passes = [case.victim(everyone, f"pass {index}").logits(case.x).argmax(1) for index in range(4)]
+    value = case.share((torch.stack(passes) != passes[0]).any(0))
+    sentence = f"without any attack, {value:.1%} of the samples are not given the same class in four passes"
+    return Finding("repeatable", value, case.allowed(_FLIPS), value <= case.allowed(_FLIPS), "suspect", sentence)
+
+
+@CHECKS.register("noise-off")
+def noise_off(case: Case) -> Finding | None:
+    """Images made on the mean path, which has gradients without noise."""
+    if not case.seen.draws:
+        return None
+    return _transferred(case, "noise-off", view(case.model, "mean"), "made with the noise off")
+
+
+@CHECKS.register("fixed-noise")
+def fixed_noise(case: Case) -> Finding | None:
+    """Images made on one draw of the noise that stays the same for all steps."""
+    if not case.seen.draws:
+        return None
+    return _transferred(case, "fixed-noise", case.seen_without_chance, "made on one fixed draw of the noise")
+
+
+@CHECKS.register("twin")
+def twin(case: Case) -> Finding | None:
+    """Images made on the same model trained without a regulariser: gradients of a model that hides none."""
+    if case.twin is None:
+        return None
+    return _transferred(case, "twin", view(case.twin, "mean"), "made on the unregularised twin")
+
+
+def _transferred(case: Case, name: str, source: View, made: str) -> Finding | None:
+    chosen = case.survivors(case.radius)
+    if not len(chosen):
+        return None
+    x_adv, _ = case.ascent(chosen, case.radius, margin, seen=source)
+    value = case.share(case.wrong(x_adv, chosen)) - case.null(chosen)
+    sentence = f"at ε = {case.radius:g} images {made} break another {value:.1%} of the samples"
+    return Finding(name, value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "masked", sentence)

@@ -1,0 +1,306 @@
+"""Models that hide their gradients are found out, each for the right reason; honest ones are not accused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ibrobust import breaking_radii
+from ibrobust.attacks import ATTACKS
+from ibrobust.audit import main
+from ibrobust.auditing import audit
+from ibrobust.bottleneck import Bottleneck
+from ibrobust.checks import CHECKS, Case, Finding, verdict_of
+from ibrobust.checks.planted import planted
+from ibrobust.errors import BadInput
+from ibrobust.results import BreakingRadii
+
+N = 40
+
+
+@pytest.fixture(autouse=True)
+def _short_attacks(monkeypatch):
+    """Strict attacks at a fraction of their steps, so that two dozen audits take seconds: the verdicts are the same."""
+    for name, settings in {
+        "apgd-ce": {"steps": 10}, "apgd-t": {"steps": 10, "targets": 2}, "fab-t": {"steps": 3, "targets": 2},
+        "square": {"queries": 100},
+    }.items():  # fmt: skip
+        monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], settings={**ATTACKS[name].settings, **settings}))
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    data = load_digits()
+    order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(0))
+    return torch.tensor(data.images, dtype=torch.float32)[order, None] / 16, torch.tensor(data.target)[order]
+
+
+X, Y = digits()
+X_TEST, Y_TEST = X[-N:], Y[-N:]
+
+
+def trained(
+    model: nn.Module, *, epochs: int = 10, adversarial: float = 0, learns: nn.Module | None = None
+) -> nn.Module:
+    optimizer = torch.optim.Adam((learns or model).parameters(), 3e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(1400).split(64):
+            x, y = X[rows], Y[rows]
+            for _ in range(4 if adversarial else 0):
+                at = x.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(F.cross_entropy(model(at), y), at)
+                x = (
+                    (x + adversarial / 2 * gradient.sign())
+                    .clamp(X[rows] - adversarial, X[rows] + adversarial)
+                    .clamp(0, 1)
+                )
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return model.eval()
+
+
+def mlp(seed: int = 0, *, squash: nn.Module | None = None) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), squash or nn.ReLU(), nn.Linear(32, 10)
+    )
+
+
+def audited(model: nn.Module, *, n: int = N, noise: str = "mean", twin: nn.Module | None = None):
+    x, y = X_TEST[:n], Y_TEST[:n]
+    return audit(model, x, y, breaking_radii(model, x, y, eps="0:0.1", noise=noise), twin=twin)
+
+
+class Changed(nn.Module):
+    def __init__(self, model: nn.Module, forward) -> None:
+        super().__init__()
+        self.model, self.change = model, forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(self.model, x)
+
+
+class Sharp(nn.Module):
+    """tanh, so steep that nothing but its sign is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steepness = 1.0
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.steepness * z)
+
+
+@pytest.fixture(scope="module")
+def ordinary() -> nn.Module:
+    return trained(mlp())
+
+
+def saturated(_ordinary: nn.Module) -> nn.Module:
+    squash = Sharp()
+    model = trained(mlp(squash=squash))
+    squash.steepness = 1000.0
+    return trained(model, epochs=3, learns=model[-1])
+
+
+def decoy(ordinary: nn.Module) -> nn.Module:
+    other = mlp(seed=9)
+    return Changed(ordinary, lambda model, x: model(x).detach() + other(x) - other(x).detach())
+
+
+MASKED = {
+    "logits × 1000": (
+        lambda m: Changed(m, lambda m, x: 1000 * m(x)),
+        {"zero-gradient", "margin-loss", "rescaled-logits"},
+    ),
+    "quantised input": (lambda m: Changed(m, lambda m, x: m((8 * x).round() / 8)), {"zero-gradient", "planted"}),
+    "saturated activation": (saturated, {"zero-gradient", "rising-loss", "planted"}),
+    "gradient stopped": (lambda m: Changed(m, lambda m, x: m(x.detach()) + 0 * x.sum()), {"zero-gradient", "square"}),
+    "gradient of another model": (decoy, {"slope", "planted", "square"}),
+    "another answer under attack": (
+        lambda m: Changed(m, lambda m, x: m(x.detach()).flip(1) + 0 * x.sum() if x.requires_grad else m(x)),
+        {"same-answer"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_hidden_gradients_are_found_out(case, ordinary):
+    make, reasons = MASKED[case]
+    found = audited(make(ordinary))
+    failed = {finding.name for finding in found.findings if not finding.passed}
+    assert found.verdict == "masked"
+    assert reasons <= failed
+
+
+def test_large_noise_is_not_trusted(ordinary):
+    noisy = audited(Changed(ordinary, lambda model, x: model(x + 0.3 * torch.randn_like(x))))
+    assert noisy.verdict != "trusted"
+    assert "repeatable" in {finding.name for finding in noisy.findings if not finding.passed}
+
+
+def bottleneck(noise_std: float) -> Bottleneck:
+    torch.manual_seed(1)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32))
+    about = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
+    return Bottleneck(encoder, latent=32, classes=10, noise_std=noise_std, **about)
+
+
+def test_large_latent_noise_is_not_trusted_and_little_is():
+    model = trained(bottleneck(0.0))
+    model.noise_std = 20.0
+    loud = audited(model, n=30, noise="fresh")
+    assert loud.verdict != "trusted"
+    assert "repeatable" in {finding.name for finding in loud.findings if not finding.passed}
+    model.noise_std = 0.01
+    quiet = audited(model, n=30, noise="fresh")
+    assert {"noise-off", "fixed-noise"} <= {finding.name for finding in quiet.findings}
+    assert quiet.verdict == "trusted", quiet
+
+
+def test_a_linear_model_is_trusted():
+    torch.manual_seed(0)
+    found = audited(trained(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))))
+    assert found.verdict == "trusted", found
+
+
+def test_an_adversarially_trained_model_is_trusted():
+    found = audited(trained(mlp(), epochs=15, adversarial=0.1))
+    assert found.claim.robust_avg > 0.75
+    assert found.verdict == "trusted", found
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_ordinary_networks_raise_no_alarm(seed):
+    found = audited(trained(mlp(seed), epochs=5), n=25, twin=trained(mlp(seed + 50), epochs=3) if seed == 0 else None)
+    assert found.verdict == "trusted", found
+    assert ("twin" in {finding.name for finding in found.findings}) == (seed == 0)
+
+
+def table(model: nn.Module, **columns: float) -> Case:
+    """The model's case with some of the claim's columns set to one radius."""
+    results = breaking_radii(model, X_TEST, Y_TEST, eps="0:0.1")
+    rows = results.rows.assign(**{name: np.float32(radius) for name, radius in columns.items()})
+    return Case(model, X_TEST, Y_TEST, BreakingRadii(rows, results.card))
+
+
+def test_fgsm_far_above_strong_attacks_is_suspect_under_the_paper_protocol_alone(ordinary):
+    case = table(ordinary, fgsm=np.inf)
+    finding = CHECKS["fgsm-gap"](case)
+    assert (finding.passed, finding.means) == (False, "suspect")
+    assert finding.value == pytest.approx(1 - np.mean(case.results.all_attacks_N > np.float32(0.1)), abs=0.05)
+    strict = replace(case, results=BreakingRadii(case.results.rows, {**case.results.card, "protocol": "strict"}))
+    assert CHECKS["fgsm-gap"](strict) is None
+
+
+def test_fgsm_below_pgd_is_masked(ordinary):
+    case = table(ordinary, fgsm=0.01, bim=0.09, pgd=0.1)
+    finding = CHECKS["fgsm-beats-pgd"](case)
+    assert (finding.passed, finding.means, finding.value) == (False, "masked", 1.0)
+
+
+def test_square_of_a_strict_claim_is_read_from_its_table(ordinary):
+    case = table(ordinary, fgsm=np.inf, bim=np.inf, pgd=np.inf, deepfool=np.inf, square=0.05)
+    rows = case.results.rows.assign(**{name: np.float32(np.inf) for name in ("apgd-ce", "apgd-t", "fab-t")})
+    case = replace(case, results=BreakingRadii(rows, case.results.card))
+    # Unchanged, the images that the model gets wrong anyway would be "broken" too: they do not count.
+    assert CHECKS["square"](case).value == pytest.approx(float((ordinary(X_TEST).argmax(1) == Y_TEST).float().mean()))
+    assert CHECKS["strict"](case) is None
+
+
+def test_the_radius_asked_about_is_where_half_of_what_was_right_is_claimed():
+    case = Case(nn.Identity(), X_TEST, Y_TEST, claim([0, 0.02, 0.04, 0.06, np.inf] * 8))
+    assert case.radius == 0.05  # robust 0.4 = half of 0.8 at 0.04 and 0.05; the larger one
+    assert case.survivors(0.04).tolist() == [index for index in range(N) if index % 5 > 2]
+    assert len(case.correct) == 32
+
+
+def claim(breaking: list[float]) -> BreakingRadii:
+    rows = {"sample": range(N), "label": Y_TEST.numpy(), "prediction": 0, "zero_gradient": False}
+    card = {
+        "radii": [index / 100 for index in range(11)],
+        "protocol": "paper",
+        "norm": "linf",
+        "noise": "mean",
+        "seed": 0,
+    }
+    return BreakingRadii(pd.DataFrame(rows).assign(pgd=np.float32(breaking)), card)
+
+
+def test_planted_examples_are_there_and_seldom_found_by_chance(ordinary):
+    case = table(ordinary)
+    assert planted(case).value == 0
+    # A model without a gradient leaves PGD where it started: at a random point of the ball.
+    stopped = Changed(ordinary, lambda model, x: model(x.detach()) + 0 * x.sum())
+    assert planted(replace(case, model=stopped)).value > 0.9
+
+
+def test_a_constant_model_claims_nothing_and_is_asked_little():
+    found = audited(
+        Changed(nn.Linear(1, 1), lambda _, x: F.one_hot(torch.full((len(x),), 3), 10) + 0 * x.flatten(1)[:, :10])
+    )
+    assert {finding.name for finding in found.findings} >= {"zero-gradient", "radius-one"}
+    assert found.verdict == "masked"
+
+
+def test_verdicts():
+    def finding(passed: bool, means: str) -> Finding:
+        return Finding("one", 0.0, 0.0, passed, means, "")
+
+    assert verdict_of([]) == "trusted"
+    assert verdict_of([finding(True, "masked"), finding(True, "suspect")]) == "trusted"
+    assert verdict_of([finding(True, "masked"), finding(False, "suspect")]) == "suspect"
+    assert verdict_of([finding(False, "masked"), finding(False, "suspect")]) == "masked"
+
+
+def test_samples_of_another_claim_are_refused(ordinary):
+    results = claim([0.1] * N)
+    with pytest.raises(BadInput, match="not the 40 of the claim"):
+        audit(ordinary, X_TEST[:5], Y_TEST[:5], results)
+    with pytest.raises(BadInput, match="not the 40 of the claim"):
+        audit(ordinary, X_TEST, Y_TEST.flip(0), results)
+
+
+def test_the_command_keeps_the_verdict_in_the_results(command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "def model():\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    np.savez(tmp_path / "few.npz", x=X_TEST.numpy()[:12], y=Y_TEST.numpy()[:12])
+    words = ("audit", "--model", "mine.py:model", "--data", "few.npz", "--samples", "10")
+    first = command(*words, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (path,) = (tmp_path / "results" / "paper").glob("*.parquet")
+    card = json.loads(pq.read_schema(path).metadata[b"ibrobust"])
+    findings = pd.read_csv(tmp_path / "results" / "audit.csv")
+    assert card["verdict"] in first.stdout
+    assert [finding["name"] for finding in card["audit"]["findings"]] == [
+        name for name in CHECKS if name in set(findings["name"])
+    ]
+    written = (tmp_path / "results" / "audit.csv").read_bytes(), path.read_bytes()
+    assert command(*words, cwd=tmp_path).stdout == first.stdout
+    assert written == ((tmp_path / "results" / "audit.csv").read_bytes(), path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("no-such-run",),
+        ("--samples", "0"),
+        ("--model", "x.py:f"),
+        ("--protocol", "none", "--model", "x.py:f"),
+        ("--data", "digits"),
+    ],
+)
+def test_bad_input_is_one_line(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput) as refused:
+        main(words)
+    assert "\n" not in str(refused.value)
