@@ -118,12 +118,15 @@ def audit_subject(
 
 
 def twin_of(run: Run, others: Sequence[Run]) -> Run | None:
-    """The run that differs in having no regulariser, if the given one has one."""
+    """The run that differs in having no regulariser, if the given one has one; with the same noise where there is a
+    choice."""
     if run.card.recipe.reg == "none":
         return None
-    wanted = run.card.recipe.model_dump() | {"reg": "none", "gamma": 0.0}
-    same = [other for other in others if other.card.recipe.model_dump() == wanted]
-    return same[0] if same else None
+    apart = {"reg", "gamma", "noise"}
+    wanted = run.card.recipe.model_dump(exclude=apart)
+    plain = [other for other in others if other.card.recipe.reg == "none"]
+    same = [other for other in plain if other.card.recipe.model_dump(exclude=apart) == wanted]
+    return min(same, key=lambda other: (other.card.noise != run.card.noise, other.card.run), default=None)
 
 
 def _stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, BreakingRadii] | None:
