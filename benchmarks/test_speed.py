@@ -19,7 +19,9 @@ def test_attack(benchmark: Any, attack: str, who: str, plain_model: torch.nn.Mod
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_paper(benchmark: Any, who: str, plain_model: torch.nn.Module, samples: Split, eps: str) -> None:
-    benchmark.group = "paper"
-    results = timed(benchmark, evaluated, who, plain_model, samples, eps=eps)
-    noted(benchmark, "paper", who, results)
+@pytest.mark.parametrize("columns", ["own", "standing"])
+def test_paper(benchmark: Any, columns: str, who: str, plain_model: torch.nn.Module, samples: Split, eps: str) -> None:
+    """Each attack's own answer; or only what is left of a sample after the attacks before."""
+    benchmark.group = f"paper, {columns}"
+    results = timed(benchmark, evaluated, who, plain_model, samples, eps=eps, columns=columns)
+    noted(benchmark, f"paper, {columns}", who, results)

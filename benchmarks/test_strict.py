@@ -1,4 +1,7 @@
-"""`strict` at one radius on an adversarially trained CNN beside torchattacks, and the sweep over ten. `make bench`"""
+"""`strict` at one radius on an adversarially trained CNN beside torchattacks, and the sweep over ten. `make bench`
+
+Everybody attacks only what still stands, as AutoAttack does.
+"""
 
 from functools import partial
 from typing import Any
@@ -25,7 +28,7 @@ def autoattack(call: Call) -> Images:
 
 def evaluated_by(who: str, model: torch.nn.Module, samples: Split, eps: list[float]) -> BreakingRadii:
     if who != "torchattacks' AutoAttack":
-        return evaluated(who, model, samples, protocol="strict", eps=eps)
+        return evaluated(who, model, samples, protocol="strict", columns="standing", eps=eps)
     attack = Attack(partial(library_attack, autoattack))
     return breaking_radii(
         model, samples.x, samples.y, eps=eps, attacks={"autoattack": attack}, search="exhaustive", batch_size=256

@@ -146,6 +146,19 @@ def test_only_standing_samples_go_on_to_the_next_radius(backend: str) -> None:
     assert results.card["queries"]["fgsm"]["gradient"] == 40 + 40 + 20
 
 
+@EVERY_BACKEND
+def test_an_attack_may_be_spared_what_fell_before(backend: str) -> None:
+    """FGSM breaks everything at 0.11; BIM is then asked below that alone, and breaks nothing there."""
+    problem = linear("linf")
+    settings = {"eps": [0.05, 0.11, 0.2], "attacks": ["fgsm", "bim"]}
+    own = peer_breaking_radii(backend, problem.model, problem.x, problem.y, **settings)
+    standing = peer_breaking_radii(backend, problem.model, problem.x, problem.y, **settings, columns="standing")
+    assert (own.breaking_eps_AN == np.float32(0.11)).all()
+    assert (standing.breaking_eps_AN == np.float32(0.11)).all()
+    assert own.card["queries"]["bim"]["gradient"] == 2 * 20 * 10
+    assert standing.card["queries"]["bim"]["gradient"] == 20 * 10
+
+
 @NEEDS_A_LIBRARY
 def test_an_attack_that_a_library_lacks_is_refused_by_name() -> None:
     problem = linear("linf")

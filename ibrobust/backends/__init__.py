@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack
@@ -18,7 +17,6 @@ from ibrobust.errors import BadInput
 from ibrobust.registry import Registry
 from ibrobust.results import BreakingRadii
 from ibrobust.robustness import Progress, breaking_radii
-from ibrobust.types import Images, Labels
 
 BACKENDS: Registry[str] = Registry("backend")
 """The module that adapts each library."""
@@ -33,15 +31,16 @@ _BATCH_SIZE = 256
 def peer_breaking_radii(
     backend: str,
     model: nn.Module,
-    x: Images,
-    y: Labels,
+    x: Tensor,
+    y: Tensor,
     *,
     eps: str | Sequence[float] = "0:0.1",
     protocol: str = "paper",
     attacks: Sequence[str] | None = None,
     norm: str = "linf",
+    columns: str = "own",
     seed: int = 0,
-    ids: Int[Tensor, " batch"] | None = None,
+    ids: Tensor | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
@@ -71,6 +70,7 @@ def peer_breaking_radii(
         attacks=peer_attacks(backend, names, norm),
         norm=norm,
         search="exhaustive",
+        columns=columns,
         seed=seed,
         ids=ids,
         batch_size=batch_size or _BATCH_SIZE,

@@ -1,0 +1,66 @@
+"""One step of training beside the bare forward-backward-Adam of the same network.
+
+pytest benchmarks/test_training_speed.py --benchmark-only -s
+"""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch.nn.functional import cross_entropy
+
+from ibrobust.datasets import Dataset, Split
+from ibrobust.recipe import Recipe
+from ibrobust.stochastic import learning
+from ibrobust.training import train, untrained_model
+
+BATCH, STEPS, EPOCHS = 128, 12, 7
+
+
+def random_images(shape: tuple[int, int, int]) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (BATCH * STEPS, *shape), generator=generator, dtype=torch.uint8)
+    split = Split(x, torch.arange(len(x)) % 10)
+    return Dataset("random", split, split[:1], 10)
+
+
+def bare_epoch(recipe: Recipe, data: Dataset) -> Callable[[], None]:
+    """Slices of ready float images, cross-entropy, Adam: no shuffle, no noise, no regulariser, no record."""
+    model = untrained_model(recipe, data)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    batches = list(zip((data.train.x / 255).split(BATCH), data.train.y.split(BATCH), strict=True))
+
+    def epoch() -> None:
+        for x, y in batches:
+            with learning():
+                loss = cross_entropy(model.decoder(model.encoder((x - model.pixel_mean) / model.pixel_std)), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+@pytest.mark.parametrize(("name", "shape"), [("mlp", (1, 28, 28)), ("cnn", (1, 28, 28)), ("resnet-small", (3, 32, 32))])
+def test_a_step_beside_the_bare_one(benchmark: BenchmarkFixture, name: str, shape: tuple[int, int, int]) -> None:
+    """Epochs of both alternate, and the best of seven counts, so that what else the machine does touches neither."""
+    recipe = Recipe(model=name, reg="l2", gamma=1e-3, batch_size=BATCH, epochs=EPOCHS + 1)
+    data = random_images(shape)
+    bare = bare_epoch(recipe, data)
+    bare()
+    bare_times, marks = [], []
+
+    def between_epochs(_epoch: int, _row: dict[str, float | int]) -> None:
+        marks.append(time.perf_counter())
+        bare()
+        bare_times.append(time.perf_counter() - marks[-1])
+
+    benchmark.pedantic(train, args=(recipe, data), kwargs={"progress": between_epochs}, rounds=1)
+    epochs = [later - earlier - idle for (earlier, later), idle in zip(pairwise(marks), bare_times, strict=False)]
+    ours, theirs = min(epochs) / STEPS, min(bare_times) / STEPS
+    benchmark.extra_info["ratio_to_bare"] = ours / theirs
+    print(f"\n{name}: {1e3 * ours:.2f} ms a step, bare {1e3 * theirs:.2f} ms, ratio {ours / theirs:.2f}")
+    assert ours < 1.10 * theirs
