@@ -87,7 +87,7 @@ def _certified_radii(layers: Sequence[Layer], x: Images, y: Labels, radii: Float
         margins = certified_margins(layers, x[samples], y[samples], eps).scatter(1, y[samples][:, None], torch.inf)
         return ~(margins.amin(1) > slack[samples])
 
-    first_not_certified = bisect(not_certified, len(radii), torch.zeros_like(y))
+    first_not_certified = bisect(not_certified, torch.full_like(y, len(radii)), torch.zeros_like(y))
     return torch.cat([radii.new_zeros(1), radii])[first_not_certified]
 
 

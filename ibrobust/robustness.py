@@ -24,6 +24,9 @@ from ibrobust.types import Images, Labels
 _BLOCK_PIXELS = 2**22
 """Pixels attacked at a time: 5000 digits of 28 × 28, 1300 CIFAR images. Memory does not grow with the data."""
 
+COLUMNS = ("own", "standing")
+"""Whether a column is one attack's own answer, or that of all attacks up to it."""
+
 Progress = Callable[[str, int], None]
 """Told (attack, samples done) as the work goes on."""
 
@@ -33,8 +36,8 @@ Accounts = dict[str, dict[str, int]]
 
 def breaking_radii(
     model: nn.Module,
-    x: Images,
-    y: Labels,
+    x: Tensor,
+    y: Tensor,
     *,
     eps: str | Sequence[float] = "0:0.1",
     protocol: str = "paper",
@@ -42,11 +45,12 @@ def breaking_radii(
     norm: str = "linf",
     noise: str = "mean",
     search: str = "bisect",
+    columns: str = "own",
     seed: int = 0,
-    ids: Int[Tensor, " batch"] | None = None,
+    ids: Tensor | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    progress: Progress = lambda attack, done: None,
+    progress: Progress = lambda _attack, _done: None,
 ) -> BreakingRadii:
     """For each attack of the protocol and each sample, the smallest radius that broke it.
 
@@ -56,6 +60,9 @@ def breaking_radii(
         eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, or numbers.
         attacks: by name, instead of the protocol's: your own, or some of them.
         protocol, norm, search: names from `PROTOCOLS`, `NORMS`, `SEARCHES`.
+        columns: `own` gives each attack's own answer; `standing` asks an attack only below the radius at which those
+            before it broke a sample, so that a column holds the answer of all attacks so far. The all-attack curve
+            is the same but for samples that are not monotone; the work is less.
         noise: what the attacks see of a model with latent noise: `mean`, `fresh` or `averaged:n`.
         ids: the samples' numbers, which their random numbers depend on; 0, 1, … by default.
         batch_size: samples per pass through the model; changes speed and memory, not the result.
@@ -70,6 +77,8 @@ def breaking_radii(
     _check_samples(x, y, ids)
     place = _device(device, model, x)
     batch_size = _default_batch_size(x, place) if batch_size is None else batch_size
+    if columns not in COLUMNS:
+        raise BadInput(f"no columns {columns!r}; choose from {', '.join(COLUMNS)}")
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
     attacks = attacks or {name: ATTACKS[name] for name in PROTOCOLS[protocol]}
@@ -78,6 +87,7 @@ def breaking_radii(
         NORMS[norm],
         torch.tensor([radius for radius in radii if radius > 0], dtype=torch.float32, device=place),
         SEARCHES[search],
+        columns,
         view(model, noise),
         seed,
         batch_size,
@@ -96,6 +106,7 @@ def breaking_radii(
         "radii": radii,
         "noise": noise,
         "search": search,
+        "columns": columns,
         "seed": seed,
         "attacks": {name: attack.settings for name, attack in attacks.items()},
         "queries": _summed([accounts for _, accounts in blocks]),
@@ -111,6 +122,7 @@ class _Evaluation:
     norm: Norm
     radii: Tensor
     search: Search
+    columns: str
     view: View
     seed: int
     batch_size: int
@@ -141,19 +153,21 @@ class _Evaluation:
         about = {"sample": ids, "label": y, "prediction": logits.argmax(1), "zero_gradient": zero_gradient}
         return pd.DataFrame({name: values.cpu().numpy() for name, values in about.items()} | columns), accounts
 
-    def _smallest_index(self, name: str, attack: Attack, samples: Samples, guess: Tensor) -> Tensor:
+    def _smallest_index(self, name: str, attack: Attack, samples: Samples, best: Tensor) -> Tensor:
+        """Of the first radius that breaks; `best` is what all attacks before this one needed."""
         if not len(samples):
-            return guess
+            return best
+        limit = best if self.columns == "standing" else torch.full_like(best, len(self.radii))
         if attack.minimal:
             distance = breaking_distance(name, attack, samples, self.norm)
-            return torch.searchsorted(self.radii + BALL_TOLERANCE, distance)
+            return torch.searchsorted(self.radii + BALL_TOLERANCE, distance).minimum(limit)
 
         def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:
             if not len(chosen):
                 return torch.zeros(0, dtype=torch.bool, device=chosen.device)
             return broken_at(name, attack, samples[chosen], self.radii[radius_index], self.norm)
 
-        return self.search(breaks_at, len(self.radii), guess)
+        return self.search(breaks_at, limit, best)
 
 
 def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:
@@ -181,7 +195,7 @@ def _check_samples(x: Tensor, y: Tensor, ids: Tensor) -> None:
         raise BadInput(f"x has shape {tuple(x.shape)}; it is (samples, channels, height, width), one sample or more")
     if y.shape != (len(x),) or ids.shape != (len(x),):
         raise BadInput(f"x holds {len(x)} samples, y has shape {tuple(y.shape)} and ids {tuple(ids.shape)}")
-    if len(ids.unique()) != len(ids):
+    if len(torch.unique(ids)) != len(ids):
         raise BadInput("ids name a sample twice; each sample's random numbers depend on its own")
     if x.dtype != torch.uint8 and not bool(((x >= 0) & (x <= 1)).all()):
         raise BadInput("x holds pixels outside [0, 1] or NaN; scale them, and let the model normalise inside")

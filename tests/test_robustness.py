@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, Attack
+from ibrobust.bottleneck import Bottleneck
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.results import BreakingRadii, joined
 from ibrobust.robustness import breaking_radii
@@ -59,6 +60,53 @@ def test_shards_joined_are_the_whole(digits, paper) -> None:
     whole = joined(shards)
     assert whole.rows.equals(paper.rows)
     assert whole.card == paper.card
+
+
+def test_columns_of_standing_samples_give_the_same_curve_for_less_work(digits, paper) -> None:
+    standing = breaking_radii(*digits, eps="0:0.2", columns="standing")
+    columns = standing.breaking_eps_AN
+    assert (np.diff(columns, axis=0) <= 0).all()
+    assert (standing.all_attacks_N == columns[-1]).all()
+    assert (standing.all_attacks_N != paper.all_attacks_N).sum() <= 0.01 * SAMPLES
+    assert standing.card["queries"]["pgd"]["gradient"] < paper.card["queries"]["pgd"]["gradient"]
+    first = standing.attacks[0]
+    assert standing.rows[first].equals(paper.rows[first])
+
+
+class Hungry(nn.Module):
+    """Runs out of memory with more than so many images at a time."""
+
+    def __init__(self, model: nn.Module, most: int) -> None:
+        super().__init__()
+        self.model, self.most, self.refused = model, most, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
+        return self.model(x)
+
+
+@pytest.mark.parametrize("noise", ["mean", "fresh"])
+def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) -> None:
+    _, x, y = digits
+    x, y = x[:100], y[:100]
+    torch.manual_seed(0)
+    pixel = torch.zeros(1)
+    encoder = Hungry(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10_000)
+    model = Bottleneck(encoder, latent=8, classes=10, noise_std=0.1, pixel_mean=pixel, pixel_std=pixel + 1)
+    plenty = breaking_radii(model, x, y, eps=[0.05], noise=noise, batch_size=100)
+    encoder.most = 40
+    scarce = breaking_radii(model, x, y, eps=[0.05], noise=noise, batch_size=100)
+    assert encoder.refused > 0
+    assert scarce.rows.equals(plenty.rows)
+    assert scarce.card == plenty.card
+
+
+def test_out_of_memory_with_the_smallest_batch_ends_the_run() -> None:
+    problem = linear("linf")
+    with pytest.raises(RunFailed, match="out of memory with 16 samples in a batch"):
+        breaking_radii(Hungry(problem.model, 1), problem.x, problem.y)
 
 
 def test_radius_zero_is_clean_accuracy(digits, paper) -> None:
@@ -207,6 +255,7 @@ def test_logits_that_become_nan_under_attack_are_not_counted_as_robust_or_broken
         ({"ids": torch.zeros(20, dtype=torch.int64)}, "twice"),
         ({"protocol": "papers"}, "no protocol 'papers'; choose from"),
         ({"norm": "l7"}, "no norm 'l7'; choose from l2, linf"),
+        ({"columns": "doric"}, "no columns 'doric'; choose from own, standing"),
         ({"search": "guess"}, "no search 'guess'; choose from bisect, exhaustive"),
         ({"noise": "loud"}, "no noise view 'loud'"),
         ({"eps": "0.1:0"}, "ascend"),

@@ -28,18 +28,35 @@ def monotone(smallest: Tensor) -> Probes:
     return Probes(torch.arange(RADII)[None] >= smallest[:, None])
 
 
+def everywhere(samples: list) -> Tensor:
+    return torch.full((len(samples),), RADII)
+
+
 @given(answers, st.data())
 def test_every_search_finds_the_smallest_index_from_any_guess(smallest: list[int], data: st.DataObject) -> None:
     guess = data.draw(st.lists(st.integers(0, RADII), min_size=len(smallest), max_size=len(smallest)))
     for search in SEARCHES.values():
-        found = search(monotone(torch.tensor(smallest)), RADII, torch.tensor(guess))
+        found = search(monotone(torch.tensor(smallest)), everywhere(smallest), torch.tensor(guess))
         assert found.tolist() == smallest
+
+
+@given(answers, st.data())
+def test_nothing_is_asked_at_a_limit_or_above(smallest: list[int], data: st.DataObject) -> None:
+    indices = st.lists(st.integers(0, RADII), min_size=len(smallest), max_size=len(smallest))
+    limit, guess = torch.tensor(data.draw(indices)), torch.tensor(data.draw(indices))
+
+    def below(samples: Tensor, radius: Tensor) -> Tensor:
+        assert (radius < limit[samples]).all()
+        return radius >= torch.tensor(smallest)[samples]
+
+    for search in SEARCHES.values():
+        assert search(below, limit, guess).tolist() == torch.tensor(smallest).minimum(limit).tolist()
 
 
 @given(answers)
 def test_a_right_guess_costs_two_probes_and_a_survivor_one(smallest: list[int]) -> None:
     probes = monotone(torch.tensor(smallest))
-    bisect(probes, RADII, torch.tensor(smallest))
+    bisect(probes, everywhere(smallest), torch.tensor(smallest))
     for index, asked in zip(smallest, probes.asked.tolist(), strict=True):
         assert asked == (1 if index in (0, RADII) else 2)
 
@@ -52,7 +69,8 @@ def test_where_breaking_is_not_monotone_bisection_still_names_a_radius_that_brea
 ) -> None:
     breaks_SE = torch.tensor(table)
     start = torch.full((len(table),), guess)
-    found, smallest = bisect(Probes(breaks_SE), RADII, start), exhaustive(Probes(breaks_SE), RADII, start)
+    limit = everywhere(table)
+    found, smallest = bisect(Probes(breaks_SE), limit, start), exhaustive(Probes(breaks_SE), limit, start)
     assert (found >= smallest).all()
     broken = found < RADII
     assert breaks_SE[broken, found[broken]].all()

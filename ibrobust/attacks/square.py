@@ -149,7 +149,8 @@ def _window(corner: tuple[Tensor, Tensor], side: int, width: int) -> Int[Tensor,
 
 
 def _norm(pixels: Float[Tensor, "batch channels pixels"]) -> Float[Tensor, "batch channels 1"]:
-    return torch.linalg.vector_norm(pixels, dim=2, keepdim=True).clamp(min=1e-12)
+    norms: Tensor = torch.linalg.vector_norm(pixels, dim=2, keepdim=True).clamp(min=1e-12)
+    return norms
 
 
 def _onto_sphere(x: Images, change: Images, eps: PerSample) -> Images:
@@ -161,8 +162,8 @@ def _bump(side: int, device: torch.device) -> Float[Tensor, "side side"]:
     """Two pyramids of unit norm side by side, one up and one down."""
     first = side // 2
     halves = [sign * _pyramid(rows, side) for sign, rows in ((1, first), (-1, side - first)) if rows]
-    bump = torch.cat(halves)
-    return (bump / bump.norm()).to(device)
+    bump: Tensor = torch.cat(halves)
+    return bump.div(torch.linalg.vector_norm(bump)).to(device)
 
 
 def _pyramid(height: int, width: int) -> Float[Tensor, "height width"]:
@@ -172,7 +173,7 @@ def _pyramid(height: int, width: int) -> Float[Tensor, "height width"]:
     for ring in range(max(height, width) // 2 + 1):
         top, left = max(row - ring, 0), max(column - ring, 0)
         pyramid[top : row + ring + 1, left : column + ring + 1] += 1 / (ring + 1) ** 2
-    return pyramid / pyramid.norm()
+    return pyramid.div(torch.linalg.vector_norm(pyramid))
 
 
 START: Registry[Start] = Registry("norm")

@@ -105,7 +105,7 @@ class Victim:
         return logits, values, gradients
 
     def _answer(self, x: Images, noise: Draw) -> Logits:
-        logits = self.view(x, noise)
+        logits = self.view.classify(x, noise)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
             answer = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise BadInput(f"the model answers {len(x)} images with {answer}; it is (images, 2 classes or more)")
