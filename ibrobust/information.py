@@ -90,7 +90,7 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
     import pandas as pd
 
     from ibrobust.figures import save_figure
-    from ibrobust.information_figures import (
+    from ibrobust.information_panels import (
         diagram_figure,
         entropies_figure,
         gamma_figure,

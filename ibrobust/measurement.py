@@ -51,7 +51,7 @@ class Measurement:
         rows: (quantity, estimate).
         error: share of samples whose most probable class is wrong.
         error_bound: 1 − exp(−Hθ[Y|Z]), which the share of wrong predictions drawn from p(ŷ|z) cannot exceed (eq. 10);
-            that of the most probable class can, where the model is sure of its mistakes.
+            that of the most probable class can.
         warnings: sentences about estimates outside their bounds, and about eq. 10 where the error exceeds it.
     """
 
@@ -229,7 +229,8 @@ def _checked(rows: Rows, logits: Logits, y: Labels) -> Measurement:
     warnings = [sentence for name, row in rows if name in _WARNED and (sentence := row.warning(name))]
     if error > bound:
         warnings.append(
-            f"error {error:.4g} exceeds 1 − exp(−Hθ[Y|Z]) = {bound:.4g} (eq. 10): the model is sure of its mistakes"
+            f"error {error:.4g} exceeds 1 − exp(−Hθ[Y|Z]) = {bound:.4g}: eq. 10 holds for classes drawn from p(ŷ|z), "
+            "not for the most probable one"
         )
     return Measurement(rows, error, bound, warnings)
 

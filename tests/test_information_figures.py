@@ -17,13 +17,15 @@ from matplotlib.figure import Figure
 from ibrobust import information, train
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.information_figures import (
-    diagram_figure,
     draw_against_gamma,
     draw_diagram,
     draw_entropies,
     draw_robustness_by_information,
     draw_saturation,
     draw_trajectories,
+)
+from ibrobust.information_panels import (
+    diagram_figure,
     entropies_figure,
     gamma_figure,
     plane_figure,
@@ -111,7 +113,7 @@ def test_saturation_curve_goes_along_gamma_with_bounds_as_bars(ax: Axes) -> None
 def test_quantities_against_gamma_have_vertical_bars(ax: Axes) -> None:
     draw_against_gamma(ax, curve(), quantity="preserved_information")
     assert ends(ax) == {(0.1, 0.1, 2.5, 3.5), (0.01, 0.01, 6.0, 8.0)}
-    assert ax.get_ylabel() == "preserved information (nats)"
+    assert (ax.get_title(), ax.get_ylabel()) == ("preserved information", "I[X;Z] (nats)")
 
 
 def test_robustness_has_the_interval_as_a_horizontal_bar(ax: Axes) -> None:
