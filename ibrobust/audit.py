@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
 
     writable_folder(options.results)
     settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "seed", "device")}
-    for subject, twin in _subjects(options):
+    for subject, twin in audited_subjects(options):
         found = audit_subject(
             subject, {**settings, "search": "bisect"}, samples=options.samples, out=options.results, twin=twin
         )
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     print(options.results / AUDIT)
 
 
-def _subjects(options: Namespace) -> "Iterator[tuple[Subject, nn.Module | None]]":
+def audited_subjects(options: Namespace) -> "Iterator[tuple[Subject, nn.Module | None]]":
     """What is audited, each with its unregularised twin if it lies beside it."""
     from ibrobust.auditing import twin_of
     from ibrobust.evaluation import foreign_subject, run_subject
@@ -61,9 +61,7 @@ def _subjects(options: Namespace) -> "Iterator[tuple[Subject, nn.Module | None]]
 
 def _parser() -> Parser:
     parser = Parser("audit", "Check whether robustness numbers can be believed: trusted, suspect or masked, and why.")
-    parser.add_argument(
-        "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
-    )
+    add_subject_flags(parser)
     parser.add_argument("--eps", default="0:0.1", help="radii where results are missing: 0:0.1, 0:0.1:21, or a list")
     for flag, default in (("protocol", "paper"), ("norm", "linf")):
         names = declared_names("attacks", f"{flag.upper()}S")
@@ -71,15 +69,20 @@ def _parser() -> Parser:
     parser.add_argument("--noise", default="mean", help="what attacks see of latent noise: mean, fresh or averaged:N")
     parser.add_argument("--samples", type=int, default=200, help="samples audited, the first of the results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks where results are missing")
-    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="audit this nn.Module instead of runs")
+    return parser
+
+
+def add_subject_flags(parser: Parser) -> None:
+    """Which runs or model, where they, their data and their results lie."""
+    parser.add_argument(
+        "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
+    )
+    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="take this nn.Module instead of runs")
     parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="results to audit, and to write verdicts to"
-    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_data_flags()
     parser.add_device_flags(threads=None)
-    return parser
 
 
 if __name__ == "__main__":

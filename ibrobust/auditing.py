@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ibrobust.certificate import certified_eps_N
 from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
 from ibrobust.evaluation import Subject, evaluate_subject
@@ -96,11 +97,11 @@ def audit_subject(
     Raises:
         BadInput: as `evaluate_subject`.
     """
-    stored = _stored_claim(subject, settings, out)
+    stored = stored_claim(subject, settings, out)
     if not stored:
         first = (0, min(samples, len(subject.test)))
         evaluate_subject(subject, first, settings, backend="native", batch_size=None, out=out)
-        stored = _stored_claim(subject, settings, out)
+        stored = stored_claim(subject, settings, out)
     assert stored, "what was evaluated a moment ago is there"
     path, results = stored
     claim = BreakingRadii(results.rows[:samples], results.card)
@@ -129,14 +130,50 @@ def twin_of(run: Run, others: Sequence[Run]) -> Run | None:
     return min(same, key=lambda other: (other.card.noise != run.card.noise, other.card.run), default=None)
 
 
-def _stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, BreakingRadii] | None:
+def stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, BreakingRadii] | None:
     """The results file of exactly this model and data, protocol, norm and noise view, if there is one."""
-    wanted = {**subject.card, **{key: settings[key] for key in ("protocol", "norm", "noise")}, "backend": "native"}
+    wanted = _identity({**subject.card, **settings, "backend": "native"})
     for path in sorted((out / settings["protocol"]).glob(f"{subject.name}*.parquet")):
         results = load_results(path)
-        if all(results.card.get(key) == value for key, value in wanted.items()):
+        if _identity(results.card) == wanted:
             return path, results
     return None
+
+
+def _identity(card: dict[str, Any]) -> tuple[Any, ...]:
+    """What says that two cards are of the same weights, data and question; a recipe may gain fields, weights do not."""
+    model, data = card["model"], card["data"]
+    how = tuple(card.get(key) for key in ("protocol", "norm", "noise", "backend"))
+    return model["run"], model.get("weights_sha256"), data["fingerprint"], *how
+
+
+def certified_row(
+    subject: Subject, claim: BreakingRadii, *, device: str, progress: Callable[[int], object]
+) -> dict[str, Any]:
+    """Certified and attacked radii on average, both cut at the largest radius, and the share of the way in between
+    that is closed; at half of the largest radius, the share of samples that is certain and the share not broken.
+
+    `refuted` counts samples that an attack broke within their certified radius: a bug if it is not 0.
+    """
+    split = subject.test[torch.tensor(claim.rows["sample"].to_numpy())]
+    radii_E, attacked_N = claim.radii_E, claim.all_attacks_N
+    certified_N = certified_eps_N(
+        subject.model().to(device), split.x.to(device), split.y.to(device), claim.card["radii"], progress=progress
+    )
+    half = radii_E[np.abs(radii_E - radii_E[-1] / 2).argmin()]
+    upper_N = np.minimum(attacked_N, radii_E[-1])
+    return {
+        "run": subject.name,
+        "protocol": claim.card["protocol"],
+        "n": len(claim.rows),
+        "certified": float(certified_N.mean()),
+        "attacked": float(upper_N.mean()),
+        "closed": float(certified_N.sum() / upper_N.sum()) if upper_N.any() else 1.0,
+        "eps": float(half),
+        "certified@eps": float((certified_N >= half).mean()),
+        "robust@eps": float((attacked_N > half).mean()),
+        "refuted": int(((attacked_N <= certified_N) & (attacked_N > 0)).sum()),
+    }
 
 
 def _save_findings(audit: Audit, path: Path) -> None:

@@ -36,7 +36,7 @@ def certified_eps_N(
     radii: str | Sequence[float],
     *,
     batch_size: int = 4,
-    progress: Callable[[int], None] = lambda _done: None,
+    progress: Callable[[int], object] = lambda _done: None,
 ) -> NDArray[np.float32]:
     """Per sample the largest of the radii at which no L∞ perturbation inside [0, 1] changes the prediction from y.
 

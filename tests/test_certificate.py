@@ -1,8 +1,10 @@
 """The certificate against exact distances, a dense twin of every convolution, and attacks."""
 
+import shutil
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.optimize import linprog
@@ -14,7 +16,9 @@ from ibrobust.attacks.contract import BALL_TOLERANCE
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
 from ibrobust.errors import BadInput
+from ibrobust.results import BreakingRadii, load_results, save_results
 from ibrobust.robustness import breaking_radii
+from ibrobust.zoo import released_zoo
 
 
 def bottleneck(encoder: nn.Module, *, latent: int, classes: int, channels: int = 1, noise_std: float | None = 0.0):
@@ -257,3 +261,30 @@ def test_a_model_without_a_certificate_is_refused(reason, digits):
     x, y = digits
     with pytest.raises(BadInput, match=reason):
         certified_eps_N(REFUSED[reason], x[:2], y[:2], "0:0.1")
+
+
+def test_released_runs_are_not_refuted_and_the_command_says_how_much_is_certain(command, tmp_path):
+    results = tmp_path / "results" / "paper"
+    results.mkdir(parents=True)
+    released = sorted((released_zoo() / "results" / "paper").glob("digits-mlp-*-s0-*.parquet"))[::8]
+    for path in released:
+        shutil.copy(path, results)
+    runs = [str(released_zoo() / "runs" / path.stem) for path in released]
+    done = command("certify", *runs, "--samples", "20", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "results" / "certified.csv")
+    assert list(table["run"]) == [path.stem for path in released]
+    assert (table["refuted"] == 0).all()
+    assert (table["certified@eps"] <= table["robust@eps"]).all()
+    assert table["closed"].between(0.2, 1).all()
+
+    # A claim that an attack broke everything at the first radius contradicts the certificate: that ends the command.
+    claim = load_results(results / released[0].name)
+    save_results(BreakingRadii(claim.rows.assign(pgd=np.float32(0.01)), claim.card), results / released[0].name)
+    refuted = command("certify", runs[0], "--samples", "20", cwd=tmp_path)
+    assert refuted.returncode == 1
+    assert "which is a bug" in refuted.stderr
+    assert refuted.stderr.count("\n") == 1
+    missing = command("certify", runs[0], "--protocol", "strict", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "evaluate it first" in missing.stderr

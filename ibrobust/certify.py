@@ -1,0 +1,63 @@
+"""`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
+
+from collections.abc import Sequence
+
+from ibrobust.audit import add_subject_flags, audited_subjects
+from ibrobust.command_line import Parser, run, torch_device
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.registry import declared_names
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    if options.samples < 1:
+        raise BadInput(f"--samples {options.samples}: 1 or more")
+    options.device = torch_device(options.device, options.threads)
+
+    import pandas as pd
+    from tqdm import tqdm
+
+    from ibrobust.auditing import certified_row, stored_claim
+    from ibrobust.files import writable_folder
+    from ibrobust.results import BreakingRadii
+    from ibrobust.zoo import save_table
+
+    writable_folder(options.results)
+    settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
+    rows = []
+    for subject, _ in audited_subjects(options):
+        stored = stored_claim(subject, settings, options.results)
+        if not stored:
+            raise BadInput(
+                f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"
+            )
+        claim = BreakingRadii(stored[1].rows[: options.samples], stored[1].card)
+        with tqdm(total=len(claim.rows), desc=f"certify {subject.name}", disable=None) as bar:
+            rows.append(
+                certified_row(subject, claim, device=options.device, progress=lambda done: bar.update(done - bar.n))
+            )
+    table = pd.DataFrame(rows)
+    path = options.results / "certified.csv"
+    save_table(table, path)
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    print(f"\n{path}")
+    if wrong := [row["run"] for row in rows if row["refuted"]]:
+        raise RunFailed(
+            f"an attack succeeded where the certificate says that none can, which is a bug: {', '.join(wrong)}"
+        )
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "certify", "Radii within which no L∞ perturbation can change a prediction, beside what attacks broke."
+    )
+    add_subject_flags(parser)
+    parser.add_argument(
+        "--protocol", default="paper", metavar="PROTOCOL", help=", ".join(declared_names("attacks", "PROTOCOLS"))
+    )
+    parser.add_argument("--samples", type=int, default=100, help="samples certified, the first of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
