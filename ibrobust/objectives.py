@@ -62,7 +62,7 @@ LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
 
 def decoder_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
     """Hθ[Y|Z]: the mean log loss of the samples of Z, an upper bound on H[Y|Z] (eq. 8, 9)."""
-    return F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)))
+    return F.cross_entropy(logits.flatten(0, 1), y if len(logits) == 1 else y.repeat(len(logits)))
 
 
 def prediction_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
@@ -213,7 +213,7 @@ class Objective:
         encodings = [model.encode(x, noise)] if samples == 1 else model.encodings(x, noise, samples)
         encoding = encodings[0] if samples == 1 else Encoding(*map(torch.cat, zip(*encodings, strict=True)))
         encoding = Encoding(*(tensor.float() for tensor in encoding))
-        logits = torch.stack([model.decoder(one.z) for one in encodings]).float()
+        logits = model.decoder(encoding.z).float().view(samples, len(y), -1)
         of_samples = LIKELIHOODS[self.recipe.likelihood].of_samples
         assert of_samples is not None  # recipes see to it
         likelihood = of_samples(logits, y)

@@ -161,8 +161,8 @@ def _step(
     """One update; returns the objective's terms without waiting for the device."""
     x, y, noise = batch
     recipe = goal.recipe
-    reduced = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    with learning(), reduced:
+    reduced = recipe.precision == "bfloat16"
+    with learning(), torch.autocast(x.device.type, dtype=torch.bfloat16) if reduced else nullcontext():
         terms = goal.terms(model, x, y, noise)
     likelihood, penalty = terms[:2]
     optimizer.zero_grad(set_to_none=True)
@@ -246,7 +246,7 @@ def _shuffled(split: Split, batch_size: int, order: torch.Generator) -> Iterator
     size = min(batch_size, len(split))
     shuffled = torch.randperm(len(split), generator=order).to(split.x.device)
     for rows in torch.split(shuffled, size)[: len(split) // size]:
-        yield split[rows]
+        yield Split(split.x.index_select(0, rows), split.y.index_select(0, rows))
 
 
 def _pixel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from ibrobust import categorical
 from ibrobust.bottleneck import ZERO_ENTROPY_STD, Encoding
 from ibrobust.errors import BadInput
 from ibrobust.objectives import (
     REGULARIZERS,
+    ClassMeans,
     conditional_log_variance,
+    conditional_rate,
     decoder_cross_entropy,
     log_squared_norm,
     log_variance,
+    noise_name,
     noise_std,
+    objective,
+    prediction_cross_entropy,
     rate,
     squared_norm,
 )
@@ -156,6 +162,146 @@ def test_unknown_noise_lists_the_choices(noise: str) -> None:
         noise_std(make_recipe({"noise": noise}))
 
 
-def test_a_learned_rate_needs_noise() -> None:
+@pytest.mark.parametrize("reg", ["dvib", "ceb"])
+def test_a_rate_needs_noise(reg: str) -> None:
     with pytest.raises(BadInput, match="infinite without noise"):
-        noise_std(make_recipe({"reg": "dvib", "noise": "none"}))
+        noise_std(make_recipe({"reg": reg, "noise": "none"}))
+
+
+def test_cebs_rate_is_the_divergence_from_the_classs_own_gaussian() -> None:
+    means = ClassMeans(4, 3)
+    with torch.no_grad():
+        means.means.copy_(latents(3, 4, seed=2))
+    mean, y = latents(7, 4), torch.arange(7) % 3
+    unit = Encoding(mean, torch.ones_like(mean), mean)
+    torch.testing.assert_close(conditional_rate(unit, y, means), 0.5 * (mean - means.means[y]).square().sum(1).mean())
+    std = latents(7, 4, seed=1).abs() + 0.1
+    reverse = torch.distributions.Normal(means.means[y], torch.ones(7, 4))
+    divergence = torch.distributions.kl_divergence(torch.distributions.Normal(mean, std), reverse).sum(1).mean()
+    torch.testing.assert_close(conditional_rate(Encoding(mean, std, mean), y, means), divergence)
+
+
+def test_cebs_rate_with_the_best_means_is_the_variance_within_classes() -> None:
+    # Its minimum over μ_y is ½ Σ_i Var[mean_i | y] averaged over y: what cond-logvar takes from the batch, CEB learns.
+    means, mean, y = ClassMeans(3, 2), latents(10, 3), torch.arange(10) % 2
+    optimizer = torch.optim.LBFGS(means.parameters())
+    encoding = Encoding(mean, torch.ones_like(mean), mean)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = conditional_rate(encoding, y, means)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    within = sum(mean[y == label].var(0, correction=0).sum() / 2 for label in (0, 1))
+    torch.testing.assert_close(loss().detach(), 0.5 * within, rtol=1e-4, atol=0)
+
+
+def test_cross_entropies_of_samples_by_hand() -> None:
+    probability = torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]]])
+    y = torch.tensor([1])
+    by_hand = (-math.log(0.5) - math.log(0.1)) / 2
+    assert decoder_cross_entropy(probability.log(), y).item() == pytest.approx(by_hand)
+    assert prediction_cross_entropy(probability.log(), y).item() == pytest.approx(-math.log(0.3))
+
+
+@given(seed=st.integers(0, 999), samples=st.integers(1, 5))
+def test_the_prediction_cross_entropy_is_never_above_the_decoders(seed: int, samples: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(samples, 6, 4, generator=generator, dtype=torch.float64)
+    y = torch.randint(4, (6,), generator=generator)
+    gap = decoder_cross_entropy(logits, y) - prediction_cross_entropy(logits, y)
+    assert gap >= -1e-12
+    assert (gap <= 1e-12) == (samples == 1)
+
+
+class Enumerated:
+    """A problem small enough to write every sum out: 6 inputs, 3 categories, 2 classes."""
+
+    y = torch.tensor([0, 0, 1, 1, 1, 0])
+
+    def __init__(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.features = torch.randn(6, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+        self.table = torch.rand(3, 2, generator=generator, dtype=torch.float64).softmax(1)
+
+    def uncertainty(self) -> torch.Tensor:
+        """H[Y|Z], with p(z, y) counted one sample and one category after the other."""
+        p_zx = self.features.softmax(1)
+        total = p_zx.new_zeros(())
+        for z in range(3):
+            p_z = p_zx[:, z].sum() / 6
+            for y in range(2):
+                p_zy = sum(p_zx[x, z] / 6 for x in range(6) if self.y[x] == y)
+                total = total - p_zy * torch.log(p_zy / p_z)
+        return total
+
+
+@given(seed=st.integers(0, 999))
+def test_decoder_uncertainty_and_its_gradient_are_those_of_the_enumerated_problem(seed: int) -> None:
+    problem = Enumerated(seed)
+    truth = problem.uncertainty()
+    (exact,) = torch.autograd.grad(truth, problem.features)
+    p_zx = problem.features.softmax(1)
+    joint = categorical.joint(p_zx, problem.y, 2)
+    torch.testing.assert_close(categorical.decoder_uncertainty(joint), truth)
+    (through_the_sum,) = torch.autograd.grad(categorical.decoder_uncertainty(joint), problem.features)
+    torch.testing.assert_close(through_the_sum, exact)
+    # §E: with p(y|z) held fixed, the decoder cross-entropy has the same value and the same gradient.
+    fixed = (joint / joint.sum(1, keepdim=True)).detach()
+    surrogate = categorical.decoder_cross_entropy(problem.features.softmax(1), problem.y, fixed)
+    torch.testing.assert_close(surrogate, truth)
+    (held_fixed,) = torch.autograd.grad(surrogate, problem.features)
+    torch.testing.assert_close(held_fixed, exact)
+
+
+@given(seed=st.integers(0, 999))
+def test_categorical_quantities_are_in_the_papers_order(seed: int) -> None:
+    problem = Enumerated(seed)
+    p_zx = problem.features.detach().softmax(1)
+    decoder = categorical.decoder_cross_entropy(p_zx, problem.y, problem.table)
+    assert categorical.decoder_uncertainty(categorical.joint(p_zx, problem.y, 2)) <= decoder + 1e-12
+    prediction = categorical.prediction_cross_entropy(p_zx, problem.y, problem.table)
+    assert prediction <= decoder + 1e-12
+    by_hand = -torch.stack([(p_zx[x] @ problem.table[:, problem.y[x]]).log() for x in range(6)]).mean()
+    torch.testing.assert_close(prediction, by_hand)
+
+
+def test_a_decoder_that_follows_the_data_reaches_its_table() -> None:
+    problem, decoder = Enumerated(0), categorical.DataDecoder(3, 2).double()
+    p_zx = problem.features.detach().softmax(1)
+    decoder.follow(p_zx, problem.y, 1.0)
+    joint = categorical.joint(p_zx, problem.y, 2)
+    torch.testing.assert_close(decoder.table(), joint / joint.sum(1, keepdim=True), rtol=0, atol=1e-5)
+    torch.testing.assert_close(decoder(torch.eye(3, dtype=torch.float64)), decoder.table().log())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"likelihood": "uncertainty"}, "likelihood 'uncertainty' needs latent_kind 'categorical'"),
+        ({"latent_kind": "categorical", "reg": "l2"}, "choose none or weight-decay"),
+        ({"latent_kind": "categorical", "noise": "none"}, "its noise is the choice"),
+        ({"latent_kind": "categorical", "latent_samples": 2}, "sums over a categorical latent are exact"),
+        ({"latent_kind": "categorical", "shrink_latent": 0.5}, "needs a continuous latent"),
+        ({"latent_kind": "discrete"}, "'continuous' or 'categorical'"),
+        ({"dropout": 1.0}, "less than 1"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused_in_one_line(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(BadInput) as error:
+        make_recipe(changes)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_likelihood_lists_the_choices() -> None:
+    with pytest.raises(BadInput, match="no likelihood 'perfect'; choose from decoder, prediction, uncertainty"):
+        objective(make_recipe({"likelihood": "perfect"}), 10)
+
+
+def test_ceb_brings_unit_noise() -> None:
+    assert noise_std(make_recipe({"reg": "ceb"})) == 1
+    assert noise_std(make_recipe({"latent_kind": "categorical"})) == 0
+    assert noise_name(make_recipe({"latent_kind": "categorical"})) == "categorical"
