@@ -17,6 +17,7 @@ from ibrobust.files import written_whole
 
 _SAMPLE_COLUMNS = ["sample", "label", "prediction", "zero_gradient"]
 ALL_ATTACKS = "all"
+_OF_A_SHARD = ["queries", "verdict", "audit"]
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,13 @@ def load_results(path: Path) -> BreakingRadii:
 
 
 def joined(shards: Sequence[BreakingRadii]) -> BreakingRadii:
-    """Shards of one evaluation, of disjoint samples, as one table sorted by sample; queries add up.
+    """Shards of one evaluation, of disjoint samples, as one table sorted by sample; queries add up, and a verdict on
+    one shard is none on the whole.
 
     Raises:
         BadInput: the shards differ in more than their samples, or overlap.
     """
-    settings = [{key: value for key, value in shard.card.items() if key != "queries"} for shard in shards]
+    settings = [{key: value for key, value in shard.card.items() if key not in _OF_A_SHARD} for shard in shards]
     if any(other != settings[0] for other in settings[1:]):
         raise BadInput("these results are not shards of one evaluation: their settings differ")
     rows = pd.concat([shard.rows for shard in shards]).sort_values("sample", ignore_index=True)
@@ -121,4 +123,4 @@ def joined(shards: Sequence[BreakingRadii]) -> BreakingRadii:
         attack: {kind: sum(shard.card["queries"][attack][kind] for shard in shards) for kind in ("forward", "gradient")}
         for attack in shards[0].card["queries"]
     }
-    return BreakingRadii(rows, {**shards[0].card, "queries": queries})
+    return BreakingRadii(rows, {**(settings[0] if len(shards) > 1 else shards[0].card), "queries": queries})

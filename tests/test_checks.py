@@ -20,7 +20,7 @@ from ibrobust.bottleneck import Bottleneck
 from ibrobust.checks import CHECKS, Case, Finding, verdict_of
 from ibrobust.checks.planted import planted
 from ibrobust.errors import BadInput
-from ibrobust.results import BreakingRadii
+from ibrobust.results import BreakingRadii, joined
 
 N = 40
 
@@ -258,6 +258,16 @@ def test_verdicts():
     assert verdict_of([finding(True, "masked"), finding(True, "suspect")]) == "trusted"
     assert verdict_of([finding(True, "masked"), finding(False, "suspect")]) == "suspect"
     assert verdict_of([finding(False, "masked"), finding(False, "suspect")]) == "masked"
+
+
+def test_a_verdict_on_a_shard_is_none_on_the_whole():
+    whole = claim([0.1] * N)
+    queries = {"pgd": {"forward": 1, "gradient": 1}}
+    first = BreakingRadii(whole.rows[:5], {**whole.card, "queries": queries, "verdict": "trusted", "audit": {}})
+    second = BreakingRadii(whole.rows[5:], {**whole.card, "queries": queries})
+    assert joined([first]).card["verdict"] == "trusted"
+    assert "verdict" not in joined([first, second]).card
+    assert joined([first, second]).card["queries"]["pgd"]["forward"] == 2
 
 
 def test_samples_of_another_claim_are_refused(ordinary):
