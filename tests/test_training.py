@@ -18,7 +18,7 @@ from ibrobust.randomness import GeneratorNoise, sample_draw
 from ibrobust.recipe import make_recipe
 from ibrobust.train import main
 from ibrobust.training import adversarial_images, train, training_images, untrained_model
-from ibrobust.zoo import load_run, save_run
+from ibrobust.zoo import find_runs, load_run, save_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -278,3 +278,12 @@ def test_augmentation_moves_and_mirrors_and_changes_nothing_else() -> None:
     assert beside.unique().tolist() == [-1, 1], "channels move and turn together"
     assert (beside == -1).float().mean().item() == pytest.approx(0.5, abs=0.1)
     assert torch.equal(AUGMENTATIONS["none"](x, generator), x)
+
+
+def test_every_released_run_obeys_the_bound_on_the_training_error() -> None:
+    released = find_runs([ROOT / "zoo" / "runs"])
+    assert len(released) > 30
+    for run in released:
+        measured = run.card.metrics["train"]
+        # Kirsch et al. eq. 10: p(wrong) ≤ 1 − exp(−Hθ[Y|Z]).
+        assert measured["error"] <= 1 - math.exp(-measured["decoder_cross_entropy"]), run.card.run

@@ -1,0 +1,89 @@
+"""Histories of runs as one table, and what is read off it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ibrobust.errors import BadInput
+from ibrobust.histories import figures, histories, main, summary_lines
+from ibrobust.history_figures import multiplier_shift
+from ibrobust.train import main as train_main
+from ibrobust.zoo import find_runs
+
+
+def curves(factor: float) -> pd.DataFrame:
+    """l2's error falls and rises around γ = 0.01; DVIB's does the same `factor` later."""
+    gamma = np.logspace(-4, 0, 9)
+
+    def error(gamma: np.ndarray) -> np.ndarray:
+        return np.exp(np.log(0.01) + 0.2 * (np.log(gamma) - np.log(0.01)) ** 2)
+
+    l2 = pd.DataFrame({"reg": "l2", "gamma": gamma, "test_error": error(gamma)})
+    return pd.concat([l2, pd.DataFrame({"reg": "dvib", "gamma": gamma, "test_error": error(gamma / factor)})])
+
+
+@settings(deadline=None, max_examples=30)
+@given(factor=st.floats(0.2, 5))
+def test_a_shift_that_was_put_in_is_found(factor: float) -> None:
+    # The grid has steps of a factor 3.2, between which curves are straight: 5 % is what that costs.
+    assert multiplier_shift(curves(factor), "test_error", "dvib", "l2") == pytest.approx(factor, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Tiny runs of three kinds on digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    small = ["--train-samples", "200", "--epochs", "2", "--latent", "4", "--runs", str(folder), "--device", "cpu"]
+    for likelihood in ("decoder", "prediction"):
+        train_main(["--likelihood", likelihood, "--latent-samples", "2", *small])
+    train_main(["--noise", "none", "--shrink-latent", "0.5", *small])
+    for reg in ("l2", "dvib"):
+        for gamma in ("0.01", "0.1", "1"):
+            train_main(["--reg", reg, "--gamma", gamma, *small])
+    return folder
+
+
+def test_the_table_has_a_row_per_run_and_epoch_and_the_cards_metrics(runs) -> None:
+    found = find_runs([runs])
+    table = histories(found)
+    assert len(table) == 2 * len(found) == 18
+    assert not table.duplicated(["run", "epoch"]).any()
+    for run in found:
+        rows = table[table["run"] == run.card.run]
+        assert rows["epoch"].tolist() == [1, 2]
+        assert set(rows["test_error"]) == {run.card.metrics["test"]["error"]}
+        assert set(rows["gamma"]) == {run.card.recipe.gamma}
+
+
+def test_pictures_and_numbers_are_those_that_the_runs_allow(runs) -> None:
+    table = histories(find_runs([runs]))
+    assert set(figures(table)) == {"pathology", "cross_entropies", "multipliers"}
+    lines = summary_lines(table)
+    assert [line.split(",")[0] for line in lines[:2]] == ["trained with decoder", "trained with prediction"]
+    assert len(lines) == 4
+    plain = table[table["rescaled_error"].isna() & (table["reg"] == "l2")]
+    assert figures(plain.dropna(axis=1, how="all")) == {}
+
+
+def test_the_command_writes_the_same_bytes_twice(runs, tmp_path, capsys) -> None:
+    shrinking = next(run for run in find_runs([runs]) if run.card.recipe.shrink_latent < 1)
+    for out in ("one", "two"):
+        main([str(shrinking.folder), "--out", str(tmp_path / out)])
+    assert "histories.csv  1 runs" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["histories.csv", "pathology.png", "pathology.svg"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_run_without_history_is_named(runs, tmp_path) -> None:
+    import shutil
+
+    run = find_runs([runs])[0]
+    bare = tmp_path / run.card.run
+    shutil.copytree(run.folder, bare)
+    (bare / "history.csv").unlink()
+    with pytest.raises(BadInput, match=r"has no history.csv"):
+        histories(find_runs([bare]))
