@@ -13,6 +13,13 @@ from ibrobust.errors import BadInput, RunFailed
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+class _DefaultsShown(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults in the help, but for flags whose help says what happens without them."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """Defaults in the help; an error is one line on stderr and exit code 2."""
 
@@ -20,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"python -m ibrobust.{command}",
             description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_DefaultsShown,
             allow_abbrev=False,
         )
 
@@ -41,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     def add_device_flags(self, *, threads: int | None) -> None:
         """Where tensors live, and CPU threads; None leaves the number to torch."""
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-        self.add_argument("--threads", type=count, default=threads, help="CPU threads; all cores where it says None")
+        self.add_argument("--threads", type=count, default=threads, help="CPU threads" if threads else "CPU threads; all cores by default")
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
