@@ -17,7 +17,8 @@ class _DefaultsShown(argparse.ArgumentDefaultsHelpFormatter):
     """Defaults in the help, but for flags whose help says what happens without them."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        without = action.default is None or action.default is False
+        return action.help if without else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):

@@ -74,8 +74,8 @@ def _parser() -> Parser:
         ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "search"),
         ("backend", "native", "backends"),
     ):  # fmt: skip
-        names = declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")
-        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(names))
+        names = {default, *declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")}
+        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(sorted(names)))
     parser.add_argument("--noise", default="mean", help="what attacks see of latent noise: mean, fresh or averaged:N")
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
