@@ -38,7 +38,9 @@ def draw_trajectories(ax: Axes, table: pd.DataFrame, norm: LogNorm) -> None:
     for _, line in table.sort_values("epoch").groupby(["gamma", "run"]):
         gamma = float(line["gamma"].iloc[0])
         colour = colours(norm(gamma)) if gamma > 0 else (0.0, 0.0, 0.0, 1.0)
-        x, y = line["preserved_information"].to_numpy(), line["residual_information"].to_numpy()
+        # Not by the axis's limits: they would stop it from growing with the panels beside it.
+        x = line["preserved_information"].where(lambda nats: nats >= _LEAST).to_numpy()
+        y = line["residual_information"].to_numpy()
         opacity = np.linspace(0.15, 1, len(line))
         for i in range(len(line) - 1):
             ax.plot(x[i : i + 2], y[i : i + 2], color=colour, alpha=opacity[i + 1], linewidth=1.2)
@@ -46,7 +48,6 @@ def draw_trajectories(ax: Axes, table: pd.DataFrame, norm: LogNorm) -> None:
         ax.plot(x[best], y[best], "s", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.5)
         ax.plot(x[-1], y[-1], "o", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     _log_plane(ax)
-    ax.set_xlim(left=max(ax.get_xlim()[0], _LEAST))
 
 
 def draw_saturation(ax: Axes, table: pd.DataFrame) -> None:

@@ -75,6 +75,12 @@ def test_trajectories_follow_the_epochs_whatever_the_order_of_the_rows(ax: Axes)
     assert steps == [(5.0, 9.0), (9.0, 12.0), (12.0, 13.0), (4.0, 6.0), (6.0, 5.5), (5.5, 5.0)]
 
 
+def test_what_keeps_less_than_a_tenth_of_a_nat_is_not_drawn(ax: Axes) -> None:
+    draw_trajectories(ax, trajectories().assign(preserved_information=[0.0, 0.05, 1.0, 2.0] * 2), NORM)
+    ax.figure.canvas.draw()
+    assert 0.5 < ax.get_xlim()[0] < 1
+
+
 def test_entropies_have_a_line_per_run_and_a_dashed_baseline(ax: Axes) -> None:
     draw_entropies(ax, trajectories(), NORM)
     drawn = {(line.get_linestyle(), *line.get_ydata()) for line in ax.lines}
