@@ -12,7 +12,7 @@ from ibrobust.entropy import knn_entropy
 from ibrobust.images import as_images, frozen
 from ibrobust.objectives import LN_2PIE
 from ibrobust.randomness import sample_draw
-from ibrobust.types import Labels
+from ibrobust.types import Labels, Latents
 
 _PIXELS_AT_A_TIME = 2**20
 
@@ -21,11 +21,23 @@ def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0) -> Encoding:
     """p(z|x) and one latent sample for every image; sample i's noise depends on (seed, i) alone."""
     device = next(model.parameters()).device
     draw = sample_draw(seed, torch.arange(len(x), device=device)).fold("information")
-    size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
-    blocks = [slice(start, start + size) for start in range(0, len(x), size)]
     with frozen(model), torch.no_grad():
-        parts = [model.encode(as_images(x[rows].to(device)), draw[rows]) for rows in blocks]
+        parts = [model.encode(as_images(x[rows].to(device)), draw[rows]) for rows in _blocks(x)]
     return Encoding(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def _mean_path(model: Bottleneck, x: Tensor, encoding: Encoding) -> Latents:
+    """The latents without any noise: the encoding's means, unless layers have noise of their own."""
+    if not model.noisy_layers:
+        return encoding.mean
+    with frozen(model), torch.no_grad():
+        parts = [model.distribution(as_images(x[rows].to(encoding.z.device)))[0] for rows in _blocks(x)]
+    return torch.cat(parts)
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
+    return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
 def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[str, float]:
@@ -38,7 +50,7 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
     encoding = encoded(model, x, seed=seed)
     y = y.to(encoding.z.device)
     with torch.no_grad():
-        error = (model.decoder(encoding.mean).argmax(1) != y).double().mean().item()
+        error = (model.decoder(_mean_path(model, x, encoding)).argmax(1) != y).double().mean().item()
         cross_entropy = F.cross_entropy(model.decoder(encoding.z).double(), y).item()
     measured = {"error": error, "decoder_cross_entropy": cross_entropy}
     if model.noise_std == 0:

@@ -14,6 +14,7 @@ from ibrobust.bottleneck import view
 from ibrobust.datasets import Dataset, Split, load_dataset
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.objectives import REGULARIZERS, Regularizer
+from ibrobust.quantities import summary
 from ibrobust.randomness import GeneratorNoise, sample_draw
 from ibrobust.recipe import make_recipe
 from ibrobust.train import main
@@ -287,3 +288,12 @@ def test_every_released_run_obeys_the_bound_on_the_training_error() -> None:
         measured = run.card.metrics["train"]
         # Kirsch et al. eq. 10: p(wrong) ≤ 1 − exp(−Hθ[Y|Z]).
         assert measured["error"] <= 1 - math.exp(-measured["decoder_cross_entropy"]), run.card.run
+
+
+def test_metrics_of_a_dropout_model_are_the_mean_paths_error_and_no_information(digits: Dataset) -> None:
+    trained = train(make_recipe({"model": "mlp-1024", "dropout": 0.9, "epochs": 2}), digits).model
+    x, y = digits.test.x, digits.test.y
+    measured = summary(trained, x, y)
+    assert measured["error"] == (trained(x).argmax(1) != y).double().mean().item()
+    # Dropout's part of H[Z|X] cannot be computed, so I[X;Z] is not there.
+    assert set(measured) == {"error", "decoder_cross_entropy", "encoding_entropy"}
