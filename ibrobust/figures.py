@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import rc_context
@@ -42,16 +43,21 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
-    """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by γ (figure G.14).
+    """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by γ, with what the bounds on
+    the information leave open as a horizontal bar (figure G.14).
 
     Args:
-        board, baseline: gamma, adversarial, preserved_information, robust_avg, clean.
+        board, baseline: gamma, adversarial, preserved_information with its _low and _high, robust_avg, clean.
     """
     for values, marker in (("robust_avg", "o"), ("clean", "X")):
-        ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30)
+        for table in (board, baseline):
+            known = table[np.isfinite(table["preserved_information_high"])]
+            low, high = known["preserved_information_low"], known["preserved_information_high"]
+            ax.hlines(known[values], low, high, color="0.8", linewidth=2, zorder=1)
+        ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30, zorder=2)
         sns.scatterplot(
             board, x="preserved_information", y=values, hue="gamma", hue_norm=norm, palette=PALETTE, marker=marker,
-            s=45, legend=False, ax=ax,
+            s=45, legend=False, ax=ax, zorder=3,
         )  # fmt: skip
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))

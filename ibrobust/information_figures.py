@@ -102,22 +102,6 @@ def draw_against_gamma(ax: Axes, table: pd.DataFrame, *, quantity: str) -> None:
     ax.set(xscale="log", xlabel="γ", ylabel=f"{_SYMBOLS.get(quantity, quantity)} (nats)", title=_words(quantity))
 
 
-def draw_robustness_by_information(ax: Axes, table: pd.DataFrame, norm: LogNorm) -> None:
-    """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by log γ, with what the
-    bounds leave open as a horizontal bar (figure G.14).
-
-    Args:
-        table: gamma, preserved_information with its _low and _high, robust_avg, clean.
-    """
-    for values, marker in (("robust_avg", "o"), ("clean", "X")):
-        _interval_bars(ax, table, "preserved_information", values, color="0.7")
-        sns.scatterplot(
-            table, x="preserved_information", y=values, hue="gamma", hue_norm=norm, palette=PALETTE, marker=marker,
-            s=45, legend=False, ax=ax, zorder=3,
-        )  # fmt: skip
-    ax.set(xlabel=_PRESERVED, ylabel="accuracy", ylim=(0, 1))
-
-
 def draw_diagram(ax: Axes, quantities: dict[str, float]) -> None:
     """The paper's I-diagram (figure 2) with measured nats in its regions.
 

@@ -9,7 +9,8 @@ import pandas as pd
 from ibrobust.results import BreakingRadii, robust_share
 
 _SHARES = ["clean", "robust_avg", "zero_grad"]
-_NATS = ["encoding_entropy", "preserved_information", "decoder_cross_entropy"]
+_INFORMATION = ("encoding_entropy", "preserved_information")
+_NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
 _KEYS = ["run", "protocol", "norm", "view"]
 
 

@@ -47,7 +47,7 @@ def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
     save_table(text, out / "leaderboard.csv")
     save_table(curve_text(all_curves), out / "curves.csv")
     shown = [column for column in text if column not in _NOT_PRINTED]
-    print(text[shown].to_string(index=False, na_rep=""))
+    print(text[shown].rename(columns=_SHORT).to_string(index=False, na_rep=""))
     paths = [out / "leaderboard.csv", out / "curves.csv"]
     if (board["reg"] != "").any():
         paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
@@ -55,20 +55,11 @@ def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
     print("\n" + "\n".join(str(path) for path in paths))
 
 
+_SHORT = {"preserved_information": "I[X;Z]", "preserved_information_low": "low", "preserved_information_high": "high"}
 _NOT_PRINTED = {
-    "dataset",
-    "model",
-    "reg",
-    "gamma",
-    "adversarial",
-    "latent",
-    "seed",
-    "norm",
-    "view",
-    "eps_max",
-    "strongest_attack",
-    "encoding_entropy",
-}
+    "dataset", "model", "reg", "gamma", "adversarial", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
+    "encoding_entropy", "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
+}  # fmt: skip
 
 
 if __name__ == "__main__":

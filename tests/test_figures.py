@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
@@ -42,11 +43,14 @@ def test_a_line_per_run_and_a_dashed_baseline():
 def test_robustness_and_accuracy_stand_above_each_other():
     ax = Figure().subplots()
     board = pd.DataFrame(
-        {"gamma": [1e-3, 1e-1], "adversarial": 0.0, "preserved_information": [20.0, 8.0], "robust_avg": [0.5, 0.6],
-         "clean": [0.9, 0.8]}
+        {"gamma": [1e-3, 1e-1], "adversarial": 0.0, "preserved_information": [20.0, 8.0],
+         "preserved_information_low": [18.0, 8.0], "preserved_information_high": [25.0, 9.0],
+         "robust_avg": [0.5, 0.6], "clean": [0.9, 0.8]}
     )  # fmt: skip
     draw_information(ax, board, board[:0], LogNorm(1e-3, 1e-1))
-    points = {tuple(np.asarray(point)) for part in ax.collections for point in part.get_offsets()}
+    points = {tuple(np.asarray(point)) for part in ax.collections for point in part.get_offsets()} - {(0.0, 0.0)}
+    bars = {tuple(end) for part in ax.collections if isinstance(part, LineCollection) for bar in part.get_segments() for end in bar}
+    assert {(18.0, 0.5), (25.0, 0.5), (8.0, 0.6), (9.0, 0.6), (25.0, 0.9)} <= bars
     assert points == {(20.0, 0.5), (8.0, 0.6), (20.0, 0.9), (8.0, 0.8)}
 
 

@@ -20,7 +20,6 @@ from ibrobust.information_figures import (
     draw_against_gamma,
     draw_diagram,
     draw_entropies,
-    draw_robustness_by_information,
     draw_saturation,
     draw_trajectories,
 )
@@ -120,13 +119,6 @@ def test_quantities_against_gamma_have_vertical_bars(ax: Axes) -> None:
     draw_against_gamma(ax, curve(), quantity="preserved_information")
     assert ends(ax) == {(0.1, 0.1, 2.5, 3.5), (0.01, 0.01, 6.0, 8.0)}
     assert (ax.get_title(), ax.get_ylabel()) == ("preserved information", "I[X;Z] (nats)")
-
-
-def test_robustness_has_the_interval_as_a_horizontal_bar(ax: Axes) -> None:
-    draw_robustness_by_information(ax, curve(), NORM)
-    assert {(2.5, 3.5, 0.5, 0.5), (6.0, 8.0, 0.9, 0.9)} <= ends(ax)
-    points = {tuple(point) for marks in ax.collections for point in marks.get_offsets()}
-    assert {(3.0, 0.5), (3.0, 0.8), (8.0, 0.6), (8.0, 0.9)} <= points
 
 
 def test_diagram_holds_the_measured_values(ax: Axes) -> None:
