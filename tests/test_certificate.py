@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from ibrobust.attacks.contract import BALL_TOLERANCE
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
-from ibrobust.errors import BadInput
+from ibrobust.certify import main as certify
+from ibrobust.errors import BadInput, RunFailed
 from ibrobust.results import BreakingRadii, load_results, save_results
 from ibrobust.robustness import breaking_radii
 from ibrobust.zoo import released_zoo
@@ -263,15 +264,16 @@ def test_a_model_without_a_certificate_is_refused(reason, digits):
         certified_eps_N(REFUSED[reason], x[:2], y[:2], "0:0.1")
 
 
-def test_released_runs_are_not_refuted_and_the_command_says_how_much_is_certain(command, tmp_path):
+def test_released_runs_are_not_refuted_and_the_command_says_how_much_is_certain(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     results = tmp_path / "results" / "paper"
     results.mkdir(parents=True)
     released = sorted((released_zoo() / "results" / "paper").glob("digits-mlp-*-s0-*.parquet"))[::8]
     for path in released:
         shutil.copy(path, results)
     runs = [str(released_zoo() / "runs" / path.stem) for path in released]
-    done = command("certify", *runs, "--samples", "20", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    certify([*runs, "--samples", "20"])
+    assert released[0].stem in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "results" / "certified.csv")
     assert list(table["run"]) == [path.stem for path in released]
     assert (table["refuted"] == 0).all()
@@ -281,10 +283,7 @@ def test_released_runs_are_not_refuted_and_the_command_says_how_much_is_certain(
     # A claim that an attack broke everything at the first radius contradicts the certificate: that ends the command.
     claim = load_results(results / released[0].name)
     save_results(BreakingRadii(claim.rows.assign(pgd=np.float32(0.01)), claim.card), results / released[0].name)
-    refuted = command("certify", runs[0], "--samples", "20", cwd=tmp_path)
-    assert refuted.returncode == 1
-    assert "which is a bug" in refuted.stderr
-    assert refuted.stderr.count("\n") == 1
-    missing = command("certify", runs[0], "--protocol", "strict", cwd=tmp_path)
-    assert missing.returncode == 2
-    assert "evaluate it first" in missing.stderr
+    with pytest.raises(RunFailed, match="which is a bug"):
+        certify([runs[0], "--samples", "20"])
+    with pytest.raises(BadInput, match="evaluate it first"):
+        certify([runs[0], "--protocol", "strict"])
