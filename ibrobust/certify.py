@@ -24,14 +24,15 @@ def main(arguments: Sequence[str]) -> None:
 
     writable_folder(options.results)
     settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
-    rows = []
+    claims = []
     for subject, _ in audited_subjects(options):
-        stored = stored_claim(subject, settings, options.results)
-        if not stored:
+        if not (stored := stored_claim(subject, settings, options.results)):
             raise BadInput(
                 f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"
             )
-        claim = BreakingRadii(stored[1].rows[: options.samples], stored[1].card)
+        claims.append((subject, BreakingRadii(stored[1].rows[: options.samples], stored[1].card)))
+    rows = []
+    for subject, claim in claims:
         with tqdm(total=len(claim.rows), desc=f"certify {subject.name}", disable=None) as bar:
             rows.append(
                 certified_row(subject, claim, device=options.device, progress=lambda done: bar.update(done - bar.n))
