@@ -49,7 +49,12 @@ class Parser(argparse.ArgumentParser):
     def add_device_flags(self, *, threads: int | None) -> None:
         """Where tensors live, and CPU threads; None leaves the number to torch."""
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-        self.add_argument("--threads", type=count, default=threads, help="CPU threads" if threads else "CPU threads; all cores by default")
+        self.add_argument(
+            "--threads",
+            type=count,
+            default=threads,
+            help="CPU threads" if threads else "CPU threads; all cores by default",
+        )
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:

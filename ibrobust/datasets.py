@@ -72,7 +72,7 @@ def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = Fa
         train, test = _folder(Path(name))
     else:
         raise BadInput(
-            f"no data set {name!r}; choose from {', '.join(sorted(DATASETS))}, an .npz file or a folder of class folders"
+            f"no data set {name!r}; choose from {', '.join(sorted(DATASETS))}, an .npz file or a folder of classes"
         )
     classes = int(torch.cat([train.y, test.y]).max()) + 1
     return Dataset(name, train, test, classes)

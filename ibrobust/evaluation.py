@@ -123,7 +123,11 @@ def _attacked(
     split: Split, model: nn.Module, rows: range, settings: dict[str, Any], how: tuple[str, int | None, Progress]
 ) -> BreakingRadii:
     backend, batch_size, progress = how
-    common: dict[str, Any] = {"ids": torch.arange(rows.start, rows.stop), "batch_size": batch_size, "progress": progress}
+    common: dict[str, Any] = {
+        "ids": torch.arange(rows.start, rows.stop),
+        "batch_size": batch_size,
+        "progress": progress,
+    }
     if backend == "native":
         return breaking_radii(model, split.x, split.y, **settings, **common)
     if settings["noise"] != "mean":

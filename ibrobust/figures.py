@@ -13,7 +13,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from ibrobust.files import written_whole
 
@@ -61,10 +60,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
         )  # fmt: skip
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
-    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1), xscale="log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(ScalarFormatter())
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:

@@ -1,5 +1,6 @@
 """`--eps`: text to a list of radii."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -21,7 +22,7 @@ def parse_radii(eps: str | Sequence[float]) -> list[float]:
     radii = [round(radius, 12) for radius in radii]
     if not radii or not all(math.isfinite(radius) and radius >= 0 for radius in radii):
         raise BadInput(f"--eps {eps!r}: radii are finite and not negative; {_FORMS}")
-    if any(after <= before for before, after in zip(radii, radii[1:], strict=False)):
+    if any(after <= before for before, after in itertools.pairwise(radii)):
         raise BadInput(f"--eps {eps!r}: radii ascend; {_FORMS}")
     if radii[-1] == 0:
         raise BadInput(f"--eps {eps!r}: at least one radius is above 0; {_FORMS}")

@@ -67,7 +67,7 @@ class GeneratorNoise:
     generator: torch.Generator
     batch: int
 
-    def fold(self, name: str | int) -> "GeneratorNoise":
+    def fold(self, name: str | int) -> "GeneratorNoise":  # noqa: ARG002 - every call draws anew
         return self
 
     def uniform(self, *shape: int) -> Tensor:

@@ -49,7 +49,13 @@ def test_robustness_and_accuracy_stand_above_each_other():
     )  # fmt: skip
     draw_information(ax, board, board[:0], LogNorm(1e-3, 1e-1))
     points = {tuple(np.asarray(point)) for part in ax.collections for point in part.get_offsets()} - {(0.0, 0.0)}
-    bars = {tuple(end) for part in ax.collections if isinstance(part, LineCollection) for bar in part.get_segments() for end in bar}
+    bars = {
+        tuple(end)
+        for part in ax.collections
+        if isinstance(part, LineCollection)
+        for bar in part.get_segments()
+        for end in bar
+    }
     assert {(18.0, 0.5), (25.0, 0.5), (8.0, 0.6), (9.0, 0.6), (25.0, 0.9)} <= bars
     assert points == {(20.0, 0.5), (8.0, 0.6), (20.0, 0.9), (8.0, 0.8)}
 
