@@ -38,7 +38,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
         )  # fmt: skip
     for _, line in baseline.groupby("run"):
         ax.plot(line["eps"], line["robust"], **_reference_line(line["adversarial"].iloc[0]))
-    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, 1), xlim=(0, None))
+    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, 1))
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -60,7 +60,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
         )  # fmt: skip
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
-    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
+    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1))
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
