@@ -49,7 +49,8 @@ def histories(runs: list["Run"]) -> "pd.DataFrame":
             raise BadInput(f"{str(one.folder)!r} has no {HISTORY}")
         fields = {"run": one.card.run, "noise": one.card.noise, **one.card.recipe.model_dump(include=set(_FIELDS))}
         metrics = {f"{split}_{name}": v for split, values in one.card.metrics.items() for name, v in values.items()}
-        parts.append(pd.read_csv(path).assign(**fields, **metrics))
+        history = pd.read_csv(path).rename(columns={"likelihood": "likelihood_term"})
+        parts.append(history.assign(**fields, **metrics))
     table = pd.concat(parts, ignore_index=True)
     first = ["run", "noise", *_FIELDS]
     return table[first + [column for column in table.columns if column not in first]]
@@ -65,8 +66,9 @@ def figures(table: "pd.DataFrame") -> dict[str, "Figure"]:
     compared = _compared(table)
     if len(compared):
         found["cross_entropies"] = cross_entropy_figure(compared)
-    if {"dvib", "l2"} <= set(table["reg"]):
-        found["multipliers"] = multiplier_figure(_last(table[table["gamma"] > 0]))
+    multipliers = _multipliers(table)
+    if {"dvib", "l2"} <= set(multipliers["reg"]):
+        found["multipliers"] = multiplier_figure(multipliers)
     return found
 
 
@@ -87,11 +89,22 @@ def summary_lines(table: "pd.DataFrame") -> list[str]:
             for term in terms
         )
         lines.append(f"trained with {likelihood}, {len(rows)} seeds: {', '.join(shown)}")
-    if {"dvib", "l2"} <= set(table["reg"]):
+    multipliers = _multipliers(table)
+    compared = [] if "l2" not in set(multipliers["reg"]) else sorted(set(multipliers["reg"]))
+    for reg in (reg for reg in compared if reg.startswith("dvib")):
         for column in ("test_error", "test_decoder_cross_entropy"):
-            shift = multiplier_shift(_last(table[table["gamma"] > 0]), column, "dvib", "l2")
-            lines.append(f"{column}: DVIB at γ·{shift:.2f} is closest to l2 at γ")
+            shift = multiplier_shift(multipliers, column, reg, "l2")
+            lines.append(f"{column}: {reg} at γ·{shift:.2f} is closest to l2 at γ")
     return lines
+
+
+def _multipliers(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The last epoch of runs with a regulariser, which is named with its noise where that is not its own."""
+    from ibrobust.objectives import REGULARIZERS
+
+    rows = _last(table[table["gamma"] > 0])
+    own = rows["reg"].map(lambda reg: REGULARIZERS[reg].noise)
+    return rows.assign(reg=rows["reg"].where(rows["noise"] == own, rows["reg"] + ", " + rows["noise"] + " noise"))
 
 
 def _compared(table: "pd.DataFrame") -> "pd.DataFrame":

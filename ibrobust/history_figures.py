@@ -45,11 +45,12 @@ def cross_entropy_figure(table: pd.DataFrame) -> Figure:
         table: likelihood, seed, epoch, error and the columns of `Trained.history`'s quantities.
     """
     columns = [column for column in _SYMBOLS if column in table and table[column].notna().all()]
+    terms = sorted(set(table["likelihood"]))
     figure, axes = _row(len(columns))
     for ax, column in zip(axes, columns, strict=True):
         sns.lineplot(
-            table, x="epoch", y=column, hue="likelihood", style="likelihood", estimator="median", errorbar=("pi", 50),
-            legend=ax is axes[-1], ax=ax,
+            table, x="epoch", y=column, hue="likelihood", style="likelihood", hue_order=terms, style_order=terms,
+            estimator="median", errorbar=("pi", 50), legend=ax is axes[-1], ax=ax,
         )  # fmt: skip
         ax.set(ylabel=_SYMBOLS[column], yscale="log")
     return figure
