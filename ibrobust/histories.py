@@ -17,10 +17,11 @@ _FIELDS = ["data", "model", "reg", "gamma", "latent", "likelihood", "latent_samp
 
 
 def main(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+
     from ibrobust.figures import save_figure
     from ibrobust.zoo import find_runs, save_table
 
-    options = _parser().parse_args(arguments)
     table = histories(find_runs(options.runs))
     out: Path = options.out
     save_table(table, out / "histories.csv")

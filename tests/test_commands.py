@@ -12,7 +12,7 @@ from ibrobust.results import load_results
 from ibrobust.zoo import find_runs, released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
-COMMANDS = ["train", "evaluate", "report", "information"]
+COMMANDS = ["train", "evaluate", "report", "audit", "certify", "compare", "information", "histories"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
