@@ -14,7 +14,7 @@ from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, breaking_distance
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.bottleneck import View, view
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.images import as_images, frozen
+from ibrobust.images import as_images, channels_last, frozen
 from ibrobust.radii import parse_radii
 from ibrobust.randomness import sample_draw
 from ibrobust.results import BreakingRadii
@@ -94,7 +94,7 @@ def breaking_radii(
         progress,
     )
     block_size = max(batch_size, _BLOCK_PIXELS // x[0].numel())
-    with frozen(model):
+    with frozen(model), channels_last(model):
         _check_model(evaluation.view, as_images(x[:1].to(place)), y.to(place))
         blocks = [
             evaluation.rows(as_images(x[rows].to(place)), y[rows].to(place), ids[rows].to(place))
