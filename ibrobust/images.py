@@ -33,21 +33,6 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def channels_last(model: nn.Module) -> Iterator[None]:
-    """Convolution weights with their channels innermost inside the block, the very same tensors afterwards: a gradient
-    of a small CNN costs a tenth to a quarter less."""
-    images = [parameter for parameter in model.parameters() if parameter.ndim == 4]
-    stored = [parameter.data for parameter in images]
-    for parameter in images:
-        parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    try:
-        yield
-    finally:
-        for parameter, data in zip(images, stored, strict=True):
-            parameter.data = data
-
-
-@contextmanager
-def channels_last(model: nn.Module) -> Iterator[None]:
     """Convolution weights with their channels innermost inside the block, the very same tensors afterwards: on a CPU a
     gradient of a small CNN costs a tenth less."""
     kernels = [parameter for parameter in model.parameters() if parameter.ndim == 4]
