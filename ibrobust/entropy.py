@@ -111,10 +111,10 @@ def neighbour_distances(z: Samples, k: int, norm: str = "l2") -> Distances:
         raise BadInput(f"k = {k} with {len(z)} samples; k is at least 1 and at most one less than the samples")
     if not bool(z.isfinite().all()):
         raise BadInput(f"{int((~z.isfinite()).any(dim=1).sum())} of {len(z)} samples are not finite")
-    z = z.double()
     # A power of two: squares neither overflow nor vanish, and no bit of a distance changes.
-    unit = 2.0 ** math.floor(math.log2(max(float(z.abs().max()), torch.finfo(torch.float64).tiny)))
-    distances = _SEARCHES[norm](z / unit, k) * unit
+    largest = float(torch.linalg.vector_norm(z, math.inf))
+    unit = 2.0 ** math.floor(math.log2(max(largest, torch.finfo(torch.float64).tiny)))
+    distances = _SEARCHES[norm](z.double() / unit, k) * unit
     coincide = int((distances[:, 0] == 0).sum())
     if coincide:
         raise BadInput(
@@ -128,7 +128,7 @@ def _euclidean(z: Samples, k: int) -> Distances:
     # Where a user let float32 products round to fewer bits, float64 proposes.
     exact = torch.get_float32_matmul_precision() == "highest"
     centred = (z - z.mean(dim=0)).to(torch.float32 if exact else torch.float64)
-    squares = centred.square().sum(dim=1, dtype=torch.float64)
+    squares = torch.cat([part.double().square().sum(dim=1) for part in torch.split(centred, _BLOCK)])
     buffer = centred.new_empty(min(_BLOCK, len(z)), len(z))
     blocks = _row_blocks(len(z), z.device)
     return torch.cat([_euclidean_block(z, centred, squares, rows, k=k, buffer=buffer) for rows in blocks])
