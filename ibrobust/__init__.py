@@ -1,18 +1,20 @@
 """Is this classifier really robust, and how does that go with what it remembers of its input?"""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ibrobust.noisy_robustness import noisy_readings
     from ibrobust.robustness import breaking_radii
 
 __version__ = "0.1.0"
-__all__ = ["breaking_radii"]
+__all__ = ["breaking_radii", "noisy_readings"]
+
+_HOME = {"breaking_radii": "ibrobust.robustness", "noisy_readings": "ibrobust.noisy_robustness"}
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `--help` does not wait for torch.
-    if name == "breaking_radii":
-        from ibrobust.robustness import breaking_radii
-
-        return breaking_radii
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'ibrobust' has no attribute {name!r}")

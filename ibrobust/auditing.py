@@ -1,7 +1,7 @@
 """From a run on disk, or anybody's model, to a verdict on its robustness, kept in the results it is about."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
 from ibrobust.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
-from ibrobust.results import BreakingRadii, load_results, save_results
+from ibrobust.results import BreakingRadii
+from ibrobust.storage import Results, load_results, one_radius_each, save_results
 from ibrobust.zoo import Run, save_table
 
 AUDIT = "audit.csv"
@@ -104,7 +105,8 @@ def audit_subject(
         stored = stored_claim(subject, settings, out)
     assert stored, "what was evaluated a moment ago is there"
     path, results = stored
-    claim = BreakingRadii(results.rows[:samples], results.card)
+    claim = one_radius_each(results)
+    claim = BreakingRadii(claim.rows[:samples], claim.card)
     split = subject.test[torch.tensor(claim.rows["sample"].to_numpy())]
     with tqdm(total=len(CHECKS), desc=f"audit {subject.name}", disable=None) as bar:
 
@@ -113,7 +115,7 @@ def audit_subject(
             bar.update()
 
         found = audit(subject.model().to(settings["device"]), split.x, split.y, claim, twin=twin, progress=progress)
-    save_results(BreakingRadii(results.rows, {**results.card, **found.described()}), path)
+    save_results(replace(results, card={**results.card, **found.described()}), path)
     _save_findings(found, out / AUDIT)
     return found
 
@@ -130,7 +132,7 @@ def twin_of(run: Run, others: Sequence[Run]) -> Run | None:
     return min(same, key=lambda other: (other.card.noise != run.card.noise, other.card.run), default=None)
 
 
-def stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, BreakingRadii] | None:
+def stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, Results] | None:
     """The results file of exactly this model and data, protocol, norm and noise view, if there is one."""
     wanted = _identity({**subject.card, **settings, "backend": "native"})
     for path in sorted((out / settings["protocol"]).glob(f"{subject.name}*.parquet")):

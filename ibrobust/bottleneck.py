@@ -147,22 +147,40 @@ def view(model: nn.Module, name: str = "mean") -> View:
     """What an evaluation sees of a model: `mean` (noise off), `fresh` (one new sample of the noise in every
     query) or `averaged:n` (log of the mean class probabilities over n samples).
 
+    A model that is not of this package keeps its noise to itself: `mean` is one plain call, and for the others torch's
+    generators are set from the noise of the batch, so that a seed gives the same numbers again, with the same batches.
+
     Raises:
-        BadInput: the name is none of these, or asks a model without noise for noise.
+        BadInput: the name is none of these.
     """
     kind, _, count = name.partition(":")
     if name == "mean":
         return View(lambda x, _noise: model(x), name, draws=0)
     if not (name == "fresh" or (kind == "averaged" and count.isdecimal() and int(count) > 0)):
         raise BadInput(f"no noise view {name!r}; choose from mean, fresh, averaged:N with N ≥ 1")
-    if not isinstance(model, Bottleneck):
-        raise BadInput(f"noise view {name!r} needs one of this package's models; any other has the view mean")
+    draws = 1 if name == "fresh" else int(count)
+    passes = _latent_passes if isinstance(model, Bottleneck) else _seeded_passes
     if name == "fresh":
-        return View(lambda x, noise: model.decoder(model.encode(x, noise).z), name, draws=1)
-    draws = int(count)
-    return View(lambda x, noise: _averaged_logits(model, x, noise, draws), name, draws)
+        return View(lambda x, noise: passes(model, x, noise, draws)[0], name, draws)
+    return View(lambda x, noise: _averaged(passes(model, x, noise, draws)), name, draws)
 
 
-def _averaged_logits(model: Bottleneck, x: Images, noise: Noise, draws: int) -> Logits:
-    logits = torch.stack([model.decoder(encoding.z) for encoding in model.encodings(x, noise, draws)])
-    return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(draws)
+def _latent_passes(model: nn.Module, x: Images, noise: Noise, draws: int) -> list[Logits]:
+    assert isinstance(model, Bottleneck)
+    return [model.decoder(encoding.z) for encoding in model.encodings(x, noise, draws)]
+
+
+def _seeded_passes(model: nn.Module, x: Images, noise: Noise, draws: int) -> list[Logits]:
+    """Calls of any model, each with torch's generators at a state of its own, put back afterwards."""
+    passes = []
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        for index in range(draws):
+            words = noise.fold(index).uniform(2).sum(0, dtype=torch.float64)
+            torch.manual_seed(int((words * 2**24 % 2**31) @ words.new_tensor([1.0, 2.0**31])))
+            passes.append(model(x))
+    return passes
+
+
+def _averaged(passes: list[Logits]) -> Logits:
+    """Log of the mean class probabilities."""
+    return torch.stack(passes).log_softmax(dim=2).logsumexp(dim=0) - math.log(len(passes))

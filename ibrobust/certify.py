@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.auditing import certified_row, stored_claim
     from ibrobust.files import writable_folder
     from ibrobust.results import BreakingRadii
+    from ibrobust.storage import one_radius_each
     from ibrobust.zoo import save_table
 
     writable_folder(options.results)
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str]) -> None:
             raise BadInput(
                 f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"
             )
-        claims.append((subject, BreakingRadii(stored[1].rows[: options.samples], stored[1].card)))
+        claim = one_radius_each(stored[1])
+        claims.append((subject, BreakingRadii(claim.rows[: options.samples], claim.card)))
     rows = []
     for subject, claim in claims:
         with tqdm(total=len(claim.rows), desc=f"certify {subject.name}", disable=None) as bar:

@@ -8,7 +8,7 @@ from ibrobust.command_line import Parser, run
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
-    from ibrobust.results import BreakingRadii
+    from ibrobust.storage import Results
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,15 +26,13 @@ def main(arguments: Sequence[str]) -> None:
     if options.resamples < 1:
         raise BadInput(f"--resamples {options.resamples}: 1 or more")
 
-    from ibrobust.results import load_results
+    from ibrobust.storage import load_results
 
     a, b = load_results(options.a), load_results(options.b)
     print(comparison_text(a, b, level=options.level, resamples=options.resamples, seed=options.seed))
 
 
-def comparison_text(
-    a: "BreakingRadii", b: "BreakingRadii", *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> str:
+def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> str:
     """Robust accuracy by radius and on average, differences with intervals, discordant samples and p values."""
     import pandas as pd
 
@@ -66,10 +64,10 @@ low, high: {level:g} % interval of the paired bootstrap. p: McNemar's test, mid-
 by itself (not corrected for the number of radii); on average: sign-flip permutation test."""
 
 
-def _described(results: "BreakingRadii") -> str:
+def _described(results: "Results") -> str:
     card = results.card
     model, data = card.get("model", {}).get("run", "a model"), card.get("data", {}).get("name", "its samples")
-    return f"{model} on {data}, n {len(results.rows)}, {card['protocol']}, {card['norm']}, noise {card['noise']}"
+    return f"{model} on {data}, n {len(results.sample_N)}, {card['protocol']}, {card['norm']}, noise {card['noise']}"
 
 
 if __name__ == "__main__":

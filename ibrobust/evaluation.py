@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
 from ibrobust.errors import BadInput
 from ibrobust.foreign import load_model, require_healthy
+from ibrobust.noisy_robustness import noisy_readings
+from ibrobust.question import Progress
 from ibrobust.radii import parse_radii
-from ibrobust.results import BreakingRadii, joined, load_results, save_results
-from ibrobust.robustness import Progress, breaking_radii
+from ibrobust.robustness import breaking_radii
+from ibrobust.storage import Results, joined, load_results, save_results
 from ibrobust.zoo import Run, save_table, versions
 
 _SHARD = 1000
@@ -75,7 +77,7 @@ def evaluate_subject(
     backend: str,
     batch_size: int | None,
     out: Path,
-) -> BreakingRadii:
+) -> Results:
     """Attack the samples and save `out/<protocol>/<name>.parquet`; what is there with the same settings is kept.
 
     Args:
@@ -109,7 +111,7 @@ def evaluate_subject(
                 shard = _attacked(
                     subject.test[rows.start : rows.stop], model, rows, settings, (backend, batch_size, progress)
                 )
-                shard = BreakingRadii(shard.rows, {**shard.card, **card})
+                shard = replace(shard, card={**shard.card, **card})
                 save_results(shard, shard_path)
             shards.append(shard)
     results = joined(shards)
@@ -121,19 +123,22 @@ def evaluate_subject(
 
 def _attacked(
     split: Split, model: nn.Module, rows: range, settings: dict[str, Any], how: tuple[str, int | None, Progress]
-) -> BreakingRadii:
+) -> Results:
     backend, batch_size, progress = how
     common: dict[str, Any] = {
         "ids": torch.arange(rows.start, rows.stop),
         "batch_size": batch_size,
         "progress": progress,
     }
+    noise = settings["noise"]
+    shared = {key: value for key, value in settings.items() if key not in ("noise", "search")} | common
+    if backend == "native" and noise == "mean":
+        return breaking_radii(model, split.x, split.y, search=settings["search"], **shared)
     if backend == "native":
-        return breaking_radii(model, split.x, split.y, **settings, **common)
-    if settings["noise"] != "mean":
-        raise BadInput(f"--noise {settings['noise']}: backend {backend!r} sees the mean path only")
-    peer_settings = {key: value for key, value in settings.items() if key not in ("noise", "search")}
-    return peer_breaking_radii(backend, model, split.x, split.y, **peer_settings, **common)
+        return noisy_readings(model, split.x, split.y, noise=noise, **shared)
+    if noise != "mean":
+        raise BadInput(f"--noise {noise}: backend {backend!r} sees the mean path only")
+    return peer_breaking_radii(backend, model, split.x, split.y, **shared)
 
 
 def _save_timing(path: Path, results: Path, seconds: float) -> None:
@@ -148,7 +153,7 @@ def _card(subject: Subject, settings: dict[str, Any], backend: str) -> dict[str,
     return {**subject.card, **kept, "radii": parse_radii(settings["eps"]), "backend": backend, "versions": versions()}
 
 
-def _stored(path: Path, card: dict[str, Any], samples: range) -> BreakingRadii | None:
+def _stored(path: Path, card: dict[str, Any], samples: range) -> Results | None:
     """The results in a file if they are of exactly these samples and settings."""
     if not path.is_file():
         return None

@@ -6,19 +6,33 @@ from typing import Any
 
 import pandas as pd
 
-from ibrobust.results import BreakingRadii, robust_share
+from ibrobust.readings import NULL_ATTACK, Readings
+from ibrobust.results import ALL_ATTACKS
+from ibrobust.statistics import wilson_interval
+from ibrobust.storage import Results
 
 _SHARES = ["clean", "robust_avg", "zero_grad"]
 _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
 _KEYS = ["run", "protocol", "norm", "view"]
+_COMPARABLE = ["dataset", "protocol", "norm", "view", "eps_max"]
+_RANKED_PROTOCOLS = ("strict", "strict-rand")
+"""Those whose attacks are strong enough to rank by; what the paper's four leave is an upper bound, and a loose one."""
 
 
-def leaderboard(results: Sequence[BreakingRadii]) -> pd.DataFrame:
-    """One row per result, the most robust first; columns are documented in docs/leaderboard.md."""
+def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
+    """One row per result; columns are documented in docs/leaderboard.md.
+
+    Results of a strict protocol that an audit trusts come first, ranked by robust_avg among those of the same data,
+    norm, noise view and radii; all others below, the most robust first, each with the reason why it has no rank.
+    """
     rows = pd.DataFrame([_row(result) for result in results])
+    ranked = rows["reason"] == ""
+    ranks = rows[ranked].groupby(_COMPARABLE)["robust_avg"].rank(method="min", ascending=False)
+    rows["rank"] = ranks.reindex(rows.index).astype("Int64")
     robust_at = sorted((str(column) for column in rows if str(column).startswith("robust@")), key=_eps_of)
     first = [
+        "rank",
         "run",
         "dataset",
         "model",
@@ -33,21 +47,36 @@ def leaderboard(results: Sequence[BreakingRadii]) -> pd.DataFrame:
         "robust_avg",
     ]
     last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, "protocol", "norm", "view", "eps_max", "verdict"]
-    ordered = rows.sort_values(["robust_avg", *_KEYS], ascending=[False, *[True] * len(_KEYS)])
+    last.append("reason")
+    rows["group"] = rows[_COMPARABLE].astype(str).agg(" ".join, axis=1).where(ranked, "")
+    order = {"ranked": False, "group": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
+    ordered = rows.assign(ranked=ranked).sort_values([*order], ascending=[*order.values()])
     return ordered[[*first, *robust_at, *last]].reset_index(drop=True)
 
 
-def curves(results: Sequence[BreakingRadii]) -> pd.DataFrame:
+def curves(results: Sequence[Results]) -> pd.DataFrame:
     """Long form: run, protocol, norm, view, attack, eps, robust."""
     parts = [result.curves().assign(**_keys(result)) for result in results]
     return pd.concat(parts, ignore_index=True)[[*_KEYS, "attack", "eps", "robust"]]
+
+
+def noise_table(results: Sequence[Readings]) -> pd.DataFrame:
+    """What noise does: run, protocol, norm, view, attack (`null` changes nothing), eps, reading, n, robust and the ends
+    of its 95 % Wilson interval."""
+    parts = [result.counts().assign(**_keys(result)) for result in results]
+    table = pd.concat(parts, ignore_index=True)
+    robust, low, high = wilson_interval(table["right"].to_numpy(), table["n"].to_numpy())
+    shown = [*_KEYS, "attack", "eps", "reading", "n", "robust", "low", "high"]
+    return table.assign(robust=robust, low=low, high=high)[shown]
 
 
 def printable(board: pd.DataFrame) -> pd.DataFrame:
     """The same table as text with fixed digits: what the CSV holds and the terminal shows."""
     text = board.copy()
     for column in board.columns:
-        if column in _SHARES or column.startswith("robust@"):
+        if column == "rank":
+            text[column] = board[column].astype("string").fillna("")
+        elif column in _SHARES or column.startswith("robust@"):
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.4f}")
         elif column in _NATS:
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
@@ -57,8 +86,9 @@ def printable(board: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Curves with fixed digits, as the CSV holds them."""
-    return table.assign(eps=table["eps"].map("{:g}".format), robust=table["robust"].map("{:.6f}".format))
+    """Curves and shares with fixed digits, as the CSV holds them."""
+    shares = {name: table[name].map("{:.6f}".format) for name in ("robust", "low", "high") if name in table}
+    return table.assign(eps=table["eps"].map("{:g}".format), **shares)
 
 
 def quarter_radii(radii: Sequence[float]) -> list[float]:
@@ -69,11 +99,12 @@ def quarter_radii(radii: Sequence[float]) -> list[float]:
     return list(dict.fromkeys(nearest))
 
 
-def _row(result: BreakingRadii) -> dict[str, Any]:
-    card, all_attacks_N, radii = result.card, result.all_attacks_N, result.card["radii"]
-    by_attack = result.curves().query("attack != 'all'").groupby("attack", sort=False)["robust"].mean()
-    kept = quarter_radii(radii)
-    shares = robust_share(all_attacks_N, pd.Series(kept).to_numpy("float32"))
+def _row(result: Results) -> dict[str, Any]:
+    card, radii = result.card, result.card["radii"]
+    curves_of = result.curves()
+    alone = curves_of[~curves_of["attack"].isin([ALL_ATTACKS, NULL_ATTACK])]
+    by_attack = alone.groupby("attack", sort=False, observed=True)["robust"].mean()
+    robust_E = result.robust_EN.mean(1)
     recipe, metrics = card["model"].get("recipe", {}), card["model"].get("metrics", {}).get("train", {})
     return {
         **_keys(result),
@@ -85,20 +116,30 @@ def _row(result: BreakingRadii) -> dict[str, Any]:
         "noise": card["model"].get("noise", ""),
         "latent": recipe.get("latent", ""),
         "seed": recipe.get("seed", ""),
-        "n": len(result.rows),
+        "n": len(result.sample_N),
         "clean": result.clean,
         "robust_avg": result.robust_avg,
-        **{f"robust@{eps:g}": share for eps, share in zip(kept, shares, strict=True)},
+        **{f"robust@{eps:g}": float(robust_E[radii.index(eps)]) for eps in quarter_radii(radii)},
         "weakest_attack": by_attack.idxmax(),
         "strongest_attack": by_attack.idxmin(),
-        "zero_grad": float(result.rows["zero_gradient"].mean()),
+        "zero_grad": float(result.sample_N["zero_gradient"].mean()),
         **{name: metrics.get(name, math.nan) for name in _NATS},
         "eps_max": radii[-1],
         "verdict": card.get("verdict", "unaudited"),
+        "reason": _reason(card),
     }
 
 
-def _keys(result: BreakingRadii) -> dict[str, str]:
+def _reason(card: dict[str, Any]) -> str:
+    """Why a result has no rank; empty where it has one."""
+    if card["protocol"] not in _RANKED_PROTOCOLS:
+        return "not a strict protocol"
+    if "verdict" not in card:
+        return "not audited"
+    return "; ".join(finding["sentence"] for finding in card["audit"]["findings"] if not finding["passed"])
+
+
+def _keys(result: Results) -> dict[str, str]:
     card = result.card
     return {"run": card["model"]["run"], "protocol": card["protocol"], "norm": card["norm"], "view": card["noise"]}
 

@@ -9,25 +9,35 @@ from ibrobust.command_line import Parser, run
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
-    from ibrobust.results import BreakingRadii
+    import pandas as pd
+
+    from ibrobust.storage import Results
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
     parser.add_argument("results", type=Path, nargs="*", default=[Path("results")], help="folders of results")
+    parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
+    parser.add_argument("--data", default=None, help="only results on this data set; all by default")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
     options = parser.parse_args(arguments)
-    results = stored_results(options.results)
+    results = [
+        result
+        for result in stored_results(options.results)
+        if options.protocol in (None, result.card["protocol"]) and options.data in (None, result.card["data"]["name"])
+    ]
     if not results:
+        asked = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
+        folders = ", ".join(str(folder) for folder in options.results)
         raise BadInput(
-            f"no results in {', '.join(str(folder) for folder in options.results)}; run ibrobust.evaluate first"
+            f"no results in {folders}{' with ' + ' '.join(asked) if asked else '; run ibrobust.evaluate first'}"
         )
     print_report(results, options.out)
 
 
-def stored_results(folders: Sequence[Path]) -> "list[BreakingRadii]":
+def stored_results(folders: Sequence[Path]) -> "list[Results]":
     """Everything evaluated below the folders; shards of one evaluation are joined."""
-    from ibrobust.results import joined, load_results
+    from ibrobust.storage import joined, load_results
 
     shards = defaultdict(list)
     for folder in folders:
@@ -36,10 +46,12 @@ def stored_results(folders: Sequence[Path]) -> "list[BreakingRadii]":
     return [joined(parts) for _, parts in sorted(shards.items(), key=lambda item: item[0])]
 
 
-def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
-    """Write leaderboard.csv, curves.csv and both figures to `out`; print the leaderboard and the paths."""
+def print_report(results: "Sequence[Results]", out: Path) -> None:
+    """Write leaderboard.csv, curves.csv, both figures and, for models with noise, noise.csv to `out`; print the
+    leaderboard, what noise alone does, and the paths."""
     from ibrobust.figures import information_figure, robustness_figure, save_figure
-    from ibrobust.leaderboard import curve_text, curves, leaderboard, printable
+    from ibrobust.leaderboard import curve_text, curves, leaderboard, noise_table, printable
+    from ibrobust.readings import Readings
     from ibrobust.zoo import save_table
 
     board, all_curves = leaderboard(results), curves(results)
@@ -49,10 +61,24 @@ def print_report(results: "Sequence[BreakingRadii]", out: Path) -> None:
     shown = [column for column in text if column not in _NOT_PRINTED]
     print(text[shown].rename(columns=_SHORT).to_string(index=False, na_rep=""))
     paths = [out / "leaderboard.csv", out / "curves.csv"]
+    if noisy := [result for result in results if isinstance(result, Readings)]:
+        readings = noise_table(noisy)
+        save_table(curve_text(readings), out / "noise.csv")
+        paths.append(out / "noise.csv")
+        print(f"\nWith noise, at the largest radius; null changes nothing\n{_noise_text(readings)}")
     if (board["reg"] != "").any():
         paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
         paths += save_figure(information_figure(board), out / "information")
     print("\n" + "\n".join(str(path) for path in paths))
+
+
+def _noise_text(readings: "pd.DataFrame") -> str:
+    """A row per result and reading: the share right under the null attack and under all, with its interval."""
+    last = readings[(readings["eps"] == readings.groupby("run")["eps"].transform("max"))].copy()
+    last["share"] = last.apply(lambda row: f"{row['robust']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", axis=1)
+    keys = ["run", "protocol", "view", "eps", "reading"]
+    shown = last[last["attack"].isin(["null", "all"])].pivot(index=keys, columns="attack", values="share")
+    return shown[["null", "all"]].reset_index().to_string(index=False)
 
 
 _SHORT = {"preserved_information": "I[X;Z]", "preserved_information_low": "low", "preserved_information_high": "high"}

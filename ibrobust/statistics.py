@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, ndtri
 
 from ibrobust.errors import BadInput
-from ibrobust.results import BreakingRadii
+from ibrobust.storage import Results
 
 Numbers = NDArray[np.float64]
 Counts = int | float | np.number[Any] | Sequence[int] | NDArray[Any]
@@ -84,20 +84,16 @@ class Comparison(NamedTuple):
     average_p: float
 
 
-def compared(
-    a: BreakingRadii, b: BreakingRadii, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> Comparison:
+def compared(a: Results, b: Results, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
     """Two results of the same samples under the same protocol, sample by sample.
 
     Raises:
         BadInput: they are of different samples, radii, protocol, norm or noise view.
     """
     check_comparable(a, b)
-    radii_E = a.radii_E
-    by_sample = [results.rows["sample"].argsort() for results in (a, b)]
+    by_sample = [results.sample_N["sample"].argsort() for results in (a, b)]
     robust_a_EN, robust_b_EN = (
-        (results.all_attacks_N[order][None] > radii_E[:, None]).astype(float)
-        for results, order in zip((a, b), by_sample, strict=True)
+        results.robust_EN[:, order].astype(float) for results, order in zip((a, b), by_sample, strict=True)
     )
     difference_EN = robust_a_EN - robust_b_EN
     only_a_E, only_b_E = (difference_EN > 0).sum(1), (difference_EN < 0).sum(1)
@@ -144,14 +140,14 @@ def sign_flip_p(difference_N: Numbers, *, resamples: int = RESAMPLES, seed: int 
     return float((1 + as_large.sum()) / (1 + resamples))
 
 
-def check_comparable(a: BreakingRadii, b: BreakingRadii) -> None:
+def check_comparable(a: Results, b: Results) -> None:
     """Raises:
     BadInput: the two do not answer the same question about the same samples; names what differs.
     """
     for key in ("protocol", "norm", "radii", "noise"):
         if a.card.get(key) != b.card.get(key):
             raise BadInput(f"these results cannot be compared: {key} is {a.card.get(key)} and {b.card.get(key)}")
-    samples = [results.rows.sort_values("sample")[["sample", "label"]].to_numpy() for results in (a, b)]
+    samples = [results.sample_N.sort_values("sample")[["sample", "label"]].to_numpy() for results in (a, b)]
     fingerprints = [results.card.get("data", {}).get("fingerprint") for results in (a, b)]
     if not np.array_equal(samples[0], samples[1]) or fingerprints[0] != fingerprints[1]:
         raise BadInput(

@@ -17,8 +17,9 @@ from ibrobust.bottleneck import Bottleneck
 from ibrobust.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
 from ibrobust.certify import main as certify
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.results import BreakingRadii, load_results, save_results
+from ibrobust.results import BreakingRadii
 from ibrobust.robustness import breaking_radii
+from ibrobust.storage import load_results, save_results
 from ibrobust.zoo import released_zoo
 
 

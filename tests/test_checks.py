@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust import breaking_radii
+from ibrobust import breaking_radii, noisy_readings
 from ibrobust.attacks import ATTACKS
 from ibrobust.audit import main
 from ibrobust.auditing import audit
@@ -20,7 +20,8 @@ from ibrobust.bottleneck import Bottleneck
 from ibrobust.checks import CHECKS, Case, Finding, verdict_of
 from ibrobust.checks.planted import planted
 from ibrobust.errors import BadInput
-from ibrobust.results import BreakingRadii, joined
+from ibrobust.results import BreakingRadii
+from ibrobust.storage import joined
 
 N = 40
 
@@ -75,7 +76,12 @@ def mlp(seed: int = 0, *, squash: nn.Module | None = None) -> nn.Sequential:
 
 def audited(model: nn.Module, *, n: int = N, noise: str = "mean", twin: nn.Module | None = None):
     x, y = X_TEST[:n], Y_TEST[:n]
-    return audit(model, x, y, breaking_radii(model, x, y, eps="0:0.1", noise=noise), twin=twin)
+    claim = breaking_radii(model, x, y) if noise == "mean" else noisy(model, x, y, noise)
+    return audit(model, x, y, claim, twin=twin)
+
+
+def noisy(model: nn.Module, x: Tensor, y: Tensor, noise: str) -> BreakingRadii:
+    return noisy_readings(model, x, y, protocol="paper", noise=noise).as_breaking_radii()
 
 
 class Changed(nn.Module):

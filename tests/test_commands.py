@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ibrobust.registry import declared_names
-from ibrobust.results import load_results
+from ibrobust.storage import load_results
 from ibrobust.zoo import find_runs, released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"

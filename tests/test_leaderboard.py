@@ -7,7 +7,7 @@ import pytest
 
 from ibrobust.leaderboard import curves, leaderboard, printable, quarter_radii
 from ibrobust.report import stored_results
-from ibrobust.results import load_results
+from ibrobust.storage import load_results
 from ibrobust.zoo import released_zoo
 
 PATHS = sorted((released_zoo() / "results" / "paper").glob("*.parquet"))

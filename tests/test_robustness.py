@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.results import BreakingRadii, joined
+from ibrobust.noisy_robustness import noisy_readings
+from ibrobust.results import BreakingRadii
 from ibrobust.robustness import breaking_radii
+from ibrobust.storage import joined
 from tests.oracles import linear, trained_digits
 
 SAMPLES = 120
@@ -95,9 +97,10 @@ def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) 
     pixel = torch.zeros(1)
     encoder = Hungry(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10_000)
     model = Bottleneck(encoder, latent=8, classes=10, noise_std=0.1, pixel_mean=pixel, pixel_std=pixel + 1)
-    plenty = breaking_radii(model, x, y, eps=[0.05], noise=noise, batch_size=100)
+    evaluate = breaking_radii if noise == "mean" else noisy_readings
+    plenty = evaluate(model, x, y, eps=[0.05], protocol="paper", batch_size=100)
     encoder.most = 40
-    scarce = breaking_radii(model, x, y, eps=[0.05], noise=noise, batch_size=100)
+    scarce = evaluate(model, x, y, eps=[0.05], protocol="paper", batch_size=100)
     assert encoder.refused > 0
     assert scarce.rows.equals(plenty.rows)
     assert scarce.card == plenty.card

@@ -217,4 +217,5 @@ def _checked(state: _State, since: int) -> _State:
 
 
 ATTACKS["apgd-ce"] = Attack(apgd, settings={"loss": "cross-entropy", "steps": 100, "restarts": 1})
+ATTACKS["apgd-dlr"] = Attack(apgd, settings={"loss": "dlr", "steps": 100, "restarts": 1})
 ATTACKS["apgd-t"] = Attack(apgd_targeted, settings={"targets": 9, "steps": 100, "restarts": 1})

@@ -48,24 +48,42 @@ def broken_at(name: str, attack: Attack, samples: Samples, eps: PerSample, norm:
     """Which samples the attack breaks within one radius each.
 
     Raises:
+        RunFailed: as `image_within`.
+    """
+    return samples.logits(image_within(name, attack, samples, eps, norm)).argmax(1) != samples.y
+
+
+def image_within(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Images:
+    """What an attack makes of each sample within its radius.
+
+    Raises:
         RunFailed: the attack raised, or returned an image that is invalid or outside the ball.
     """
     x_adv = _attacked(name, attack, samples, (eps, samples.draw), norm)
     outside = norm.distance(x_adv, samples.x) > eps + BALL_TOLERANCE
     if outside.any():
         raise RunFailed(f"attack {name!r} left the ball on samples {named(samples.ids[outside])}")
-    return samples.logits(x_adv).argmax(1) != samples.y
+    return x_adv
 
 
 def breaking_distance(name: str, attack: Attack, samples: Samples, norm: Norm) -> PerSample:
     """How far a minimal attack had to go for each sample; inf where it found no mistake.
 
     Raises:
-        RunFailed: the attack raised, or returned an invalid image.
+        RunFailed: as `image_found`.
     """
-    x_adv = _attacked(name, attack, samples, (samples.draw,), norm)
+    x_adv = image_found(name, attack, samples, norm)
     fooled = samples.logits(x_adv).argmax(1) != samples.y
     return torch.where(fooled, norm.distance(x_adv, samples.x), torch.inf)
+
+
+def image_found(name: str, attack: Attack, samples: Samples, norm: Norm) -> Images:
+    """What a minimal attack makes of each sample.
+
+    Raises:
+        RunFailed: the attack raised, or returned an invalid image.
+    """
+    return _attacked(name, attack, samples, (samples.draw,), norm)
 
 
 def check_finite(logits: Logits, ids: Int[Tensor, " batch"]) -> None:

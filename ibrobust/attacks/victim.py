@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.bottleneck import View
@@ -17,8 +19,14 @@ ROWS = 16
 """Batches are filled up to a multiple of this many rows: matrix kernels sum in another order below it, and a
 result must not depend on how many samples happen to be left."""
 
+HEAD_START = 3.0
+"""Nats by which a rival's mean probability has to lead before noise leaves no doubt of a mistake: 20 to 1."""
+
 Loss = Callable[[Logits, Tensor], PerSample]
 """Logits, and each sample's labels or whatever else it needs, to one number per sample."""
+
+Answer = Callable[[Images], Logits]
+"""One batch's logits, its noise already drawn."""
 
 
 @dataclass
@@ -41,6 +49,7 @@ class Victim:
         batch_size: samples per pass; halved for good where memory runs out.
         queries: the account, shared with every narrowed victim.
         clean: logits and the cross-entropy's gradient at the samples themselves, where they are known already.
+        favoured: classes whose logits get a head start, so that an attack goes on until a mistake is beyond the noise.
     """
 
     view: View
@@ -50,6 +59,7 @@ class Victim:
     batch_size: list[int]
     queries: Queries
     clean: tuple[Tensor, Tensor] | None = None
+    favoured: Int[Tensor, " all"] | None = None
 
     def __getitem__(self, kept: Tensor) -> "Victim":
         """The same victim for some of its samples (a mask or indices)."""
@@ -72,16 +82,16 @@ class Victim:
         """Logits at x."""
         self.queries.forward += len(x)
         with torch.no_grad():
-            return self._in_batches(lambda x, _y, noise: (self._answer(x, noise),), x, None)[0]
+            return self._in_batches(lambda x, _y, answer: (answer(x),), x, None)[0]
 
     def loss_gradient(self, x: Images, y: Tensor, loss: Loss) -> tuple[Logits, Images]:
         """Logits and the gradient of each sample's loss at x; `y` is what the loss needs of each sample."""
         self.queries.gradient += len(x)
 
-        def one_batch(x: Images, y: Tensor, noise: Draw) -> tuple[Tensor, Tensor]:
+        def one_batch(x: Images, y: Tensor, answer: Answer) -> tuple[Tensor, Tensor]:
             x = x.detach().requires_grad_()
             with torch.enable_grad():
-                logits = self._answer(x, noise)
+                logits = answer(x)
                 return logits.detach(), _gradient(loss(logits, y).sum(), x)
 
         logits, gradient = self._in_batches(one_batch, x, y)
@@ -92,10 +102,10 @@ class Victim:
     ) -> tuple[Logits, Float[Tensor, "batch outputs"], Float[Tensor, "batch outputs channels height width"]]:
         """Logits, several functions of them per sample, and the gradient of each: one forward, one backward each."""
 
-        def one_batch(x: Images, y: Labels, noise: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        def one_batch(x: Images, y: Labels, answer: Answer) -> tuple[Tensor, Tensor, Tensor]:
             x = x.detach().requires_grad_()
             with torch.enable_grad():
-                logits = self._answer(x, noise)
+                logits = answer(x)
                 values = outputs(logits, y)
                 gradients = [_gradient(value, x, keep=True) for value in values.sum(0)]
             return logits.detach(), values.detach(), torch.stack(gradients, dim=1)
@@ -104,25 +114,28 @@ class Victim:
         self.queries.gradient += gradients.shape[0] * gradients.shape[1]
         return logits, values, gradients
 
-    def _answer(self, x: Images, noise: Draw) -> Logits:
+    def _answer(self, x: Images, noise: Draw, favoured: Labels | None) -> Logits:
         logits = self.view.classify(x, noise)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
             answer = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise BadInput(f"the model answers {len(x)} images with {answer}; it is (images, 2 classes or more)")
-        return logits
+        return logits if favoured is None else logits + HEAD_START * F.one_hot(favoured, logits.shape[1])
 
     def _in_batches(
-        self, one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Tensor | None
+        self, one_batch: Callable[[Tensor, Tensor, Answer], tuple[Tensor, ...]], x: Images, y: Tensor | None
     ) -> list[Tensor]:
         y = torch.zeros(len(x), dtype=torch.int64, device=x.device) if y is None else y
         noise = self._next_noise(len(x))
+        favoured = None if self.favoured is None else self.favoured[self.rows]
         parts: list[tuple[Tensor, ...]] = []
         start = 0
         while start < len(x):
-            rows = slice(start, start + self.batch_size[0])
+            count = min(self.batch_size[0], len(x) - start)
+            rows = _filled_up(start, count, x.device)
+            answer = partial(self._answer, noise=noise[rows], favoured=None if favoured is None else favoured[rows])
             try:
-                parts.append(_filled_up(one_batch, x[rows], y[rows], noise[rows]))
-                start = rows.stop
+                parts.append(tuple(tensor[:count] for tensor in one_batch(x[rows], y[rows], answer)))
+                start += count
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self._halve_the_batch(error)
         return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
@@ -136,32 +149,35 @@ class Victim:
 
     def _next_noise(self, count: int) -> Draw:
         if not self.view.draws:
-            return Draw(torch.zeros(count, dtype=torch.int64))
+            return Draw(torch.zeros(count, dtype=torch.int64, device=self.rows.device))
         noise = self.draw.fold(self.asked[self.rows])
         self.asked[self.rows] += 1
         return noise
 
 
-def victim(view: View, draw: Draw, *, batch_size: int, clean: tuple[Tensor, Tensor] | None = None) -> Victim:
+def victim(
+    view: View,
+    draw: Draw,
+    *,
+    batch_size: int,
+    clean: tuple[Tensor, Tensor] | None = None,
+    favoured: Labels | None = None,
+) -> Victim:
     """A victim for the samples of `draw`; batch sizes are rounded up to a multiple of `ROWS`.
 
     `clean` is what `clean_gradient` gives back; a model with noise is asked afresh instead.
     """
     rows = torch.arange(len(draw), device=draw.keys.device)
     sizes = [-(-batch_size // ROWS) * ROWS]
-    return Victim(view, draw, torch.zeros_like(rows), rows, sizes, Queries(), None if view.draws else clean)
+    return Victim(view, draw, torch.zeros_like(rows), rows, sizes, Queries(), None if view.draws else clean, favoured)
 
 
-def _filled_up(
-    one_batch: Callable[[Tensor, Tensor, Draw], tuple[Tensor, ...]], x: Images, y: Tensor, noise: Draw
-) -> tuple[Tensor, ...]:
-    """The batch's answer, computed with copies of the first row up to a multiple of `ROWS`."""
-    count = len(x)
+def _filled_up(start: int, count: int, device: torch.device) -> slice | Tensor:
+    """So many rows, and the first of them again up to a multiple of `ROWS`."""
     if count % ROWS == 0:
-        return one_batch(x, y, noise)
-    filled = torch.arange(-(-count // ROWS) * ROWS, device=x.device)
-    filled = torch.where(filled < count, filled, 0)
-    return tuple(tensor[:count] for tensor in one_batch(x[filled], y[filled], noise[filled]))
+        return slice(start, start + count)
+    filled = torch.arange(-(-count // ROWS) * ROWS, device=device)
+    return start + torch.where(filled < count, filled, 0)
 
 
 def _gradient(value: Tensor, x: Images, *, keep: bool = False) -> Images:

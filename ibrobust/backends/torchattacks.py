@@ -53,7 +53,7 @@ def _deepfool(call: Call) -> Images:
     return _images(torchattacks.DeepFool(call.model, steps=settings["steps"], overshoot=settings["overshoot"]), call)
 
 
-def _apgd_ce(call: Call) -> Images:
+def _apgd(call: Call) -> Images:
     settings = call.settings
     attack = torchattacks.APGD(
         call.model,
@@ -62,7 +62,7 @@ def _apgd_ce(call: Call) -> Images:
         steps=settings["steps"],
         n_restarts=settings["restarts"],
         seed=call.seed,
-        loss="ce",
+        loss={"cross-entropy": "ce", "dlr": "dlr"}[settings["loss"]],
     )
     return _images(attack, call)
 
@@ -136,7 +136,7 @@ ADAPTER = Adapter(
         ("pgd", "l2"): PeerAttack(_gradient_ascent),
         ("deepfool", "linf"): _L2_STEP,
         ("deepfool", "l2"): PeerAttack(_deepfool, deviation="all classes are candidates"),
-        **{("apgd-ce", norm): PeerAttack(_apgd_ce) for norm in _NORM},
+        **{(name, norm): PeerAttack(_apgd) for name in ("apgd-ce", "apgd-dlr") for norm in _NORM},
         **{("apgd-t", norm): PeerAttack(_apgd_t) for norm in _NORM},
         **{("fab-t", norm): PeerAttack(_fab_t) for norm in _NORM},
         **{("square", norm): PeerAttack(_square) for norm in _NORM},

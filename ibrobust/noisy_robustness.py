@@ -1,0 +1,197 @@
+"""Robustness of a model with noise: images chosen on one stream of it are scored on another.
+
+With noise a single pass says little. Judged by one pass each, four attacks that do nothing break a sample that noise
+flips with p = 2 % with 7.8 %. So an attack climbs the average over n draws (EOT: Athalye et al. 2018), goes on until a
+mistake is beyond the noise, and is judged on draws that neither it nor the choice between attacks has seen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ibrobust.attacks import Attack, Victim, victim
+from ibrobust.attacks.contract import Samples, check_finite, image_found, image_within
+from ibrobust.attacks.losses import cross_entropy, margin
+from ibrobust.attacks.norms import wide
+from ibrobust.attacks.victim import HEAD_START
+from ibrobust.bottleneck import Bottleneck, View, view
+from ibrobust.errors import BadInput
+from ibrobust.question import Accounts, Progress, Question, question, summed
+from ibrobust.randomness import Draw, sample_draw
+from ibrobust.readings import NULL_ATTACK, READINGS, Readings
+from ibrobust.results import ALL_ATTACKS
+from ibrobust.types import Images, Labels, PerSample
+
+DRAWS = 16
+"""Samples of the noise per gradient, per choice and per average where the view is `fresh`; AutoAttack takes 20."""
+
+Right = Bool[Tensor, "readings batch"]
+
+
+def noisy_readings(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: str | Sequence[float] = "0:0.1",
+    protocol: str = "strict-rand",
+    attacks: Mapping[str, Attack] | None = None,
+    norm: str = "linf",
+    noise: str = "fresh",
+    seed: int = 0,
+    ids: Tensor | None = None,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    progress: Progress = lambda _attack, _done: None,
+) -> Readings:
+    """For each attack, sample and radius, whether the attack's image is classified right on new noise.
+
+    At every radius an attack is asked about the samples it has not yet broken beyond doubt, and its image is kept if
+    the average over n draws, the same for all images of a sample, likes the label less than before. Latent noise,
+    dropout and DropConnect are all on; for a model that is not of this package, whatever it draws from torch.
+
+    Args:
+        noise: `fresh` asks for the expected accuracy of one pass (n = 16), `averaged:n` for that of the average
+            prediction of n passes; the readings that were not asked for stand beside it.
+        model, x, y, eps, protocol, attacks, norm, seed, ids, batch_size, device: as `breaking_radii` takes them.
+
+    Raises:
+        BadInput: an argument cannot be used, or the model's answer has the wrong shape or is not finite.
+        RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
+    """
+    if noise == "mean":
+        raise BadInput("noise 'mean' is no noise: breaking_radii answers that")
+    averaged = f"averaged:{DRAWS}" if noise == "fresh" else noise
+    asked = question(
+        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise=noise, seen=averaged, seed=seed,
+        ids=ids, batch_size=batch_size, device=device,
+    )  # fmt: skip
+    names = [reading for reading in READINGS if reading != "mean" or isinstance(model, Bottleneck)]
+    views = {reading: view(model, averaged if reading == "averaged" else reading) for reading in names}
+    evaluation = _Evaluation(asked, views, progress)
+    with asked.blocks() as blocks:
+        parts = [evaluation.rows(*block) for block in blocks]
+    card = {**asked.card(), "draws": asked.seen.draws, "queries": summed([accounts for _, accounts in parts])}
+    return Readings(pd.concat([rows for rows, _ in parts], ignore_index=True), card)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """One question about one model; `views` are its readings."""
+
+    asked: Question
+    views: dict[str, View]
+    progress: Progress
+
+    def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
+        """Rows of the table, and what each attack asked."""
+        judge = _Judge(self.asked, self.views, x, y, sample_draw(self.asked.seed, ids))
+        unharmed = judge.victim("clean")
+        logits, gradient = unharmed.loss_gradient(x, y, cross_entropy)
+        check_finite(logits, ids)
+        lead, right = judge.lead(x), judge.right(x)
+        radii = torch.tensor(self.asked.radii, device=x.device)
+        right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}
+        lead_AEN, accounts = [lead[None].expand(len(radii), -1)], {"clean": asdict(unharmed.queries)}
+        for name, attack in self.asked.attacks.items():
+            walk = _Walk(judge, ids, x.clone(), lead.clone(), right.clone())
+            lead_EN, right_AEN[name], accounts[name] = walk.along(name, attack, radii)
+            lead_AEN.append(lead_EN)
+            self.progress(name, len(x))
+        best_EN = torch.stack(lead_AEN).argmax(0)
+        stacked = torch.stack([*right_AEN.values()])
+        right_AEN[ALL_ATTACKS] = stacked.gather(0, best_EN[None, :, None].expand(-1, -1, stacked.shape[2], -1))[0]
+        zero_gradient = (gradient.flatten(1) == 0).all(1)
+        about = {"sample": ids, "label": y, "prediction": logits.argmax(1), "zero_gradient": zero_gradient}
+        return self._table(about, right_AEN), accounts
+
+    def _table(self, about: dict[str, Tensor], right_AEN: dict[str, Tensor]) -> pd.DataFrame:
+        """A row per sample, attack and radius."""
+        names, radii = list(right_AEN), np.asarray(self.asked.radii, np.float32)
+        count = len(about["sample"])
+        right = torch.stack([*right_AEN.values()]).permute(3, 0, 1, 2).flatten(0, 2).cpu().numpy()
+        columns = {name: np.repeat(values.cpu().numpy(), len(names) * len(radii)) for name, values in about.items()}
+        attacks = pd.Categorical.from_codes(
+            np.tile(np.repeat(np.arange(len(names)), len(radii)), count), pd.Index(names)
+        )
+        scores = {name: right[:, index] for index, name in enumerate(self.views)}
+        return pd.DataFrame({**columns, "attack": attacks, "eps": np.tile(radii, count * len(names)), **scores})
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What images are compared and scored by: streams of each sample's own that no attack draws from."""
+
+    asked: Question
+    views: dict[str, View]
+    x: Images
+    y: Labels
+    draw: Draw
+
+    def victim(self, purpose: str, rows: Tensor | slice = slice(None), *, seen: View | None = None) -> Victim:
+        return victim(seen or self.asked.seen, self.draw[rows].fold(purpose), batch_size=self.asked.batch_size)
+
+    def lead(self, images: Images, rows: Tensor | slice = slice(None)) -> PerSample:
+        """By how many nats the best wrong class leads over the label, on the draws that choices are made on."""
+        return margin(self.victim("choice", rows).logits(images), self.y[rows])
+
+    def right(self, images: Images, rows: Tensor | slice = slice(None)) -> Right:
+        """The score, by reading, on the draws that are for nothing else."""
+        answers = [self.victim("score", rows, seen=seen).logits(images).argmax(1) for seen in self.views.values()]
+        return torch.stack(answers) == self.y[rows]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """One attack on its way up the radii: each sample's best image so far, its lead and its score."""
+
+    judge: _Judge
+    ids: Int[Tensor, " batch"]
+    best: Images
+    lead: PerSample
+    right: Right
+
+    def along(
+        self, name: str, attack: Attack, radii: Float[Tensor, " radii"]
+    ) -> tuple[Float[Tensor, "radii batch"], Bool[Tensor, "radii readings batch"], dict[str, int]]:
+        """Lead and score at each radius, and the attack's queries."""
+        judge, leads, rights = self.judge, [], []
+        samples = self._samples(name)
+        found = image_found(name, attack, samples, judge.asked.norm) if attack.minimal else None
+        for radius in radii:
+            left = (self.lead <= HEAD_START).nonzero().squeeze(1)
+            if len(left) and radius > 0:
+                if found is None:
+                    within = torch.full_like(self.lead[left], radius)
+                    self._keep_better(image_within(name, attack, samples[left], within, judge.asked.norm), left)
+                else:
+                    self._keep_better(self._shortened(found, left, radius), left)
+            leads.append(self.lead.clone())
+            rights.append(self.right.clone())
+        return torch.stack(leads), torch.stack(rights), asdict(samples.victim.queries)
+
+    def _samples(self, name: str) -> Samples:
+        judge = self.judge
+        stream = judge.draw.fold(name)
+        attacked = victim(judge.asked.seen, stream, batch_size=judge.asked.batch_size, favoured=judge.y)
+        return Samples(attacked, judge.x, judge.y, self.ids, stream)
+
+    def _shortened(self, found: Tensor, left: Tensor, radius: Float[Tensor, ""]) -> Images:
+        """A minimal attack's images, those beyond the radius drawn back to it."""
+        x, norm = self.judge.x[left], self.judge.asked.norm
+        share = (radius / norm.distance(found[left], x).clamp(min=1e-12)).clamp(max=1)
+        return (x + wide(share) * (found[left] - x)).clamp(0, 1)
+
+    def _keep_better(self, images: Images, left: Tensor) -> None:
+        lead = self.judge.lead(images, left)
+        check_finite(lead[:, None], self.ids[left])
+        better = lead > self.lead[left]
+        rows = left[better]
+        if len(rows):
+            self.best[rows], self.lead[rows] = images[better], lead[better]
+            self.right[:, rows] = self.judge.right(images[better], rows)

@@ -1,0 +1,103 @@
+"""The table of a model with noise: for each attack, sample and radius, is the image right when scored on new noise?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ibrobust.results import ALL_ATTACKS, SAMPLE_COLUMNS, BreakingRadii
+
+NULL_ATTACK = "null"
+"""The image itself, scored as every other: what noise does without an adversary."""
+READINGS = ("mean", "fresh", "averaged")
+"""Noise off; one new draw, whose accuracy is the expected one; the average prediction of several new draws."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """One model with noise under one protocol.
+
+    Attributes:
+        rows: a row per sample, attack and radius, in that order: `sample`, `label`, `prediction` (clean, averaged),
+            `zero_gradient`, `attack` (`null`, each attack, `all`), `eps` and a bool column per reading: whether the
+            image is classified as its label. The image of `all` is the attack's that looked best on noise which the
+            score does not use, so taking many attacks does not count their noise many times.
+        card: what was evaluated and how.
+    """
+
+    rows: pd.DataFrame
+    card: dict[str, Any]
+
+    @property
+    def attacks(self) -> list[str]:
+        return list(self.card["attacks"])
+
+    @property
+    def readings(self) -> list[str]:
+        """Those that the model has: a foreign model's noise cannot be switched off."""
+        return [reading for reading in READINGS if reading in self.rows]
+
+    @property
+    def reading(self) -> str:
+        """The one that was asked for: `fresh` or `averaged`."""
+        return str(self.card["noise"]).partition(":")[0]
+
+    @property
+    def radii_E(self) -> NDArray[np.float32]:
+        return np.asarray(self.card["radii"], dtype=np.float32)
+
+    def right_EN(self, attack: str, reading: str) -> NDArray[np.bool_]:
+        """Radii × samples: is the attack's image still classified as its label?"""
+        right = self.rows.loc[self.rows["attack"] == attack, reading].to_numpy(dtype=bool)
+        return right.reshape(-1, len(self.radii_E)).T
+
+    @property
+    def robust_EN(self) -> NDArray[np.bool_]:
+        """Which samples survive all attacks at each radius, in the reading that was asked for."""
+        return self.right_EN(ALL_ATTACKS, self.reading)
+
+    @property
+    def clean(self) -> float:
+        """Accuracy without an attack, in the reading that was asked for."""
+        return float(self.right_EN(NULL_ATTACK, self.reading)[0].mean())
+
+    @property
+    def robust_avg(self) -> float:
+        """Mean over the radii of the all-attack robust accuracy (Kirsch et al. figure G.14)."""
+        return float(self.robust_EN.mean())
+
+    @property
+    def sample_N(self) -> pd.DataFrame:
+        """A row per sample: `sample`, `label`, `prediction` and `zero_gradient`."""
+        null = self.rows[self.rows["attack"] == NULL_ATTACK]
+        return null.iloc[:: len(self.radii_E)][SAMPLE_COLUMNS].reset_index(drop=True)
+
+    def counts(self) -> pd.DataFrame:
+        """attack, eps, reading, right (a number of samples), n."""
+        long = self.rows.melt(["attack", "eps"], self.readings, var_name="reading", value_name="right")
+        counted = long.groupby(["attack", "eps", "reading"], sort=False)["right"].agg(right="sum", n="size")
+        return counted.reset_index()
+
+    def curves(self) -> pd.DataFrame:
+        """Long form: attack, eps, robust accuracy in the reading that was asked for."""
+        asked = self.counts().query("reading == @self.reading")
+        return asked.assign(robust=asked["right"] / asked["n"])[["attack", "eps", "robust"]].reset_index(drop=True)
+
+    def as_breaking_radii(self) -> BreakingRadii:
+        """For each attack and sample the smallest radius at which its image is wrong, in the reading asked for: a table
+        for what wants one number per sample. Its all-attack column is below `robust_EN`, because the smallest of
+        several scores on the same noise is."""
+        radii_E = self.radii_E
+        columns = {}
+        for attack in self.attacks:
+            wrong_EN = ~self.right_EN(attack, self.reading)
+            columns[attack] = np.where(wrong_EN.any(0), radii_E[wrong_EN.argmax(0)], np.float32(np.inf))
+        return BreakingRadii(self.sample_N.assign(**columns), self.card)
+
+    def __str__(self) -> str:
+        table = self.curves().pivot(index="eps", columns="attack", values="robust")
+        order = [NULL_ATTACK, *self.attacks, ALL_ATTACKS]
+        shown = table[order].to_string(float_format="{:.3f}".format)
+        return f"{shown}\nclean {self.clean:.3f}, reading {self.reading}, n {len(self.sample_N)}"

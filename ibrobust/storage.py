@@ -1,0 +1,67 @@
+"""Results on disk: one Parquet file each, its card in the metadata, shards of one evaluation joined again."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ibrobust.errors import BadInput
+from ibrobust.files import written_whole
+from ibrobust.readings import Readings
+from ibrobust.results import BreakingRadii
+
+Results = BreakingRadii | Readings
+"""What an evaluation leaves behind: of a model without noise, or with it."""
+
+_OF_A_SHARD = ["queries", "verdict", "audit"]
+
+
+def save_results(results: Results, path: Path) -> None:
+    """One Parquet file, the card in its metadata; a reader never sees half of it."""
+    table = pa.Table.from_pandas(results.rows, preserve_index=False)
+    card = json.dumps(results.card, sort_keys=True).encode()
+    with written_whole(path) as unfinished:
+        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"ibrobust": card}), unfinished)
+
+
+def load_results(path: Path) -> Results:
+    """Raises:
+    BadInput: the file is not a whole results file.
+    """
+    try:
+        table = pq.read_table(path)
+        card = json.loads(table.schema.metadata[b"ibrobust"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path} is not a whole results file: {reason}") from error
+    kind = BreakingRadii if card["noise"] == "mean" else Readings
+    return kind(table.to_pandas(), card)
+
+
+def one_radius_each(results: Results) -> BreakingRadii:
+    """The results as one breaking radius per attack and sample, which those of a model with noise are not."""
+    return results if isinstance(results, BreakingRadii) else results.as_breaking_radii()
+
+
+def joined(shards: Sequence[Results]) -> Results:
+    """Shards of one evaluation, of disjoint samples, as one table sorted by sample; queries add up, and a verdict on
+    one shard is none on the whole.
+
+    Raises:
+        BadInput: the shards differ in more than their samples, or overlap.
+    """
+    settings = [{key: value for key, value in shard.card.items() if key not in _OF_A_SHARD} for shard in shards]
+    if any(other != settings[0] for other in settings[1:]):
+        raise BadInput("these results are not shards of one evaluation: their settings differ")
+    if pd.concat([shard.sample_N["sample"] for shard in shards]).duplicated().any():
+        raise BadInput("these results are not shards of one evaluation: some samples are in more than one")
+    rows = pd.concat([shard.rows for shard in shards]).sort_values("sample", kind="stable", ignore_index=True)
+    queries = {
+        attack: {kind: sum(shard.card["queries"][attack][kind] for shard in shards) for kind in ("forward", "gradient")}
+        for attack in shards[0].card["queries"]
+    }
+    card = {**(settings[0] if len(shards) > 1 else shards[0].card), "queries": queries}
+    return type(shards[0])(rows, card)

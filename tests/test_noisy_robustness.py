@@ -1,0 +1,228 @@
+"""Noise by itself breaks nothing twice, an attack is judged on noise that it has not seen, and intervals hold."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibrobust import breaking_radii, noisy_readings
+from ibrobust import noisy_robustness as module
+from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, victim
+from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
+from ibrobust.bottleneck import Bottleneck, view
+from ibrobust.errors import BadInput
+from ibrobust.leaderboard import noise_table
+from ibrobust.randomness import sample_draw
+from ibrobust.statistics import wilson_interval
+from ibrobust.stochastic import Dropout
+from ibrobust.storage import joined, load_results, save_results
+
+PIXELS = (1, 2, 2)
+
+
+def normal_share(z: float) -> float:
+    """Φ(z)."""
+    return (1 + math.erf(z / 2**0.5)) / 2
+
+
+class Brightness(nn.Module):
+    """The mean pixel less ½, times a slope: the one feature, which moves by slope · ε within an L∞ ball."""
+
+    def __init__(self, slope: float, offset: float = 0.0) -> None:
+        super().__init__()
+        self.slope, self.offset = slope, offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slope * (x.flatten(1).mean(1, keepdim=True) - 0.5) + self.offset
+
+
+def bright_or_dark(*, slope: float = 1.0, offset: float = 0.0, noise_std: float = 0.1) -> Bottleneck:
+    """Class 0 where the noisy feature is positive."""
+    decoder = nn.Linear(1, 2, bias=False)
+    decoder.weight.data = torch.tensor([[10.0], [-10.0]])
+    pixel = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
+    encoder = Brightness(slope, offset)
+    return Bottleneck(encoder, latent=1, classes=2, noise_std=noise_std, decoder=decoder, **pixel)
+
+
+def grey(count: int, level: float = 0.5) -> tuple[Tensor, Tensor]:
+    return torch.full((count, *PIXELS), level), torch.zeros(count, dtype=torch.int64)
+
+
+FLIPS = 0.02
+
+
+@pytest.fixture(scope="module")
+def indifferent() -> Bottleneck:
+    """No attack can do anything to it, and its noise flips 2 % of the predictions."""
+    return bright_or_dark(slope=0.0, offset=0.1 * 2.053749, noise_std=0.1)
+
+
+def test_noise_alone_breaks_as_much_as_it_flips_whatever_the_number_of_attacks(indifferent):
+    readings = noisy_readings(indifferent, *grey(3000), eps=[0.1], protocol="paper")
+    null, everything = (readings.right_EN(attack, "fresh") for attack in ("null", "all"))
+    assert (null == everything).all()
+    flips = wilson_interval((~everything).sum(), everything.size)
+    assert flips.low <= FLIPS <= flips.high
+    assert readings.right_EN("all", "mean").all()
+    assert readings.right_EN("all", "averaged").all()
+
+
+def test_scored_naively_four_attacks_count_the_noise_four_times(indifferent):
+    x, y = grey(15_000)
+    draw = sample_draw(0, torch.arange(len(x)))
+    broken = torch.zeros(len(x), dtype=torch.bool)
+    for name in PROTOCOLS["paper"]:
+        stream = draw.fold(name)
+        seen = victim(view(indifferent, "fresh"), stream, batch_size=512)
+        samples, norm = Samples(seen, x, y, torch.arange(len(x)), stream), NORMS["linf"]
+        if ATTACKS[name].minimal:
+            broken |= breaking_distance(name, ATTACKS[name], samples, norm) <= 0.1
+        else:
+            broken |= broken_at(name, ATTACKS[name], samples, torch.full((len(x),), 0.1), norm)
+    naive = wilson_interval(int(broken.sum()), len(x))
+    assert naive.low <= 1 - (1 - FLIPS) ** 4 <= naive.high
+
+
+@pytest.mark.parametrize(("eps", "reach"), [(0.1, 1.0), (0.35, -1.5)], ids=["before", "beyond"])
+def test_the_interval_holds_the_known_robust_accuracy_as_often_as_it_says(eps, reach):
+    """400 evaluations of 150 samples, and an attack that stopped on the boundary would leave half."""
+    simulations, n = 400, 150
+    readings = noisy_readings(
+        bright_or_dark(), *grey(simulations * n, level=0.7), eps=[eps], attacks={"fgsm": ATTACKS["fgsm"]}
+    )
+    right = readings.right_EN("all", "fresh").reshape(simulations, n).sum(1)
+    _, low, high = wilson_interval(right, n)
+    known = normal_share(reach)
+    assert 0.93 <= ((low <= known) & (known <= high)).mean() <= 0.97
+
+
+def test_all_attacks_of_the_paper_together_have_the_known_accuracy():
+    readings = noisy_readings(bright_or_dark(), *grey(3000, level=0.7), eps=[0.1, 0.35], protocol="paper")
+    for eps_index, reach in enumerate((1.0, -1.5)):
+        right = readings.right_EN("all", "fresh")[eps_index]
+        found = wilson_interval(right.sum(), right.size, level=0.999)
+        assert found.low <= normal_share(reach) <= found.high
+    table = noise_table([named(readings)])
+    fresh = table.query("attack == 'null' and reading == 'fresh' and eps < 0.2").iloc[0]
+    assert fresh["low"] < normal_share(2.0) < fresh["high"]
+
+
+def named(readings):
+    readings.card["model"] = {"run": "grey"}
+    return readings
+
+
+def test_scores_and_choices_are_made_on_streams_of_their_own(monkeypatch):
+    keys: dict[str, set[int]] = {}
+
+    def noted(seen, draw, **settings):
+        bound = victim(seen, draw, **settings)
+        purpose = "attack" if settings.get("favoured") is not None else "judge"
+        for asked in range(3):
+            keys.setdefault(purpose, set()).update(draw.fold(torch.full((len(draw),), asked)).keys.tolist())
+        return bound
+
+    monkeypatch.setattr(module, "victim", noted)
+    noisy_readings(bright_or_dark(), *grey(8, level=0.7), eps=[0.1], protocol="paper")
+    assert len(keys["attack"]) == 3 * 8 * 4
+    assert len(keys["judge"]) == 3 * 8 * 3, "clean, choice and score"
+    assert not keys["attack"] & keys["judge"]
+
+
+def trained_on_nothing(*, noise_std: float = 0.3) -> tuple[Bottleneck, Tensor, Tensor]:
+    """Latent noise and dropout; labels are what it predicts without."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), Dropout(0.2), nn.Linear(32, 8))
+    pixel = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
+    model = Bottleneck(encoder, latent=8, classes=10, noise_std=noise_std, **pixel)
+    x = torch.rand(40, 1, 8, 8)
+    with torch.no_grad():
+        return model, x, model(x).argmax(1)
+
+
+def test_batches_order_and_shards_change_no_bit():
+    model, x, y = trained_on_nothing()
+    settings = {"eps": [0.0, 0.02], "attacks": {name: ATTACKS[name] for name in ("fgsm", "deepfool", "bim")}}
+    whole = noisy_readings(model, x, y, batch_size=64, **settings)
+    assert noisy_readings(model, x, y, batch_size=7, **settings).rows.equals(whole.rows)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    parts = [noisy_readings(model, x[ids], y[ids], ids=ids, **settings) for ids in (order[:15], order[15:])]
+    assert joined(parts).rows.equals(whole.rows)
+    assert joined(parts).card == whole.card
+    assert not noisy_readings(model, x, y, seed=1, **settings).rows.equals(whole.rows)
+
+
+def test_dropout_is_noise_as_the_latent_s_is():
+    model, x, y = trained_on_nothing(noise_std=0.0)
+    readings = noisy_readings(model, x, y, eps=[0.01], attacks={"fgsm": ATTACKS["fgsm"]})
+    assert readings.right_EN("null", "mean").all()
+    assert not readings.right_EN("null", "fresh").all()
+
+
+def test_without_noise_the_counts_are_those_of_breaking_radii():
+    model, x, y = trained_on_nothing(noise_std=0.0)
+    model.encoder[3].rate = 0.0
+    settings = {"eps": [0.0, 0.01, 0.03], "attacks": {"fgsm": ATTACKS["fgsm"], "pgd": ATTACKS["pgd"]}}
+    readings = noisy_readings(model, x, y, **settings)
+    plain = breaking_radii(model, x, y, **settings)
+    for reading in readings.readings:
+        assert (readings.right_EN("null", reading)).all()
+        np.testing.assert_allclose(readings.right_EN("all", reading).mean(1), plain.robust_EN.mean(1), atol=0.04)
+    assert readings.clean == plain.clean == 1
+
+
+class Shaky(nn.Module):
+    """Somebody's model with noise of torch's own in its pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        feature = (x + 0.2 * torch.randn_like(x)).flatten(1).mean(1, keepdim=True) - 0.5
+        return 10 * torch.cat([feature, -feature], dim=1)
+
+
+def test_the_noise_of_a_foreign_model_is_repeated_by_the_seed_and_leaves_torch_alone():
+    state = torch.random.get_rng_state()
+    readings = noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert readings.readings == ["fresh", "averaged"]
+    right = readings.right_EN("all", "fresh")
+    found = wilson_interval(right.sum(), right.size, level=0.999)
+    assert found.low <= normal_share(1.0) <= found.high
+    assert noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper").rows.equals(readings.rows)
+
+
+def test_the_average_of_more_passes_is_surer():
+    few, many = (
+        noisy_readings(bright_or_dark(noise_std=0.4), *grey(1000, 0.7), eps=[0.05], protocol="paper", noise=noise)
+        for noise in ("averaged:2", "averaged:32")
+    )
+    assert (few.reading, many.reading) == ("averaged", "averaged")
+    assert few.clean < many.clean
+    assert many.card["draws"] == 32
+
+
+def test_saved_and_loaded_the_table_is_the_same(tmp_path):
+    readings = noisy_readings(bright_or_dark(), *grey(20, level=0.7), eps=[0.1], protocol="paper")
+    save_results(readings, tmp_path / "grey.parquet")
+    again = load_results(tmp_path / "grey.parquet")
+    assert type(again) is type(readings)
+    assert again.rows.equals(readings.rows)
+    assert again.curves().equals(readings.curves())
+    assert "null" in str(again)
+
+
+def test_one_radius_per_attack_is_where_its_image_is_first_wrong():
+    readings = noisy_readings(bright_or_dark(), *grey(200, level=0.7), eps=[0.1, 0.2, 0.35], protocol="paper")
+    one = readings.as_breaking_radii()
+    assert one.attacks == readings.attacks
+    wrong_EN = ~readings.right_EN("fgsm", "fresh")
+    for first, wrong in zip(one.rows["fgsm"], wrong_EN.T, strict=True):
+        assert first == (np.float32([0.1, 0.2, 0.35])[wrong].min() if wrong.any() else np.inf)
+
+
+@pytest.mark.parametrize("noise", ["mean", "loud", "averaged:0"])
+def test_refused(noise):
+    with pytest.raises(BadInput, match=f"'{noise}'"):
+        noisy_readings(bright_or_dark(), *grey(4), noise=noise)
