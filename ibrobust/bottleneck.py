@@ -127,6 +127,10 @@ class Bottleneck(nn.Module):
         return logits
 
 
+EOT_DRAWS = 16
+"""Samples of the noise that attacks average over where the view is `fresh`; AutoAttack's `rand` takes 20."""
+
+
 @dataclass(frozen=True)
 class View:
     """A classifier as an evaluation sees it: images and noise in, logits out.
@@ -163,6 +167,15 @@ def view(model: nn.Module, name: str = "mean") -> View:
     if name == "fresh":
         return View(lambda x, noise: passes(model, x, noise, draws)[0], name, draws)
     return View(lambda x, noise: _averaged(passes(model, x, noise, draws)), name, draws)
+
+
+def attacked_view(model: nn.Module, name: str) -> View:
+    """What attacks see where `name` is scored: an average over the noise (EOT: Athalye et al. 2018), or the mean path.
+
+    Raises:
+        BadInput: as `view`.
+    """
+    return view(model, f"averaged:{EOT_DRAWS}" if name == "fresh" else name)
 
 
 def _latent_passes(model: nn.Module, x: Images, noise: Noise, draws: int) -> list[Logits]:

@@ -151,8 +151,8 @@ def _unsteady(model: nn.Module, x: Images, logits: Logits) -> Finding | None:
         return None
     flipped = float((again.argmax(1) != logits.argmax(1)).float().mean())
     return Finding(
-        f"it answers differently when asked twice: {flipped:.1%} of the predictions change; one pass decides whether "
-        "an attack worked, so its noise alone will break samples"
+        f"it answers differently when asked twice: {flipped:.1%} of the predictions change; with --noise mean "
+        "one pass decides whether an attack worked, and its noise alone breaks samples; --noise fresh scores it right"
     )
 
 

@@ -61,8 +61,8 @@ def curves(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def noise_table(results: Sequence[Readings]) -> pd.DataFrame:
-    """What noise does: run, protocol, norm, view, attack (`null` changes nothing), eps, reading, n, robust and the ends
-    of its 95 % Wilson interval."""
+    """What noise does: run, protocol, norm, view, attack (`null-attack` changes nothing), eps, reading, n, robust and
+    the ends of its 95 % Wilson interval."""
     parts = [result.counts().assign(**_keys(result)) for result in results]
     table = pd.concat(parts, ignore_index=True)
     robust, low, high = wilson_interval(table["right"].to_numpy(), table["n"].to_numpy())

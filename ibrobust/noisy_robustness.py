@@ -27,9 +27,6 @@ from ibrobust.readings import NULL_ATTACK, READINGS, Readings
 from ibrobust.results import ALL_ATTACKS
 from ibrobust.types import Images, Labels, PerSample
 
-DRAWS = 16
-"""Samples of the noise per gradient, per choice and per average where the view is `fresh`; AutoAttack takes 20."""
-
 Right = Bool[Tensor, "readings batch"]
 
 
@@ -56,8 +53,8 @@ def noisy_readings(
     dropout and DropConnect are all on; for a model that is not of this package, whatever it draws from torch.
 
     Args:
-        noise: `fresh` asks for the expected accuracy of one pass (n = 16), `averaged:n` for that of the average
-            prediction of n passes; the readings that were not asked for stand beside it.
+        noise: `fresh` asks for the expected accuracy of one pass (n = `EOT_DRAWS`), `averaged:n` for that of the
+            average prediction of n passes; the readings that were not asked for stand beside it.
         model, x, y, eps, protocol, attacks, norm, seed, ids, batch_size, device: as `breaking_radii` takes them.
 
     Raises:
@@ -66,13 +63,12 @@ def noisy_readings(
     """
     if noise == "mean":
         raise BadInput("noise 'mean' is no noise: breaking_radii answers that")
-    averaged = f"averaged:{DRAWS}" if noise == "fresh" else noise
     asked = question(
-        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise=noise, seen=averaged, seed=seed,
-        ids=ids, batch_size=batch_size, device=device,
+        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise=noise, seed=seed, ids=ids,
+        batch_size=batch_size, device=device,
     )  # fmt: skip
     names = [reading for reading in READINGS if reading != "mean" or isinstance(model, Bottleneck)]
-    views = {reading: view(model, averaged if reading == "averaged" else reading) for reading in names}
+    views = {reading: asked.seen if reading == "averaged" else view(model, reading) for reading in names}
     evaluation = _Evaluation(asked, views, progress)
     with asked.blocks() as blocks:
         parts = [evaluation.rows(*block) for block in blocks]

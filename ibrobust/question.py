@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack, Norm, victim
-from ibrobust.bottleneck import View, view
+from ibrobust.bottleneck import View, attacked_view
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, channels_last, frozen
 from ibrobust.radii import parse_radii
@@ -96,13 +96,12 @@ def question(
     attacks: Mapping[str, Attack] | None,
     norm: str,
     noise: str,
-    seen: str,
     seed: int,
     ids: Tensor | None,
     batch_size: int | None,
     device: str | torch.device | None,
 ) -> Question:
-    """Names looked up, defaults filled in. `noise` is what the table is called, `seen` the view that attacks see.
+    """Names looked up, defaults filled in.
 
     Raises:
         BadInput: an argument cannot be used.
@@ -115,7 +114,7 @@ def question(
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
     attacks = attacks or {name: ATTACKS[name] for name in PROTOCOLS[protocol]}
-    about = (radii, protocol, attacks, NORMS[norm], noise, view(model, seen), seed, batch_size, place)
+    about = (radii, protocol, attacks, NORMS[norm], noise, attacked_view(model, noise), seed, batch_size, place)
     return Question(model, x, y, ids, *about)
 
 

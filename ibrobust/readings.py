@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ibrobust.results import ALL_ATTACKS, SAMPLE_COLUMNS, BreakingRadii
 
-NULL_ATTACK = "null"
+NULL_ATTACK = "null-attack"
 """The image itself, scored as every other: what noise does without an adversary."""
 READINGS = ("mean", "fresh", "averaged")
 """Noise off; one new draw, whose accuracy is the expected one; the average prediction of several new draws."""
@@ -21,8 +21,8 @@ class Readings:
 
     Attributes:
         rows: a row per sample, attack and radius, in that order: `sample`, `label`, `prediction` (clean, averaged),
-            `zero_gradient`, `attack` (`null`, each attack, `all`), `eps` and a bool column per reading: whether the
-            image is classified as its label. The image of `all` is the attack's that looked best on noise which the
+            `zero_gradient`, `attack` (`null-attack`, each attack, `all`), `eps` and a bool column per reading: whether
+            the image is classified as its label. The image of `all` is the attack's that looked best on noise which the
             score does not use, so taking many attacks does not count their noise many times.
         card: what was evaluated and how.
     """

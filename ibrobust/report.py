@@ -65,7 +65,7 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
         readings = noise_table(noisy)
         save_table(curve_text(readings), out / "noise.csv")
         paths.append(out / "noise.csv")
-        print(f"\nWith noise, at the largest radius; null changes nothing\n{_noise_text(readings)}")
+        print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
     if (board["reg"] != "").any():
         paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
         paths += save_figure(information_figure(board), out / "information")
@@ -73,12 +73,14 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
 
 
 def _noise_text(readings: "pd.DataFrame") -> str:
-    """A row per result and reading: the share right under the null attack and under all, with its interval."""
-    last = readings[(readings["eps"] == readings.groupby("run")["eps"].transform("max"))].copy()
-    last["share"] = last.apply(lambda row: f"{row['robust']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", axis=1)
+    """A row per result and reading: the share that is right unattacked and under all attacks, with its interval."""
+    shown = ["null-attack", "all"]
+    last = readings[readings["eps"] == readings.groupby("run")["eps"].transform("max")]
+    last = last[last["attack"].isin(shown)]
+    shares = [f"{robust:.3f} [{low:.3f}, {high:.3f}]" for robust, low, high in last[["robust", "low", "high"]].values]
     keys = ["run", "protocol", "view", "eps", "reading"]
-    shown = last[last["attack"].isin(["null", "all"])].pivot(index=keys, columns="attack", values="share")
-    return shown[["null", "all"]].reset_index().to_string(index=False)
+    table = last.assign(share=shares).pivot(index=keys, columns="attack", values="share")
+    return table[shown].reset_index().to_string(index=False)
 
 
 _SHORT = {"preserved_information": "I[X;Z]", "preserved_information_low": "low", "preserved_information_high": "high"}

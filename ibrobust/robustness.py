@@ -64,8 +64,8 @@ def breaking_radii(
     if columns not in COLUMNS:
         raise BadInput(f"no columns {columns!r}; choose from {', '.join(COLUMNS)}")
     asked = question(
-        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise="mean", seen="mean", seed=seed,
-        ids=ids, batch_size=batch_size, device=device,
+        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise="mean", seed=seed, ids=ids,
+        batch_size=batch_size, device=device,
     )  # fmt: skip
     evaluation = _Evaluation(asked, asked.positive_E, SEARCHES[search], columns, progress)
     with asked.blocks() as blocks:

@@ -138,3 +138,42 @@ def assert_same_results(first, *others):
             for column in ours.rows:
                 assert ours.rows[column].to_numpy().tobytes() == theirs.rows[column].to_numpy().tobytes()
             assert ours.card == theirs.card
+
+
+def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(command, two_runs):
+    words = ("--noise", "fresh", "--protocol", "strict-rand", "--eps", "0:0.1:3", "--samples", "12")
+    finished = command("evaluate", *words, cwd=two_runs)
+    assert finished.returncode == 0, finished.stderr
+    assert "null-attack changes nothing" in finished.stdout
+    results = two_runs / "results"
+    table = pd.read_csv(results / "noise.csv")
+    assert set(table["reading"]) == {"mean", "fresh", "averaged"}
+    assert set(table["attack"]) == {"null-attack", "fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr", "all"}
+    assert (table.groupby(["run", "reading", "eps"]).size() == 8).all()
+    assert ((table["low"] < table["robust"]) | (table["robust"] == 0)).all()
+    null = table.query("attack == 'null-attack'").groupby(["run", "reading"])["robust"]
+    assert (null.nunique() == 1).all(), "nothing happens to the image, whatever the radius"
+    board = pd.read_csv(results / "leaderboard.csv").set_index("run")
+    fresh = table.query("reading == 'fresh' and attack == 'all' and eps == 0.1").set_index("run")["robust"]
+    assert (board["robust@0.1"] - fresh.reindex(board.index)).abs().max() < 1e-4
+    halves = [("--samples", "0:6"), ("--samples", "6:12")]
+    for half in halves:
+        command("evaluate", *words[:-2], *half, "--out", "halves", cwd=two_runs)
+    command("report", "halves", "--out", "joined", cwd=two_runs)
+    assert (two_runs / "joined" / "noise.csv").read_bytes() == (results / "noise.csv").read_bytes()
+    audited = command(
+        "audit", "--noise", "fresh", "--protocol", "strict-rand", "--samples", "12", *find_names(two_runs)[:1],
+        cwd=two_runs,
+    )  # fmt: skip
+    assert audited.returncode == 0, audited.stderr
+    report = command("report", "results", "--protocol", "strict-rand", cwd=two_runs)
+    assert report.returncode == 0, report.stderr
+    board = pd.read_csv(two_runs / "report" / "leaderboard.csv")
+    assert set(board["verdict"]) - {"unaudited"}
+    refused = command("report", "results", "--protocol", "strict", cwd=two_runs)
+    assert refused.returncode == 2
+    assert "--protocol strict" in refused.stderr
+
+
+def find_names(folder):
+    return sorted(f"runs/{path.name}" for path in (folder / "runs").iterdir())

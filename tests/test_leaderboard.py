@@ -1,5 +1,7 @@
 """Tables are reductions of the Parquet file alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -41,8 +43,42 @@ def test_the_released_leaderboard_is_what_the_released_results_say(results):
     pd.testing.assert_frame_equal(printable(leaderboard(results)).astype(str), released)
 
 
-def test_the_most_robust_come_first(results):
-    assert leaderboard(results)["robust_avg"].is_monotonic_decreasing
+def test_the_trusted_are_ranked_by_strict_attacks_and_the_others_below_have_a_reason(results):
+    board = leaderboard(results)
+    ranked = board[board["rank"].notna()]
+    assert len(ranked)
+    assert set(ranked["protocol"]) <= {"strict", "strict-rand"}
+    assert set(ranked["verdict"]) == {"trusted"}
+    assert board.index[board["rank"].notna()].max() == len(ranked) - 1
+    for _, group in ranked.groupby(["dataset", "protocol", "norm", "view"]):
+        assert list(group["rank"]) == list(range(1, len(group) + 1)) or group["robust_avg"].duplicated().any()
+        assert group["robust_avg"].is_monotonic_decreasing
+    below = board[board["rank"].isna()]
+    assert below["robust_avg"].is_monotonic_decreasing
+    assert (below["reason"] != "").all()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "protocol", "reason"),
+    [
+        ("trusted", "strict", ""),
+        ("suspect", "strict", "Square breaks more"),
+        (None, "strict", "not audited"),
+        ("trusted", "paper", "not a strict protocol"),
+    ],
+)
+def test_rank_and_reason_follow_the_verdict(results, verdict, protocol, reason):
+    audited = next(result for result in results if result.card["protocol"] == "paper")
+    card = {key: value for key, value in audited.card.items() if key not in ("verdict", "audit")}
+    if verdict:
+        findings = [
+            {"sentence": "fine", "passed": True},
+            {"sentence": "Square breaks more", "passed": verdict == "trusted"},
+        ]
+        card |= {"verdict": verdict, "audit": {"findings": findings}}
+    (row,) = leaderboard([replace(audited, card={**card, "protocol": protocol})]).to_dict("records")
+    assert row["reason"] == reason
+    assert pd.isna(row["rank"]) == bool(reason)
 
 
 def test_no_attack_alone_is_below_all_of_them(results):

@@ -62,7 +62,7 @@ def indifferent() -> Bottleneck:
 
 def test_noise_alone_breaks_as_much_as_it_flips_whatever_the_number_of_attacks(indifferent):
     readings = noisy_readings(indifferent, *grey(3000), eps=[0.1], protocol="paper")
-    null, everything = (readings.right_EN(attack, "fresh") for attack in ("null", "all"))
+    null, everything = (readings.right_EN(attack, "fresh") for attack in ("null-attack", "all"))
     assert (null == everything).all()
     flips = wilson_interval((~everything).sum(), everything.size)
     assert flips.low <= FLIPS <= flips.high
@@ -106,7 +106,7 @@ def test_all_attacks_of_the_paper_together_have_the_known_accuracy():
         found = wilson_interval(right.sum(), right.size, level=0.999)
         assert found.low <= normal_share(reach) <= found.high
     table = noise_table([named(readings)])
-    fresh = table.query("attack == 'null' and reading == 'fresh' and eps < 0.2").iloc[0]
+    fresh = table.query("attack == 'null-attack' and reading == 'fresh' and eps < 0.2").iloc[0]
     assert fresh["low"] < normal_share(2.0) < fresh["high"]
 
 
@@ -158,8 +158,8 @@ def test_batches_order_and_shards_change_no_bit():
 def test_dropout_is_noise_as_the_latent_s_is():
     model, x, y = trained_on_nothing(noise_std=0.0)
     readings = noisy_readings(model, x, y, eps=[0.01], attacks={"fgsm": ATTACKS["fgsm"]})
-    assert readings.right_EN("null", "mean").all()
-    assert not readings.right_EN("null", "fresh").all()
+    assert readings.right_EN("null-attack", "mean").all()
+    assert not readings.right_EN("null-attack", "fresh").all()
 
 
 def test_without_noise_the_counts_are_those_of_breaking_radii():
@@ -169,7 +169,7 @@ def test_without_noise_the_counts_are_those_of_breaking_radii():
     readings = noisy_readings(model, x, y, **settings)
     plain = breaking_radii(model, x, y, **settings)
     for reading in readings.readings:
-        assert (readings.right_EN("null", reading)).all()
+        assert (readings.right_EN("null-attack", reading)).all()
         np.testing.assert_allclose(readings.right_EN("all", reading).mean(1), plain.robust_EN.mean(1), atol=0.04)
     assert readings.clean == plain.clean == 1
 
@@ -210,7 +210,7 @@ def test_saved_and_loaded_the_table_is_the_same(tmp_path):
     assert type(again) is type(readings)
     assert again.rows.equals(readings.rows)
     assert again.curves().equals(readings.curves())
-    assert "null" in str(again)
+    assert "null-attack" in str(again)
 
 
 def test_one_radius_per_attack_is_where_its_image_is_first_wrong():

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
-from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
+from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, image_found, image_within
 from ibrobust.attacks.norms import wide
 from ibrobust.attacks.victim import Loss
-from ibrobust.bottleneck import View, view
+from ibrobust.bottleneck import View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry
 from ibrobust.results import BreakingRadii
@@ -58,7 +58,6 @@ class Case:
 
     Attributes:
         results: the claim: breaking radii of exactly these samples, in their order.
-        seen: the model as it was attacked and scored.
         twin: the same model trained without a regulariser, where there is one.
     """
 
@@ -71,7 +70,13 @@ class Case:
 
     @cached_property
     def seen(self) -> View:
+        """The model as it is scored."""
         return view(self.model, self.results.card["noise"])
+
+    @cached_property
+    def attacked(self) -> View:
+        """The model as attacks see it: averaged over the noise."""
+        return attacked_view(self.model, self.results.card["noise"])
 
     @cached_property
     def seen_without_chance(self) -> View:
@@ -124,24 +129,30 @@ class Case:
     def victim(self, chosen: Indices, purpose: str, *, seen: View | None = None) -> Victim:
         return victim(seen or self.seen, self.draw(chosen, purpose).fold("noise"), batch_size=self.batch_size)
 
+    def attacked_victim(self, chosen: Indices, purpose: str, *, seen: View | None = None) -> Victim:
+        """For an attack, which under noise goes on until a mistake is beyond it."""
+        seen = seen or self.attacked
+        return replace(self.victim(chosen, purpose, seen=seen), favoured=self.y[chosen] if seen.draws else None)
+
     def newly_broken(
         self, attacks: Mapping[str, Attack], chosen: Indices, radius: float, *, seen: View | None = None
     ) -> Bool[Tensor, " some"]:
-        """Which of the chosen samples any of the attacks breaks, of a view that is the model's own by default; a
-        sample that one broke is not shown to the next."""
+        """Which of the chosen samples any of the attacks on a view, by default the model's own, breaks; a sample that
+        one broke is not shown to the next."""
         broken = torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
         for name, attack in attacks.items():
             left = (~broken).nonzero().squeeze(1)
             if not len(left):
                 break
             rows = chosen[left]
-            asked, draw = self.victim(rows, name, seen=seen), self.draw(rows, name)
+            asked, draw = self.attacked_victim(rows, name, seen=seen), self.draw(rows, name)
             samples = Samples(asked, self.x[rows], self.y[rows], rows, draw)
             if attack.minimal:
-                fell = breaking_distance(name, attack, samples, self.norm) <= radius
+                x_adv = image_found(name, attack, samples, self.norm)
             else:
-                fell = broken_at(name, attack, samples, self._radii(rows, radius), self.norm)
-            broken[left[fell]] = True
+                x_adv = image_within(name, attack, samples, self._radii(rows, radius), self.norm)
+            reached = self.norm.distance(x_adv, samples.x) <= radius + BALL_TOLERANCE
+            broken[left[reached & self.wrong(x_adv, rows)]] = True
         return broken
 
     @cached_property
@@ -183,7 +194,7 @@ class Case:
 
         The claim's PGD stops at the first mistake and climbs the cross-entropy; this is the same in all else.
         """
-        asked, draw = self.victim(chosen, "ascent", seen=seen), self.draw(chosen, "ascent")
+        asked, draw = self.attacked_victim(chosen, "ascent", seen=seen), self.draw(chosen, "ascent")
         x, y, eps = self.x[chosen], self.y[chosen], self._radii(chosen, radius)
         x_adv, losses = self.norm.start(x, eps, draw), []
         for _ in range(steps):

@@ -103,7 +103,7 @@ def rescaled_logits(case: Case) -> Finding | None:
     if not (margins > 0).any():
         return None
     scale = float(margins[margins > 0].median())
-    rescaled = View(lambda x, noise: case.seen(x, noise) / scale, "rescaled", case.seen.draws)
+    rescaled = View(lambda x, noise: case.attacked(x, noise) / scale, "rescaled", case.attacked.draws)
     again = registered(by_cross_entropy[-1])
     value = case.share(case.newly_broken(again, chosen, case.radius, seen=rescaled)) - case.null(chosen)
     sentence = (
