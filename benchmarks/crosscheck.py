@@ -17,8 +17,8 @@ from ibrobust.attacks import PROTOCOLS
 from ibrobust.backends import BACKENDS, peer_attacks, peer_breaking_radii
 from ibrobust.backends.comparison import TOLERANCE, compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.results import BreakingRadii
 
 
 def main(arguments: list[str] | None = None) -> int:

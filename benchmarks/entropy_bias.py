@@ -6,7 +6,7 @@ python -m benchmarks.entropy_bias
 import pandas as pd
 import torch
 
-from ibrobust.calibration import calibrated_entropy, subsampling_curve
+from ibrobust.entropies.calibration import calibrated_entropy, subsampling_curve
 from tests.oracles_entropy import correlated_gaussian, laplace, separated_mixture, standard_gaussian
 
 N = 5000

@@ -8,8 +8,8 @@ import torch
 from ibrobust.attacks import ATTACKS
 from ibrobust.backends import BACKENDS, peer_breaking_radii
 from ibrobust.datasets import Split
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.results import BreakingRadii
 
 EVERYBODY = ["native", *sorted(BACKENDS)]
 

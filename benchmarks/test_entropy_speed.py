@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from ibrobust.entropy import knn_entropy
+from ibrobust.entropies.entropy import knn_entropy
 
 N, K, BLOCK = 10_000, 256, 512
 TREE_QUERIES = 1000
@@ -65,7 +65,7 @@ def test_entropy_against_a_kd_tree(benchmark: BenchmarkFixture, latent: Tensor) 
 _PEAK = """
 from pathlib import Path
 import torch
-from ibrobust.entropy import knn_entropy
+from ibrobust.entropies.entropy import knn_entropy
 knn_entropy(torch.randn(50_000, 256, generator=torch.Generator().manual_seed(0)))
 (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(int(peak.split()[1]) / 2**20)

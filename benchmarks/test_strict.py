@@ -13,8 +13,8 @@ from benchmarks.speed import evaluated, noted, timed
 from ibrobust.attacks import Attack
 from ibrobust.backends.adapter import Call, library_attack
 from ibrobust.datasets import Split
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.results import BreakingRadii
 from ibrobust.types import Images
 
 

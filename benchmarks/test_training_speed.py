@@ -13,9 +13,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn.functional import cross_entropy
 
 from ibrobust.datasets import Dataset, Split
+from ibrobust.learning.training import train, untrained_model
 from ibrobust.recipe import Recipe
 from ibrobust.stochastic import learning
-from ibrobust.training import train, untrained_model
 
 BATCH, EPOCHS = 128, 7
 LIMIT = 1.10

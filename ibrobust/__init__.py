@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ibrobust.noisy_robustness import noisy_readings
-    from ibrobust.robustness import breaking_radii
+    from ibrobust.robustness.breaking_radii import breaking_radii
+    from ibrobust.robustness.noisy_readings import noisy_readings
 
 __version__ = "0.1.0"
 __all__ = ["breaking_radii", "noisy_readings"]
 
-_HOME = {"breaking_radii": "ibrobust.robustness", "noisy_readings": "ibrobust.noisy_robustness"}
+_HOME = {"breaking_radii": "ibrobust.robustness.breaking_radii", "noisy_readings": "ibrobust.robustness.noisy_readings"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ibrobust.certificate import certified_eps_N
+from ibrobust.certificates.certificate import certified_eps_N
 from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
 from ibrobust.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
-from ibrobust.results import BreakingRadii
-from ibrobust.storage import Results, load_results, one_radius_each, save_results
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.storage import Results, load_results, one_radius_each, save_results
 from ibrobust.zoo import Run, save_table
 
 AUDIT = "audit.csv"

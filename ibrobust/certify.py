@@ -19,8 +19,8 @@ def main(arguments: Sequence[str]) -> None:
 
     from ibrobust.auditing import certified_row, stored_claim
     from ibrobust.files import writable_folder
-    from ibrobust.results import BreakingRadii
-    from ibrobust.storage import one_radius_each
+    from ibrobust.robustness.results import BreakingRadii
+    from ibrobust.robustness.storage import one_radius_each
     from ibrobust.zoo import save_table
 
     writable_folder(options.results)

@@ -8,7 +8,7 @@ from ibrobust.command_line import Parser, run
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
-    from ibrobust.storage import Results
+    from ibrobust.robustness.storage import Results
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.resamples < 1:
         raise BadInput(f"--resamples {options.resamples}: 1 or more")
 
-    from ibrobust.storage import load_results
+    from ibrobust.robustness.storage import load_results
 
     a, b = load_results(options.a), load_results(options.b)
     print(comparison_text(a, b, level=options.level, resamples=options.resamples, seed=options.seed))
@@ -36,7 +36,7 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
     """Robust accuracy by radius and on average, differences with intervals, discordant samples and p values."""
     import pandas as pd
 
-    from ibrobust.statistics import compared
+    from ibrobust.robustness.statistics import compared
 
     found = compared(a, b, level=level, resamples=resamples, seed=seed)
     columns = {

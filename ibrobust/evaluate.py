@@ -71,7 +71,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--eps", default="0:0.1", help="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05")
     for flag, default, module in (
-        ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "search"),
+        ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "robustness.search"),
         ("backend", "native", "backends"),
     ):  # fmt: skip
         names = {default, *declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")}

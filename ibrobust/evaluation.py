@@ -17,11 +17,11 @@ from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
 from ibrobust.errors import BadInput
 from ibrobust.foreign import load_model, require_healthy
-from ibrobust.noisy_robustness import noisy_readings
-from ibrobust.question import Progress
 from ibrobust.radii import parse_radii
-from ibrobust.robustness import breaking_radii
-from ibrobust.storage import Results, joined, load_results, save_results
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.noisy_readings import noisy_readings
+from ibrobust.robustness.question import Progress
+from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.zoo import Run, save_table, versions
 
 _SHARD = 1000

@@ -19,7 +19,7 @@ _FIELDS = ["data", "model", "reg", "gamma", "latent", "likelihood", "latent_samp
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
 
-    from ibrobust.figures import save_figure
+    from ibrobust.figures.robustness import save_figure
     from ibrobust.zoo import find_runs, save_table
 
     table = histories(find_runs(options.runs))
@@ -59,7 +59,7 @@ def histories(runs: list["Run"]) -> "pd.DataFrame":
 
 def figures(table: "pd.DataFrame") -> dict[str, "Figure"]:
     """The pictures that the table has the columns and the runs for, by name."""
-    from ibrobust.history_figures import cross_entropy_figure, multiplier_figure, pathology_figure
+    from ibrobust.figures.histories import cross_entropy_figure, multiplier_figure, pathology_figure
 
     found: dict[str, Figure] = {}
     if "rescaled_error" in table:
@@ -75,7 +75,7 @@ def figures(table: "pd.DataFrame") -> dict[str, "Figure"]:
 
 def summary_lines(table: "pd.DataFrame") -> list[str]:
     """What the pictures show, in numbers: medians and quartiles over seeds, and the shift between DVIB and l2."""
-    from ibrobust.history_figures import multiplier_shift
+    from ibrobust.figures.histories import multiplier_shift
 
     lines = []
     for likelihood, rows in _last(_compared(table)).groupby("likelihood"):
@@ -101,7 +101,7 @@ def summary_lines(table: "pd.DataFrame") -> list[str]:
 
 def _multipliers(table: "pd.DataFrame") -> "pd.DataFrame":
     """The last epoch of runs with a regulariser, which is named with its noise where that is not its own."""
-    from ibrobust.objectives import REGULARIZERS
+    from ibrobust.learning.objectives import REGULARIZERS
 
     rows = _last(table[table["gamma"] > 0])
     own = rows["reg"].map(lambda reg: REGULARIZERS[reg].noise)

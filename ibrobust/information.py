@@ -21,8 +21,8 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     device = torch_device(options.device, options.threads)
 
+    from ibrobust.entropies.table import information_text
     from ibrobust.files import writable_folder
-    from ibrobust.information_table import information_text
     from ibrobust.zoo import CARD, find_runs, save_table
 
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
@@ -50,8 +50,8 @@ def _measured_run(found: "Run", options: Namespace, device: str) -> "pd.DataFram
     import pandas as pd
 
     from ibrobust.datasets import load_dataset
-    from ibrobust.information_table import information_rows
-    from ibrobust.measurement import measured, views_of
+    from ibrobust.entropies.measurement import measured, views_of
+    from ibrobust.entropies.table import information_rows
 
     card = found.card
     data = load_dataset(card.recipe.data, data_dir=options.data_dir, download=options.download)
@@ -74,7 +74,7 @@ def _measured_run(found: "Run", options: Namespace, device: str) -> "pd.DataFram
 
 
 def _summary(table: "pd.DataFrame", error: float) -> str:
-    from ibrobust.information_table import wide
+    from ibrobust.entropies.table import wide
 
     cross_entropy = table.loc[table["quantity"] == "decoder_cross_entropy", "nats"].iloc[0]
     words = [f"error {error:.4f}", f"Hθ[Y|Z] {cross_entropy:.4f}"]
@@ -89,16 +89,16 @@ def _summary(table: "pd.DataFrame", error: float) -> str:
 def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
     import pandas as pd
 
-    from ibrobust.figures import save_figure
-    from ibrobust.information_panels import (
+    from ibrobust.entropies.table import read_information
+    from ibrobust.entropies.trajectory import TRAJECTORY
+    from ibrobust.figures.panels import (
         diagram_figure,
         entropies_figure,
         gamma_figure,
         plane_figure,
         saturation_figure,
     )
-    from ibrobust.information_table import read_information
-    from ibrobust.trajectory import TRAJECTORY
+    from ibrobust.figures.robustness import save_figure
 
     recipes = pd.DataFrame([{"run": r.card.run, "reg": r.card.recipe.reg, "gamma": r.card.recipe.gamma} for r in runs])
     labelled = table.merge(recipes, on="run")

@@ -34,7 +34,7 @@ class Registry(dict[str, Entry]):
 
 def declared_names(module: str, registry: str) -> list[str]:
     """The names that `ibrobust.<module>` registers, read from its source so that `--help` need not import torch."""
-    package = Path(__file__).parent
-    files = [package / f"{module}.py", *sorted((package / module).glob("*.py"))]
+    place = Path(__file__).parent.joinpath(*module.split("."))
+    files = [place.with_name(f"{place.name}.py"), *sorted(place.glob("*.py"))]
     declaration = re.compile(rf'^@?{registry}(?:\.register\(|\[)"([^"]+)"', re.MULTILINE)
     return sorted(name for file in files if file.exists() for name in declaration.findall(file.read_text()))

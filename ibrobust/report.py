@@ -11,7 +11,7 @@ from ibrobust.errors import BadInput
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ibrobust.storage import Results
+    from ibrobust.robustness.storage import Results
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
     """Everything evaluated below the folders; shards of one evaluation are joined."""
-    from ibrobust.storage import joined, load_results
+    from ibrobust.robustness.storage import joined, load_results
 
     shards = defaultdict(list)
     for folder in folders:
@@ -49,9 +49,9 @@ def stored_results(folders: Sequence[Path]) -> "list[Results]":
 def print_report(results: "Sequence[Results]", out: Path) -> None:
     """Write leaderboard.csv, curves.csv, both figures and, for models with noise, noise.csv to `out`; print the
     leaderboard, what noise alone does, and the paths."""
-    from ibrobust.figures import information_figure, robustness_figure, save_figure
-    from ibrobust.leaderboard import curve_text, curves, leaderboard, noise_table, printable
-    from ibrobust.readings import Readings
+    from ibrobust.figures.robustness import information_figure, robustness_figure, save_figure
+    from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
+    from ibrobust.robustness.readings import Readings
     from ibrobust.zoo import save_table
 
     board, all_curves = leaderboard(results), curves(results)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 _CHOICES = {
     "data": ("datasets", "DATASETS"),
     "model": ("models", "MODELS"),
-    "reg": ("objectives", "REGULARIZERS"),
-    "augment": ("augmentation", "AUGMENTATIONS"),
-    "likelihood": ("objectives", "LIKELIHOODS"),
-    "lr_schedule": ("schedules", "SCHEDULES"),
+    "reg": ("learning.objectives", "REGULARIZERS"),
+    "augment": ("learning.augmentation", "AUGMENTATIONS"),
+    "likelihood": ("learning.objectives", "LIKELIHOODS"),
+    "lr_schedule": ("learning.schedules", "SCHEDULES"),
 }
 
 
@@ -59,11 +59,11 @@ def train_run(
     from tqdm import tqdm
 
     from ibrobust.datasets import load_dataset
+    from ibrobust.entropies.quantities import summary
+    from ibrobust.entropies.table import information_text
+    from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
     from ibrobust.files import writable_folder
-    from ibrobust.information_table import information_text
-    from ibrobust.quantities import summary
-    from ibrobust.training import train
-    from ibrobust.trajectory import TRAJECTORY, Trajectory
+    from ibrobust.learning.training import train
     from ibrobust.zoo import CARD, load_run, save_run, save_table
 
     folder = runs / recipe.run_id

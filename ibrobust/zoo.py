@@ -17,10 +17,10 @@ from ibrobust.bottleneck import Bottleneck
 from ibrobust.datasets import Dataset
 from ibrobust.errors import BadInput
 from ibrobust.files import written_whole
+from ibrobust.learning.objectives import noise_name
+from ibrobust.learning.training import Trained, decoder_name
 from ibrobust.models import ImageShape, build_model
-from ibrobust.objectives import noise_name
 from ibrobust.recipe import Recipe
-from ibrobust.training import Trained, decoder_name
 
 CARD, WEIGHTS, HISTORY = "card.json", "weights.safetensors", "history.csv"
 

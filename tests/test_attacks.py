@@ -14,7 +14,7 @@ from ibrobust.attacks.norms import wide
 from ibrobust.bottleneck import view
 from ibrobust.images import frozen
 from ibrobust.randomness import sample_draw
-from ibrobust.robustness import breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
 from tests.oracles import Problem, Scaled, linear, linear_at_the_edge, trained_digits, two_layer
 
 BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))

@@ -16,8 +16,8 @@ from ibrobust.backends import BACKENDS, adapter_of, peer_breaking_radii
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.backends.comparison import compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.results import BreakingRadii
 from tests.oracles import linear, linear_at_the_edge, trained_digits
 
 INSTALLED = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ibrobust.calibration import (
+from ibrobust.entropies.calibration import (
     EntropyEstimate,
     calibrated_conditional_entropy,
     calibrated_entropy,
@@ -18,8 +18,8 @@ from ibrobust.calibration import (
     label_entropy,
     subsampling_curve,
 )
-from ibrobust.class_gaussians import fitted_class_gaussians
-from ibrobust.entropy import knn_entropy
+from ibrobust.entropies.class_gaussians import fitted_class_gaussians
+from ibrobust.entropies.entropy import knn_entropy
 from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
 from tests.oracles_entropy import (

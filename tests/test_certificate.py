@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from ibrobust.attacks.contract import BALL_TOLERANCE
 from ibrobust.bottleneck import Bottleneck
-from ibrobust.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
+from ibrobust.certificates.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
 from ibrobust.certify import main as certify
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
-from ibrobust.storage import load_results, save_results
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.storage import load_results, save_results
 from ibrobust.zoo import released_zoo
 
 

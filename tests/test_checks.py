@@ -20,8 +20,8 @@ from ibrobust.bottleneck import Bottleneck
 from ibrobust.checks import CHECKS, Case, Finding, verdict_of
 from ibrobust.checks.planted import planted
 from ibrobust.errors import BadInput
-from ibrobust.results import BreakingRadii
-from ibrobust.storage import joined
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.storage import joined
 
 N = 40
 

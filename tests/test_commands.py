@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ibrobust.registry import declared_names
-from ibrobust.storage import load_results
+from ibrobust.robustness.storage import load_results
 from ibrobust.zoo import find_runs, released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
@@ -39,8 +39,8 @@ def command_modules(command, name: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("module", "registry"),
-    [("objectives", "REGULARIZERS"), ("models", "MODELS"), ("datasets", "DATASETS"), ("attacks", "PROTOCOLS"),
-     ("attacks", "NORMS"), ("search", "SEARCHES"), ("backends", "BACKENDS")],
+    [("learning.objectives", "REGULARIZERS"), ("models", "MODELS"), ("datasets", "DATASETS"), ("attacks", "PROTOCOLS"),
+     ("attacks", "NORMS"), ("robustness.search", "SEARCHES"), ("backends", "BACKENDS")],
 )  # fmt: skip
 def test_help_lists_what_is_registered(module, registry):
     import importlib

@@ -11,10 +11,10 @@ import torch
 
 from ibrobust.attacks import ATTACKS
 from ibrobust.datasets import DATASETS, load_dataset
-from ibrobust.objectives import REGULARIZERS
+from ibrobust.learning.objectives import REGULARIZERS
+from ibrobust.learning.training import train
 from ibrobust.recipe import make_recipe
-from ibrobust.robustness import breaking_radii
-from ibrobust.training import train
+from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.zoo import find_runs, released_zoo
 from tests.conftest import ROOT
 

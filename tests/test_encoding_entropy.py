@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
-from ibrobust.encoding_entropy import encoding_entropy, has_known_density, noise_entropy, reverse_decoder_uncertainty
+from ibrobust.entropies.encoding_entropy import (
+    encoding_entropy,
+    has_known_density,
+    noise_entropy,
+    reverse_decoder_uncertainty,
+)
 from ibrobust.models import build_model
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ibrobust import entropy
-from ibrobust.entropy import (
+from ibrobust.entropies import entropy
+from ibrobust.entropies.entropy import (
     conditional_knn_entropy,
     knn_entropies,
     knn_entropy,

@@ -7,7 +7,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ibrobust.figures import (
+from ibrobust.figures.robustness import (
     BASELINE,
     draw_information,
     draw_robustness,
@@ -15,8 +15,8 @@ from ibrobust.figures import (
     robustness_figure,
     save_figure,
 )
-from ibrobust.leaderboard import curves, leaderboard
 from ibrobust.report import stored_results
+from ibrobust.robustness.leaderboard import curves, leaderboard
 from ibrobust.zoo import released_zoo
 
 

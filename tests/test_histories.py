@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibrobust.errors import BadInput
+from ibrobust.figures.histories import multiplier_shift
 from ibrobust.histories import figures, histories, main, summary_lines
-from ibrobust.history_figures import multiplier_shift
 from ibrobust.train import main as train_main
 from ibrobust.zoo import find_runs
 

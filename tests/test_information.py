@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
-from ibrobust.calibration import EntropyEstimate
-from ibrobust.categorical_information import exact_quantities
 from ibrobust.datasets import Dataset, Split, load_dataset
-from ibrobust.decoder_retraining import retrained_decoder
-from ibrobust.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.entropies.calibration import EntropyEstimate
+from ibrobust.entropies.categorical import exact_quantities
+from ibrobust.entropies.decoder_retraining import retrained_decoder
+from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.entropies.measurement import Measurement, measured, views_of
+from ibrobust.entropies.table import best_estimates, information_rows, information_text, read_information, wide
+from ibrobust.entropies.trajectory import Trajectory
 from ibrobust.errors import BadInput
-from ibrobust.information_table import best_estimates, information_rows, information_text, read_information, wide
-from ibrobust.measurement import Measurement, measured, views_of
+from ibrobust.learning.training import train
 from ibrobust.models import build_model
 from ibrobust.recipe import make_recipe
-from ibrobust.training import train
-from ibrobust.trajectory import Trajectory
 from tests.oracles_entropy import enumerated_quantities
 
 Quantities = dict[str, float]

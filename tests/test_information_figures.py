@@ -15,22 +15,22 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from ibrobust import information, train
+from ibrobust.entropies.table import read_information
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.information_figures import (
+from ibrobust.figures.information import (
     draw_against_gamma,
     draw_diagram,
     draw_entropies,
     draw_saturation,
     draw_trajectories,
 )
-from ibrobust.information_panels import (
+from ibrobust.figures.panels import (
     diagram_figure,
     entropies_figure,
     gamma_figure,
     plane_figure,
     saturation_figure,
 )
-from ibrobust.information_table import read_information
 
 NORM = LogNorm(1e-3, 1)
 

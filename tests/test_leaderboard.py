@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ibrobust.leaderboard import curves, leaderboard, printable, quarter_radii
 from ibrobust.report import stored_results
-from ibrobust.storage import load_results
+from ibrobust.robustness.leaderboard import curves, leaderboard, printable, quarter_radii
+from ibrobust.robustness.storage import load_results
 from ibrobust.zoo import released_zoo
 
 PATHS = sorted((released_zoo() / "results" / "paper").glob("*.parquet"))

@@ -11,7 +11,7 @@ from torch import nn
 from ibrobust import categorical
 from ibrobust.bottleneck import ZERO_ENTROPY_STD, Encoding
 from ibrobust.errors import BadInput
-from ibrobust.objectives import (
+from ibrobust.learning.objectives import (
     REGULARIZERS,
     ClassMeans,
     conditional_log_variance,

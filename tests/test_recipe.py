@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibrobust.augmentation import AUGMENTATIONS
 from ibrobust.datasets import DATASETS
 from ibrobust.errors import BadInput
+from ibrobust.learning.augmentation import AUGMENTATIONS
+from ibrobust.learning.objectives import noise_std, objective
+from ibrobust.learning.schedules import SCHEDULES
 from ibrobust.models import MODELS
-from ibrobust.objectives import noise_std, objective
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
-from ibrobust.schedules import SCHEDULES
 
 RECIPES = Path(__file__).parent.parent / "zoo" / "recipes"
 

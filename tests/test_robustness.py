@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.noisy_robustness import noisy_readings
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
-from ibrobust.storage import joined
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.noisy_readings import noisy_readings
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.storage import joined
 from tests.oracles import linear, trained_digits
 
 SAMPLES = 120

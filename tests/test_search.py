@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ibrobust.search import SEARCHES, bisect, exhaustive
+from ibrobust.robustness.search import SEARCHES, bisect, exhaustive
 
 RADII = 10
 answers = st.lists(st.integers(0, RADII), min_size=1, max_size=30)

@@ -9,9 +9,9 @@ from scipy.stats import binomtest
 
 from ibrobust import compare
 from ibrobust.errors import BadInput
-from ibrobust.results import BreakingRadii
-from ibrobust.statistics import compared, mcnemar, paired_bootstrap, sign_flip_p, wilson_interval
-from ibrobust.storage import save_results
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.statistics import compared, mcnemar, paired_bootstrap, sign_flip_p, wilson_interval
+from ibrobust.robustness.storage import save_results
 
 RADII = [0.0, 0.01, 0.02, 0.05, 0.1]
 

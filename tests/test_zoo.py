@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ibrobust.datasets import load_dataset
-from ibrobust.quantities import summary
+from ibrobust.entropies.quantities import summary
+from ibrobust.learning.training import Trained, train
 from ibrobust.recipe import recipes_in
-from ibrobust.training import Trained, train
 from ibrobust.zoo import find_runs, load_run, released_zoo, save_run
 
 MEGABYTE = 1_000_000

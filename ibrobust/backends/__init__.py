@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack
 from ibrobust.backends.adapter import Adapter, library_attack, minimal_library_attack
 from ibrobust.errors import BadInput
-from ibrobust.question import Progress
 from ibrobust.registry import Registry
-from ibrobust.results import BreakingRadii
-from ibrobust.robustness import breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.question import Progress
+from ibrobust.robustness.results import BreakingRadii
 
 BACKENDS: Registry[str] = Registry("backend")
 """The module that adapts each library."""

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput
-from ibrobust.results import ALL_ATTACKS, BreakingRadii
+from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
 
 TOLERANCE = 0.004
 """Share of the samples by which counts may differ for no other reason than another random start."""

@@ -17,7 +17,7 @@ from ibrobust.attacks.victim import Loss
 from ibrobust.bottleneck import View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry
-from ibrobust.results import BreakingRadii
+from ibrobust.robustness.results import BreakingRadii
 from ibrobust.types import Images, Labels, PerSample
 
 Indices = Int[Tensor, " some"]

@@ -10,7 +10,7 @@ from ibrobust.attacks import Attack
 from ibrobust.attacks.losses import margin
 from ibrobust.bottleneck import View
 from ibrobust.checks.interface import CHECKS, GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
-from ibrobust.results import robust_share
+from ibrobust.robustness.results import robust_share
 
 _BREAKS = 0.05
 """Share of all samples that another attack may break beyond the claim."""

@@ -3,8 +3,8 @@
 import math
 
 from ibrobust.bottleneck import Bottleneck, Encoding
-from ibrobust.calibration import EntropyEstimate, calibrated_conditional_entropy, calibrated_entropy
-from ibrobust.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.entropies.calibration import EntropyEstimate, calibrated_conditional_entropy, calibrated_entropy
+from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.types import Labels
 
 _LN_2PIE = math.log(2 * math.pi * math.e)

@@ -21,10 +21,10 @@ from ibrobust.attacks.norms import wide
 from ibrobust.attacks.victim import HEAD_START
 from ibrobust.bottleneck import Bottleneck, View, view
 from ibrobust.errors import BadInput
-from ibrobust.question import Accounts, Progress, Question, question, summed
 from ibrobust.randomness import Draw, sample_draw
-from ibrobust.readings import NULL_ATTACK, READINGS, Readings
-from ibrobust.results import ALL_ATTACKS
+from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
+from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
+from ibrobust.robustness.results import ALL_ATTACKS
 from ibrobust.types import Images, Labels, PerSample
 
 Right = Bool[Tensor, "readings batch"]

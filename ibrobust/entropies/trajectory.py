@@ -6,8 +6,8 @@ import pandas as pd
 
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.datasets import Split
-from ibrobust.information_table import information_rows
-from ibrobust.measurement import measured, views_of
+from ibrobust.entropies.measurement import measured, views_of
+from ibrobust.entropies.table import information_rows
 
 TRAJECTORY = "information.csv"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ibrobust.entropies.measurement import Measurement
 from ibrobust.errors import BadInput
-from ibrobust.measurement import Measurement
 
 KEYS = ["run", "split", "view"]
 _VALUES = ["quantity", "estimator", "k", "n", "nats", "bias", "low", "high"]

@@ -13,10 +13,10 @@ from ibrobust.attacks import Attack, victim
 from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, breaking_distance, broken_at, check_finite
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.errors import BadInput
-from ibrobust.question import Accounts, Progress, Question, question, summed
 from ibrobust.randomness import sample_draw
-from ibrobust.results import BreakingRadii
-from ibrobust.search import SEARCHES, Search
+from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.search import SEARCHES, Search
 from ibrobust.types import Images, Labels
 
 COLUMNS = ("own", "standing")

@@ -12,14 +12,14 @@ from jaxtyping import Float, Num
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ibrobust import linear_bounds
 from ibrobust.attacks.contract import BALL_TOLERANCE
 from ibrobust.bottleneck import Bottleneck
+from ibrobust.certificates import linear_bounds
+from ibrobust.certificates.linear_bounds import Layer
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
-from ibrobust.linear_bounds import Layer
 from ibrobust.radii import parse_radii
-from ibrobust.search import bisect
+from ibrobust.robustness.search import bisect
 from ibrobust.stochastic import Dropout
 from ibrobust.types import Images, Labels, PerSample
 

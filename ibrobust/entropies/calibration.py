@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ibrobust.class_gaussians import ClassGaussians, fitted_class_gaussians
-from ibrobust.entropy import Samples, classes, conditional_knn_entropy, digamma, knn_entropy
+from ibrobust.entropies.class_gaussians import ClassGaussians, fitted_class_gaussians
+from ibrobust.entropies.entropy import Samples, classes, conditional_knn_entropy, digamma, knn_entropy
 from ibrobust.randomness import sample_draw
 
 SampleLabels = Int[Tensor, " samples"]

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ibrobust.figures import BASELINE, PALETTE
+from ibrobust.figures.robustness import BASELINE, PALETTE
 
 _BASELINE: dict[str, Any] = BASELINE
 _SYMBOLS = {

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from ibrobust.errors import BadInput
 from ibrobust.files import written_whole
-from ibrobust.readings import Readings
-from ibrobust.results import BreakingRadii
+from ibrobust.robustness.readings import Readings
+from ibrobust.robustness.results import BreakingRadii
 
 Results = BreakingRadii | Readings
 """What an evaluation leaves behind: of a model without noise, or with it."""

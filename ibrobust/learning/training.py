@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust.augmentation import AUGMENTATIONS
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.categorical import DataDecoder
 from ibrobust.datasets import Dataset, Split
+from ibrobust.entropies.quantities import categorical_quantities, encoded
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, frozen
+from ibrobust.learning.augmentation import AUGMENTATIONS
+from ibrobust.learning.objectives import LIKELIHOODS, Objective, noise_std, objective
+from ibrobust.learning.rescaling import fold_scale, make_scalable, rescale
+from ibrobust.learning.schedules import SCHEDULES
 from ibrobust.models import build_model
-from ibrobust.objectives import LIKELIHOODS, Objective, noise_std, objective
-from ibrobust.quantities import categorical_quantities, encoded
 from ibrobust.randomness import GeneratorNoise
 from ibrobust.recipe import Recipe
-from ibrobust.rescaling import fold_scale, make_scalable, rescale
-from ibrobust.schedules import SCHEDULES
 from ibrobust.stochastic import learning
 from ibrobust.types import Images, Labels
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ibrobust import categorical
 from ibrobust.bottleneck import Bottleneck, Encoding
-from ibrobust.encoding_entropy import encoding_entropy, noise_entropy
+from ibrobust.entropies.encoding_entropy import encoding_entropy, noise_entropy
 from ibrobust.images import as_images, frozen
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Labels, Latents

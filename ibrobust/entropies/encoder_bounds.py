@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ibrobust.bottleneck import Encoding
-from ibrobust.entropy import classes
+from ibrobust.entropies.entropy import classes
 
 _BLOCK = 1024
 

@@ -5,7 +5,7 @@ again in float64 from the differences, and a row whose answer the rounding of th
 measured in full. So the result does not depend on threads, blocks or the device, and no N × N table is ever held.
 
 Nothing is clamped and no jitter is added. The estimates are biased in high dimension (+16 % at N = 5000 in 256
-dimensions): `ibrobust.calibration` says by how much.
+dimensions): `ibrobust.entropies.calibration` says by how much.
 """
 
 import math

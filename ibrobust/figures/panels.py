@@ -12,15 +12,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ibrobust.figures import BASELINE, PALETTE
-from ibrobust.information_figures import (
+from ibrobust.entropies.table import wide
+from ibrobust.figures.information import (
     draw_against_gamma,
     draw_diagram,
     draw_entropies,
     draw_saturation,
     draw_trajectories,
 )
-from ibrobust.information_table import wide
+from ibrobust.figures.robustness import BASELINE, PALETTE
 
 _STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 _BASELINE: dict[str, Any] = BASELINE

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ibrobust.results import ALL_ATTACKS, SAMPLE_COLUMNS, BreakingRadii
+from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS, BreakingRadii
 
 NULL_ATTACK = "null-attack"
 """The image itself, scored as every other: what noise does without an adversary."""

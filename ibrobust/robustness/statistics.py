@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, ndtri
 
 from ibrobust.errors import BadInput
-from ibrobust.storage import Results
+from ibrobust.robustness.storage import Results
 
 Numbers = NDArray[np.float64]
 Counts = int | float | np.number[Any] | Sequence[int] | NDArray[Any]

@@ -16,20 +16,20 @@ from torch.nn import functional as F
 
 from ibrobust import categorical
 from ibrobust.bottleneck import Bottleneck, Encoding
-from ibrobust.calibration import EntropyEstimate, label_entropy
 from ibrobust.categorical import DataDecoder, NetworkDecoder
-from ibrobust.categorical_information import exact_quantities
 from ibrobust.datasets import Split
-from ibrobust.decoder_retraining import retrained_decoder
-from ibrobust.encoding_entropy import (
+from ibrobust.entropies.calibration import EntropyEstimate, label_entropy
+from ibrobust.entropies.categorical import exact_quantities
+from ibrobust.entropies.decoder_retraining import retrained_decoder
+from ibrobust.entropies.encoding_entropy import (
     encoding_entropy,
     has_known_density,
     noise_entropy,
     reverse_decoder_uncertainty,
 )
+from ibrobust.entropies.quantities import encoded
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
-from ibrobust.quantities import encoded
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Labels, Logits, PerSample
 

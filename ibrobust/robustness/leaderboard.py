@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ibrobust.readings import NULL_ATTACK, Readings
-from ibrobust.results import ALL_ATTACKS
-from ibrobust.statistics import wilson_interval
-from ibrobust.storage import Results
+from ibrobust.robustness.readings import NULL_ATTACK, Readings
+from ibrobust.robustness.results import ALL_ATTACKS
+from ibrobust.robustness.statistics import wilson_interval
+from ibrobust.robustness.storage import Results
 
 _SHARES = ["clean", "robust_avg", "zero_grad"]
 _INFORMATION = ("encoding_entropy", "preserved_information")

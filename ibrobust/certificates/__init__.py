@@ -1,0 +1,1 @@
+"""What no attack can change, by bounds on the network."""

@@ -1,0 +1,1 @@
+"""What a latent remembers, in nats, each number with its own error."""

@@ -1,0 +1,1 @@
+"""Attacks on samples, and the tables of what broke them."""
