@@ -7,9 +7,11 @@ READY := $(VENV)/.ready
 .PHONY: demo test check bench clean
 
 demo: $(READY)
-	$(BIN)/python -m ibrobust.train --reg none --runs runs
-	$(BIN)/python -m ibrobust.train --reg l2 --runs runs
-	$(BIN)/python -m ibrobust.evaluate --eps 0:0.1 runs zoo --out results
+	$(BIN)/python -m ibrobust.train --reg none --seed 1 --runs runs
+	$(BIN)/python -m ibrobust.train --reg l2 --gamma 0.1 --seed 1 --runs runs
+	$(BIN)/python -m ibrobust.evaluate runs --eps 0:0.1 --protocol strict --out results
+	$(BIN)/python -m ibrobust.audit runs --protocol strict --results results
+	$(BIN)/python -m ibrobust.report results zoo/results --protocol strict --data digits --out report
 
 test: $(READY)
 	$(BIN)/python -m pytest

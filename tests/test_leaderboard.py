@@ -65,6 +65,8 @@ def test_the_trusted_are_ranked_by_strict_attacks_and_the_others_below_have_a_re
         ("suspect", "strict", "Square breaks more"),
         (None, "strict", "not audited"),
         ("trusted", "paper", "not a strict protocol"),
+        ("masked", "paper", "not a strict protocol; Square breaks more"),
+        (None, "paper", "not a strict protocol; not audited"),
     ],
 )
 def test_rank_and_reason_follow_the_verdict(results, verdict, protocol, reason):

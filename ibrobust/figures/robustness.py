@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ibrobust.files import written_whole
 
@@ -39,6 +40,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
     for _, line in baseline.groupby("run"):
         ax.plot(line["eps"], line["robust"], **_reference_line(line["adversarial"].iloc[0]))
     ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(2))
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:

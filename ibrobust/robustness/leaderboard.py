@@ -132,11 +132,10 @@ def _row(result: Results) -> dict[str, Any]:
 
 def _reason(card: dict[str, Any]) -> str:
     """Why a result has no rank; empty where it has one."""
-    if card["protocol"] not in _RANKED_PROTOCOLS:
-        return "not a strict protocol"
+    weak = [] if card["protocol"] in _RANKED_PROTOCOLS else ["not a strict protocol"]
     if "verdict" not in card:
-        return "not audited"
-    return "; ".join(finding["sentence"] for finding in card["audit"]["findings"] if not finding["passed"])
+        return "; ".join([*weak, "not audited"])
+    return "; ".join(weak + [finding["sentence"] for finding in card["audit"]["findings"] if not finding["passed"]])
 
 
 def _keys(result: Results) -> dict[str, str]:
