@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ibrobust.evaluation import Subject
 
 
+_SEARCH = {"search": "bisect", "columns": "own"}
+"""How missing results are evaluated."""
+
+
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     parse_radii(options.eps)
@@ -29,9 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     writable_folder(options.results)
     settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "seed", "device")}
     for subject, twin in audited_subjects(options):
-        found = audit_subject(
-            subject, {**settings, "search": "bisect"}, samples=options.samples, out=options.results, twin=twin
-        )
+        found = audit_subject(subject, {**settings, **_SEARCH}, samples=options.samples, out=options.results, twin=twin)
         print(f"{subject.name}, {options.protocol}, {options.norm}, noise {options.noise}\n{found}\n", flush=True)
     print(options.results / AUDIT)
 

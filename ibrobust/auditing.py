@@ -92,8 +92,8 @@ def audit_subject(
     The verdict and its findings go into the card of the results, the findings into `out/audit.csv` too.
 
     Args:
-        settings: eps, protocol, norm, noise, search, seed and device, as `evaluate_subject` takes them; eps, search
-            and seed matter only where there are no results yet.
+        settings: eps, protocol, norm, noise, search, columns, seed and device, as `evaluate_subject` takes them; eps,
+            search, columns and seed matter only where there are no results yet.
 
     Raises:
         BadInput: as `evaluate_subject`.

@@ -27,7 +27,8 @@ def main(arguments: Sequence[str]) -> None:
 
     subjects = _subjects(options)
     writable_folder(options.out)
-    settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "search", "seed", "device")}
+    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "seed", "device")
+    settings = {key: getattr(options, key) for key in asked}
     for subject in subjects:
         for warning in subject.card["model"].get("warnings", []):
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
@@ -76,7 +77,12 @@ def _parser() -> Parser:
     ):  # fmt: skip
         names = {default, *declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")}
         parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(sorted(names)))
-    parser.add_argument("--noise", default="mean", help="what attacks see of latent noise: mean, fresh or averaged:N")
+    parser.add_argument(
+        "--columns",
+        default="own",
+        help="own: each attack's own answer; standing: only what those before it left, faster",
+    )
+    parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")

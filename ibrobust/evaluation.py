@@ -24,6 +24,9 @@ from ibrobust.robustness.question import Progress
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.zoo import Run, save_table, versions
 
+SEARCHED = ("search", "columns")
+"""Settings of the search for a breaking radius, which a model with noise does not have."""
+
 _SHARD = 1000
 """Samples between two saves: what a killed evaluation loses at most."""
 
@@ -82,7 +85,7 @@ def evaluate_subject(
 
     Args:
         samples: first and last + 1; all by default.
-        settings: eps, protocol, norm, noise, search, seed and device, as `breaking_radii` takes them.
+        settings: eps, protocol, norm, noise, search, columns, seed and device, as `breaking_radii` takes them.
 
     Raises:
         BadInput: there are fewer samples, or `breaking_radii` refuses.
@@ -130,15 +133,15 @@ def _attacked(
         "batch_size": batch_size,
         "progress": progress,
     }
-    noise = settings["noise"]
-    shared = {key: value for key, value in settings.items() if key not in ("noise", "search")} | common
+    noise, search, columns = (settings[key] for key in ("noise", *SEARCHED))
+    shared = {key: value for key, value in settings.items() if key not in ("noise", *SEARCHED)} | common
     if backend == "native" and noise == "mean":
-        return breaking_radii(model, split.x, split.y, search=settings["search"], **shared)
+        return breaking_radii(model, split.x, split.y, search=search, columns=columns, **shared)
     if backend == "native":
         return noisy_readings(model, split.x, split.y, noise=noise, **shared)
     if noise != "mean":
         raise BadInput(f"--noise {noise}: backend {backend!r} sees the mean path only")
-    return peer_breaking_radii(backend, model, split.x, split.y, **shared)
+    return peer_breaking_radii(backend, model, split.x, split.y, columns=columns, **shared)
 
 
 def _save_timing(path: Path, results: Path, seconds: float) -> None:
@@ -149,7 +152,8 @@ def _save_timing(path: Path, results: Path, seconds: float) -> None:
 
 
 def _card(subject: Subject, settings: dict[str, Any], backend: str) -> dict[str, Any]:
-    kept = {key: settings[key] for key in ("protocol", "norm", "noise", "search", "seed")}
+    searched = SEARCHED if settings["noise"] == "mean" else ()
+    kept = {key: settings[key] for key in ("protocol", "norm", "noise", *searched, "seed")}
     return {**subject.card, **kept, "radii": parse_radii(settings["eps"]), "backend": backend, "versions": versions()}
 
 
@@ -159,12 +163,12 @@ def _stored(path: Path, card: dict[str, Any], samples: range) -> Results | None:
         return None
     results = load_results(path)
     same = all(results.card.get(key) == value for key, value in card.items())
-    return results if same and list(results.rows["sample"]) == list(samples) else None
+    return results if same and list(results.sample_N["sample"]) == list(samples) else None
 
 
 def _file_name(name: str, first: int, last: int, settings: dict[str, Any], backend: str) -> str:
     """The run's name and whatever is not the default; `@A-B` for a range of samples that does not start at 0."""
-    usual = {"norm": "linf", "noise": "mean"}
+    usual = {"norm": "linf", "noise": "mean", "columns": "own"}
     special = [str(settings[key]).replace(":", "") for key, default in usual.items() if settings[key] != default]
     parts = [name, *special, *([backend] if backend != "native" else [])]
     return "--".join(parts) + (f"@{first}-{last}" if first else "")

@@ -107,6 +107,26 @@ def test_the_steps_can_cross_the_ball(attack: str) -> None:
     assert settings["steps"] * settings["step"] >= (2 if settings["random_start"] else 1)
 
 
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", ["apgd-ce", "apgd-dlr", "apgd-t"])
+def test_of_several_climbs_that_fail_the_image_closest_to_a_mistake_is_returned(attack: str, norm: str) -> None:
+    """Noise asks for it: an image that is not beyond doubt may still be wrong at every second look."""
+    problem = linear(norm, rivals=4)
+    eps, draw = torch.full((len(problem.x),), 0.05), sample_draw(0, torch.arange(len(problem.x)))
+
+    def reached(**settings: int) -> Tensor:
+        asked = victim(view(problem.model), draw, batch_size=64)
+        function, usual = ATTACKS[attack].function, ATTACKS[attack].settings
+        x_adv = function(asked, problem.x, problem.y, eps, draw, NORMS[norm], **{**usual, "steps": 20, **settings})
+        return margin(problem.model(x_adv), problem.y)
+
+    more = {"targets": 4} if attack == "apgd-t" else {"restarts": 4}
+    one = {name: 1 for name in more}
+    with frozen(problem.model):
+        assert (reached(**more) < 0).all(), "nothing is broken at half of the distance"
+        assert (reached(**more) >= reached(**one) - 1e-6).all()
+
+
 def test_the_margin_is_the_best_wrong_logit_minus_the_true_one() -> None:
     logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])
     assert margin(logits, torch.tensor([0, 2])).tolist() == [-1.0, 4.0]

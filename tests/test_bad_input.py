@@ -94,6 +94,7 @@ EVALUATE = [
     (["--protocol", "weak"], ["'weak'", "paper"]),
     (["--norm", "l7"], ["'l7'", "linf"]),
     (["--search", "guess"], ["'guess'", "bisect"]),
+    (["--columns", "all"], ["'all'", "standing"]),
     (["--backend", "cleverhans"], ["'cleverhans'", "foolbox"]),
     (["--noise", "loud"], ["'loud'", "fresh"]),
     (["--noise", "averaged:0"], ["'averaged:0'"]),

@@ -147,6 +147,9 @@ def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(co
     assert "null-attack changes nothing" in finished.stdout
     results = two_runs / "results"
     table = pd.read_csv(results / "noise.csv")
+    written = {path: path.stat().st_mtime_ns for path in results.rglob("*.parquet")}
+    command("evaluate", *words, cwd=two_runs)
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*.parquet")} == written
     assert set(table["reading"]) == {"mean", "fresh", "averaged"}
     assert set(table["attack"]) == {"null-attack", "fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr", "all"}
     assert (table.groupby(["run", "reading", "eps"]).size() == 8).all()

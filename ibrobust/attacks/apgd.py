@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ibrobust.attacks.interface import ATTACKS, Attack
-from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, targeted_dlr
+from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.victim import Loss, Victim
 from ibrobust.randomness import Draw
@@ -78,12 +78,17 @@ def _climbed_in_turn(
     loss: Loss,
     steps: int,
 ) -> Images:
-    """One climb per start, each on the samples that all before it left standing."""
+    """One climb per start, each on the samples that all before it left standing; of those that still do, the image that
+    came closest to a mistake."""
     x_adv = x.clone()
     left = torch.arange(len(x), device=x.device)
+    closest = torch.full_like(eps, -torch.inf)
     for draw, aim in starts:
         climb = _Climb(victim[left], y[left], aim[left], x[left], eps[left], norm, loss)
-        x_adv[left], standing = climb.result(norm.start(x[left], eps[left], draw[left]), steps)
+        found, reached, standing = climb.result(norm.start(x[left], eps[left], draw[left]), steps)
+        closer = ~standing | (reached > closest[left])
+        x_adv[left] = torch.where(wide(closer), found, x_adv[left])
+        closest[left] = torch.maximum(reached, closest[left])
         left = left[standing]
         if not len(left):
             break
@@ -102,10 +107,11 @@ class _Climb:
     norm: Norm
     loss: Loss
 
-    def result(self, start: Images, steps: int) -> tuple[Images, Bool[Tensor, " batch"]]:
-        """The image that was misclassified or else has the largest loss, and which samples still stand."""
+    def result(self, start: Images, steps: int) -> tuple[Images, PerSample, Bool[Tensor, " batch"]]:
+        """The image that was misclassified or else has the largest loss, its margin, and which samples still stand."""
         x_adv = start.clone()
         state, standing = self._first(start)
+        reached = state.best_margin.clone()
         state = state[standing]
         checkpoints = _checkpoints(steps)
         last_checkpoint = 0
@@ -114,13 +120,14 @@ class _Climb:
                 break
             state, standing = self._moved(state, 1.0 if index == 1 else MOMENTUM)
             x_adv[state.left] = torch.where(wide(standing), state.best_x, state.x_adv)
+            reached[state.left] = state.best_margin
             state = state[standing]
             if index in checkpoints:
                 state = _checked(state, index - last_checkpoint)
                 last_checkpoint = index
         unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
         unbroken[state.left] = True
-        return x_adv, unbroken
+        return x_adv, reached, unbroken
 
     def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:
         logits, gradient = self.victim.loss_gradient(start, self.aim, self.loss)
@@ -135,6 +142,7 @@ class _Climb:
             best_x=start,
             best_gradient=gradient,
             best_loss=loss,
+            best_margin=margin(logits, self.y),
             step=2 * self.eps,
             rises=nothing,
             checked_loss=loss,
@@ -160,6 +168,7 @@ class _Climb:
             best_x=torch.where(wide(better), x_adv, state.best_x),
             best_gradient=torch.where(wide(better), gradient, state.best_gradient),
             best_loss=torch.where(better, loss, state.best_loss),
+            best_margin=torch.where(better, margin(logits, self.y[left]), state.best_margin),
             rises=state.rises + (loss > state.loss).to(loss.dtype),
         )
         return moved, logits.argmax(1) == self.y[left]
@@ -177,6 +186,7 @@ class _State:
     best_x: Images
     best_gradient: Images
     best_loss: PerSample
+    best_margin: PerSample
     step: PerSample
     rises: PerSample
     checked_loss: PerSample

@@ -1,0 +1,72 @@
+"""What the paper's attacks say beside what strong ones say, by regulariser and γ.
+
+python -m benchmarks.claims RESULTS…
+
+RESULTS are folders of `strict` results, each attack's column its own answer: the paper's four are among them.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ibrobust.attacks import PROTOCOLS
+from ibrobust.report import stored_results
+from ibrobust.robustness.results import BreakingRadii
+
+GROUP = ["dataset", "reg", "gamma", "adversarial", "noise"]
+
+
+def row(result: BreakingRadii) -> dict[str, Any]:
+    """One run: shares that survive FGSM, the paper's four and all, at the largest radius and on average over radii."""
+    recipe, radii_E = result.card["model"]["recipe"], result.radii_E
+    survives = {
+        name: result.rows[[*attacks]].min(axis=1).to_numpy("float32")[None] > radii_E[:, None]
+        for name, attacks in (("fgsm", ["fgsm"]), ("paper", PROTOCOLS["paper"]), ("strict", PROTOCOLS["strict"]))
+    }
+    return {
+        "dataset": result.card["data"]["name"],
+        **{key: recipe[key] for key in ("reg", "gamma", "adversarial")},
+        "noise": result.card["model"]["noise"],
+        "n": len(result.rows),
+        "clean": result.clean,
+        **{f"{name}@{radii_E[-1]:g}": float(robust[-1].mean()) for name, robust in survives.items()},
+        **{f"{name} avg": float(robust.mean()) for name, robust in survives.items()},
+        "verdict": result.card.get("verdict", "unaudited"),
+    }
+
+
+def claims(results: list[BreakingRadii]) -> pd.DataFrame:
+    """A row per data set, regulariser and γ: means over the seeds, their standard deviation after ±, and verdicts."""
+    runs = pd.DataFrame([row(result) for result in results])
+    numbers = [name for name in runs if name == "clean" or "@" in str(name) or "avg" in str(name)]
+    lines = []
+    for key, group in runs.groupby(GROUP, sort=True):
+        mean, spread = group[numbers].mean(), group[numbers].std()
+        shares = {name: f"{mean[name]:.3f}" + (f" ± {spread[name]:.3f}" if len(group) > 1 else "") for name in numbers}
+        verdicts = " ".join(f"{count} {verdict}" for verdict, count in group["verdict"].value_counts().items())
+        lines.append({**dict(zip(GROUP, key, strict=True)), "seeds": len(group), **shares, "verdicts": verdicts})
+    return pd.DataFrame(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("results", type=Path, nargs="+", help="folders of strict results")
+    folders = parser.parse_args().results
+    strict = [
+        result
+        for result in stored_results(folders)
+        if isinstance(result, BreakingRadii)
+        and result.card["protocol"] == "strict"
+        and "recipe" in result.card["model"]
+    ]
+    table = claims(strict)
+    print("| " + " | ".join(table) + " |")
+    print("|---" * len(table.columns) + "|")
+    for line in table.astype(str).to_numpy():
+        print("| " + " | ".join(line) + " |")
+
+
+if __name__ == "__main__":
+    main()
