@@ -260,7 +260,6 @@ def test_logits_that_become_nan_under_attack_are_not_counted_as_robust_or_broken
         ({"norm": "l7"}, "no norm 'l7'; choose from l2, linf"),
         ({"columns": "doric"}, "no columns 'doric'; choose from own, standing"),
         ({"search": "guess"}, "no search 'guess'; choose from bisect, exhaustive"),
-        ({"noise": "loud"}, "no noise view 'loud'"),
         ({"eps": "0.1:0"}, "ascend"),
         ({"batch_size": 0}, "batch_size"),
         ({"device": "toaster"}, "device"),
