@@ -3,11 +3,13 @@
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibrobust.command_line import Parser, count, run, torch_device
 from ibrobust.errors import BadInput
+from ibrobust.jobs import add_job_flags, answers
 from ibrobust.radii import parse_radii
 from ibrobust.registry import declared_names
 from ibrobust.report import print_report, stored_results
@@ -22,20 +24,30 @@ def main(arguments: Sequence[str]) -> None:
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
-    from ibrobust.evaluation import evaluate_subject
+    from ibrobust.evaluation import save_timing
     from ibrobust.files import writable_folder
 
     subjects = _subjects(options)
     writable_folder(options.out)
-    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "seed", "device")
-    settings = {key: getattr(options, key) for key in asked}
     for subject in subjects:
         for warning in subject.card["model"].get("warnings", []):
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
-        evaluate_subject(
-            subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
-        )
+    for _, (path, seconds) in answers(partial(_evaluated, options=options, samples=samples), subjects, options):
+        if seconds is not None:
+            save_timing(options.out / "timings.csv", path, seconds)
     print_report(stored_results([options.out]), options.out)
+
+
+def _evaluated(subject: "Subject", *, options: Namespace, samples: tuple[int, int] | None) -> tuple[Path, float | None]:
+    """One job; with several at a time each has one thread."""
+    from ibrobust.evaluation import evaluate_subject
+
+    torch_device(options.device, options.threads or (1 if options.workers > 1 else None))
+    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "seed", "device")
+    settings = {key: getattr(options, key) for key in asked}
+    return evaluate_subject(
+        subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
+    )
 
 
 def _subjects(options: Namespace) -> "list[Subject]":
@@ -94,6 +106,7 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     parser.add_data_flags()
     parser.add_device_flags(threads=None)
+    add_job_flags(parser)
     return parser
 
 

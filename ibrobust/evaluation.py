@@ -80,8 +80,11 @@ def evaluate_subject(
     backend: str,
     batch_size: int | None,
     out: Path,
-) -> Results:
+) -> tuple[Path, float | None]:
     """Attack the samples and save `out/<protocol>/<name>.parquet`; what is there with the same settings is kept.
+
+    Returns:
+        The file, and the seconds that it took; None where it was there.
 
     Args:
         samples: first and last + 1; all by default.
@@ -95,8 +98,8 @@ def evaluate_subject(
         raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
     path = out / settings["protocol"] / f"{_file_name(subject.name, first, last, settings, backend)}.parquet"
     card = _card(subject, settings, backend)
-    if done := _stored(path, card, range(first, last)):
-        return done
+    if _stored(path, card, range(first, last)):
+        return path, None
     began = time.perf_counter()
     unfinished = path.parent / ".unfinished" / path.stem
     model = subject.model().to(settings["device"])
@@ -117,11 +120,9 @@ def evaluate_subject(
                 shard = replace(shard, card={**shard.card, **card})
                 save_results(shard, shard_path)
             shards.append(shard)
-    results = joined(shards)
-    save_results(results, path)
-    _save_timing(out / "timings.csv", path, time.perf_counter() - began)
+    save_results(joined(shards), path)
     shutil.rmtree(unfinished)
-    return results
+    return path, time.perf_counter() - began
 
 
 def _attacked(
@@ -144,7 +145,7 @@ def _attacked(
     return peer_breaking_radii(backend, model, split.x, split.y, columns=columns, **shared)
 
 
-def _save_timing(path: Path, results: Path, seconds: float) -> None:
+def save_timing(path: Path, results: Path, seconds: float) -> None:
     """One row per results file; apart from the results, which are the same bytes every time."""
     row = pd.DataFrame([{"protocol": results.parent.name, "results": results.stem, "seconds": round(seconds, 2)}])
     rows = pd.concat([pd.read_csv(path), row]) if path.is_file() else row

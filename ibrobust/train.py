@@ -1,11 +1,13 @@
 """`python -m ibrobust.train`: a recipe in, a run on disk out."""
 
-from argparse import SUPPRESS, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ibrobust.command_line import Parser, run, torch_device
+from ibrobust.jobs import add_job_flags, answers
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
 from ibrobust.registry import declared_names
 
@@ -27,18 +29,22 @@ def main(arguments: Sequence[str]) -> None:
     given = {key: value for key in Recipe.model_fields if (value := options.get(key)) is not None}
     file: Path | None = options["recipe"]
     recipes = recipes_in(file, given) if file else [make_recipe(given)]
-    for recipe in recipes:
-        trained = train_run(
-            recipe,
-            runs=options["runs"],
-            data_dir=options["data_dir"],
-            download=options["download"],
-            device=torch_device(options["device"], options["threads"]),
-            again=options["again"],
-            track=options["track_information"],
-        )
+    for _, trained in answers(partial(_trained, options=options), recipes, Namespace(**options)):
         test = trained.card.metrics["test"]
         print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
+
+
+def _trained(recipe: Recipe, *, options: dict[str, Any]) -> "Run":
+    """One job."""
+    return train_run(
+        recipe,
+        runs=options["runs"],
+        data_dir=options["data_dir"],
+        download=options["download"],
+        device=torch_device(options["device"], options["threads"]),
+        again=options["again"],
+        track=options["track_information"],
+    )
 
 
 def train_run(
@@ -129,6 +135,7 @@ def _parser() -> Parser:
     parser.add_data_flags()
     # The bits of trained weights depend on the number of threads: one gives the same everywhere.
     parser.add_device_flags(threads=1)
+    add_job_flags(parser)
     return parser
 
 

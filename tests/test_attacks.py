@@ -121,7 +121,7 @@ def test_of_several_climbs_that_fail_the_image_closest_to_a_mistake_is_returned(
         return margin(problem.model(x_adv), problem.y)
 
     more = {"targets": 4} if attack == "apgd-t" else {"restarts": 4}
-    one = {name: 1 for name in more}
+    one = dict.fromkeys(more, 1)
     with frozen(problem.model):
         assert (reached(**more) < 0).all(), "nothing is broken at half of the distance"
         assert (reached(**more) >= reached(**one) - 1e-6).all()

@@ -1,0 +1,105 @@
+"""Independent jobs: one after the other, on several processes, or on a Ray cluster.
+
+A job cannot tell where it runs, and leaves the same bytes behind everywhere. On a cluster the machines have the package
+installed and share the folders that jobs read and write; `IBROBUST_DATA` is set on each.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from ibrobust.command_line import Parser, count
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.registry import Registry
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+Job = Callable[[Any], Any]
+Waits = Iterator[Callable[[], Any]]
+"""For each item, in order, a function that waits for its answer."""
+Engine = Callable[[Job, Sequence[Any], int, str | None], Waits]
+"""(job, items, workers, address of a cluster) → waits."""
+
+ENGINES: Registry[Engine] = Registry("engine")
+
+
+def answers(job: Callable[[Item], Answer], items: Sequence[Item], options: Namespace) -> Iterator[tuple[Item, Answer]]:
+    """Each item with its answer, in order; a job that fails does not keep the others from being done.
+
+    Args:
+        job: a function that other processes can import, or a `partial` of one.
+        options: `engine`, `workers` and `address`, as `add_job_flags` parses them.
+
+    Raises:
+        BadInput: a job refused its input; or there is no such engine.
+        RunFailed: after all others are done, with what failed.
+    """
+    engine = ENGINES[options.engine]
+    failures = []
+    for item, wait in zip(items, engine(job, items, options.workers, options.address), strict=True):
+        try:
+            answer = wait()
+        except RunFailed as failure:
+            failures.append(str(failure))
+            continue
+        yield item, answer
+    if failures:
+        those = "; ".join(failures)
+        raise RunFailed(those if len(items) == 1 else f"{len(failures)} of {len(items)} failed: {those}")
+
+
+def add_job_flags(parser: Parser) -> None:
+    """Where jobs run."""
+    parser.add_argument("--workers", type=count, default=1, help="processes that share the runs; changes no result")
+    parser.add_argument("--engine", default="local", metavar="ENGINE", help="where they run: local, ray")
+    parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
+
+
+@ENGINES.register("local")
+def _local(job: Job, items: Sequence[Any], workers: int, _address: str | None) -> Waits:
+    if workers == 1 or len(items) == 1:
+        yield from (partial(job, item) for item in items)
+        return
+    # Spawned, not forked: a fork copies locks that torch's threads may hold.
+    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _without_bars)
+    try:
+        yield from [partial(_unbroken, pool.submit(job, item)) for item in items]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@ENGINES.register("ray")
+def _ray(job: Job, items: Sequence[Any], workers: int, address: str | None) -> Waits:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise BadInput(f"--engine 'ray' is not installed ({error}): pip install 'ibrobust[ray]'") from error
+    ray.init(address=address, num_cpus=None if address else workers, log_to_driver=False)
+    try:
+        remote = ray.remote(_done)
+        yield from [partial(ray.get, remote.remote(job, item)) for item in items]
+    finally:
+        ray.shutdown()
+
+
+def _done(job: Job, item: Any) -> Any:
+    """A plain function, as Ray wants it."""
+    return job(item)
+
+
+def _without_bars() -> None:
+    """Several processes' progress bars would write over each other."""
+    os.environ["TQDM_DISABLE"] = "1"
+
+
+def _unbroken(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise RunFailed("a worker process died, most likely for want of memory; try fewer --workers") from error
