@@ -17,7 +17,7 @@ from ibrobust.errors import BadInput
 from ibrobust.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.storage import Results, load_results, one_radius_each, save_results
+from ibrobust.robustness.storage import Results, load_results, save_results
 from ibrobust.zoo import Run, save_table
 
 AUDIT = "audit.csv"
@@ -27,7 +27,7 @@ AUDIT = "audit.csv"
 class Audit:
     """What the checks found about one claim, and what that adds up to."""
 
-    claim: BreakingRadii
+    claim: Results
     radius: float
     findings: list[Finding]
 
@@ -42,12 +42,12 @@ class Audit:
     def described(self) -> dict[str, Any]:
         """What the card of the audited results says about the audit."""
         findings = [asdict(finding) for finding in self.findings]
-        details = {"samples": len(self.claim.rows), "eps": self.radius, "findings": findings}
+        details = {"samples": len(self.claim.sample_N), "eps": self.radius, "findings": findings}
         return {"verdict": self.verdict, "audit": details}
 
     def __str__(self) -> str:
         lines = [_line(finding) for finding in self.findings]
-        asked = f"{len(lines)} checks on {len(self.claim.rows)} samples, most of them at ε = {self.radius:g}"
+        asked = f"{len(lines)} checks on {len(self.claim.sample_N)} samples, most of them at ε = {self.radius:g}"
         return "\n".join([*lines, f"{self.verdict}, by {asked}"])
 
 
@@ -60,7 +60,7 @@ def audit(
     model: nn.Module,
     x: torch.Tensor,
     y: torch.Tensor,
-    claim: BreakingRadii,
+    claim: Results,
     *,
     twin: nn.Module | None = None,
     progress: Callable[[str], None] = lambda _name: None,
@@ -69,15 +69,16 @@ def audit(
 
     Args:
         x, y: the samples of the claim, in its order, float in [0, 1] or uint8.
-        claim: from `breaking_radii`.
+        claim: from `breaking_radii` or `noisy_readings`.
         twin: the same model without its regulariser, where there is one: attacks on it are tried on the model.
         progress: told the name of each check before it runs.
 
     Raises:
         BadInput: the samples are not those of the claim.
     """
-    if len(x) != len(claim.rows) or not np.array_equal(y.cpu().numpy(), claim.rows["label"].to_numpy()):
-        raise BadInput(f"x and y hold {len(x)} samples that are not the {len(claim.rows)} of the claim")
+    labels = claim.sample_N["label"].to_numpy()
+    if len(x) != len(labels) or not np.array_equal(y.cpu().numpy(), labels):
+        raise BadInput(f"x and y hold {len(x)} samples that are not the {len(labels)} of the claim")
     device = next((parameter.device for parameter in model.parameters()), x.device)
     twin = twin.to(device) if twin else None
     case = Case(model, as_images(x.to(device)), y.to(device), claim, twin)
@@ -105,9 +106,9 @@ def audit_subject(
         stored = stored_claim(subject, settings, out)
     assert stored, "what was evaluated a moment ago is there"
     path, results = stored
-    claim = one_radius_each(results)
-    claim = BreakingRadii(claim.rows[:samples], claim.card)
-    split = subject.test[torch.tensor(claim.rows["sample"].to_numpy())]
+    audited_ids = results.sample_N["sample"][:samples]
+    claim = replace(results, rows=results.rows[results.rows["sample"].isin(audited_ids)])
+    split = subject.test[torch.tensor(audited_ids.to_numpy())]
     with tqdm(total=len(CHECKS), desc=f"audit {subject.name}", disable=None) as bar:
 
         def progress(name: str) -> None:
@@ -184,7 +185,7 @@ def _save_findings(audit: Audit, path: Path) -> None:
     claim = {"run": card["model"]["run"], "protocol": card["protocol"], "norm": card["norm"], "view": card["noise"]}
     rows = pd.DataFrame([asdict(finding) for finding in audit.findings])
     rows[["value", "threshold"]] = rows[["value", "threshold"]].map("{:.4f}".format)
-    new = rows.assign(**claim, samples=len(audit.claim.rows))[[*claim, "samples", *rows.columns]].astype(str)
+    new = rows.assign(**claim, samples=len(audit.claim.sample_N))[[*claim, "samples", *rows.columns]].astype(str)
     if path.is_file():
         old = pd.read_csv(path, dtype=str)
         another = (old[[*claim]] != pd.Series(claim)).any(axis=1)

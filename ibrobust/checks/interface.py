@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
@@ -17,7 +18,10 @@ from ibrobust.attacks.victim import Loss
 from ibrobust.bottleneck import View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry
+from ibrobust.robustness.noisy_readings import noisy_readings, score_draw
+from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.storage import Results, one_radius_each
 from ibrobust.types import Images, Labels, PerSample
 
 Indices = Int[Tensor, " some"]
@@ -56,17 +60,25 @@ class Finding:
 class Case:
     """A model and what is claimed about it.
 
+    With noise a sample that the claim calls robust may have been lucky, so a check's attack is shown every sample, and
+    its images are scored on the claim's own noise: what it breaks beyond the claim is the difference of two shares.
+
     Attributes:
-        results: the claim: breaking radii of exactly these samples, in their order.
+        claim: about exactly these samples, in their order.
         twin: the same model trained without a regulariser, where there is one.
     """
 
     model: nn.Module
     x: Images
     y: Labels
-    results: BreakingRadii
+    claim: Results
     twin: nn.Module | None = None
     batch_size: int = 64
+
+    @cached_property
+    def results(self) -> BreakingRadii:
+        """The claim as one breaking radius per attack and sample."""
+        return one_radius_each(self.claim)
 
     @cached_property
     def seen(self) -> View:
@@ -96,26 +108,50 @@ class Case:
     @cached_property
     def correct(self) -> Indices:
         """The samples that the clean model gets right."""
-        return self._where(self.results.all_attacks_N > 0)
+        if isinstance(self.claim, Readings):
+            return self._where(self.claim.right_EN(NULL_ATTACK, self.claim.reading)[0])
+        return self._where(self.claim.all_attacks_N > 0)
 
     @cached_property
     def radius(self) -> float:
         """The radius at which a check has most to say: where the robustness claimed is nearest to half of the clean
         accuracy; the largest of those."""
-        radii = [radius for radius in self.results.card["radii"] if radius > 0]
-        claims = [float((self.results.all_attacks_N > np.float32(radius)).mean()) for radius in radii]
-        goal = self.results.clean / 2
-        distances = [round(abs(claim - goal), 9) for claim in claims]
-        return float(
-            max(radius for radius, distance in zip(radii, distances, strict=True) if distance == min(distances))
-        )
+        goal = self.claim.clean / 2
+        distances = {radius: round(abs(float(self.robust_N(radius).mean()) - goal), 9) for radius in self.radii}
+        return max(radius for radius, distance in distances.items() if distance == min(distances.values()))
+
+    @cached_property
+    def radii(self) -> list[float]:
+        """Those above 0."""
+        return [radius for radius in self.claim.card["radii"] if radius > 0]
+
+    def robust_N(self, radius: float, attacks: tuple[str, ...] | None = None) -> NDArray[np.bool_]:
+        """Which samples are robust at the radius by the claim, or by some of its attacks alone: with noise, by the one
+        of them that leaves fewest."""
+        at = self.claim.card["radii"].index(radius)
+        if attacks is None:
+            robust_EN = self.claim.robust_EN
+        elif isinstance(self.claim, Readings):
+            each = [self.claim.right_EN(attack, self.claim.reading) for attack in attacks]
+            robust_EN = min(each, key=lambda right_EN: right_EN[at].sum())
+        else:
+            robust_EN = self.claim.rows[[*attacks]].to_numpy(np.float32).min(1) > self.claim.radii_E[:, None]
+        robust_N: NDArray[np.bool_] = robust_EN[at]
+        return robust_N
 
     def survivors(self, radius: float, *, attacks: tuple[str, ...] | None = None) -> Indices:
-        """Samples robust at the radius by the claim; by some of its attacks alone if they are named."""
-        table = self.results.all_attacks_N
-        if attacks is not None:
-            table = self.results.rows[[*attacks]].to_numpy(np.float32).min(1)
-        return self._where(table > np.float32(radius))
+        """Samples that a check's attack is shown: those robust at the radius by the claim, or by some of its attacks;
+        with noise, all."""
+        return self._where(self.robust_N(radius, attacks) | bool(self.seen.draws))
+
+    def beyond(self, broke: Bool[Tensor, " some"], chosen: Indices, attacks: tuple[str, ...] | None = None) -> float:
+        """The share of all samples that a check's attack broke at the case's radius beyond the claim, or some of its
+        attacks, and beyond what noise breaks that the claim knows nothing of."""
+        if self.seen.draws:
+            known = float((~self.robust_N(self.radius, attacks)).mean())
+        else:
+            known = self.share(self.wrong(self.x[chosen], chosen))
+        return max(0.0, self.share(broke) - known)
 
     def claimed(self, *attacks: str) -> tuple[str, ...]:
         """Those of the named attacks that the claim rests on."""
@@ -138,7 +174,9 @@ class Case:
         self, attacks: Mapping[str, Attack], chosen: Indices, radius: float, *, seen: View | None = None
     ) -> Bool[Tensor, " some"]:
         """Which of the chosen samples any of the attacks on a view, by default the model's own, breaks; a sample that
-        one broke is not shown to the next."""
+        one broke is not shown to the next. With noise, which of their images is scored is chosen on other noise."""
+        if self.seen.draws:
+            return self._broken_under_noise(attacks, chosen, radius)
         broken = torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
         for name, attack in attacks.items():
             left = (~broken).nonzero().squeeze(1)
@@ -155,19 +193,37 @@ class Case:
             broken[left[reached & self.wrong(x_adv, rows)]] = True
         return broken
 
+    def _broken_under_noise(
+        self, attacks: Mapping[str, Attack], chosen: Indices, radius: float
+    ) -> Bool[Tensor, " some"]:
+        """By other random numbers than the claim's, all but those that score."""
+        if not attacks or not len(chosen):
+            return torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
+        card, ids = self.claim.card, torch.tensor(self.results.rows["sample"].to_numpy()).to(chosen.device)[chosen]
+        again = noisy_readings(
+            self.model,
+            self.x[chosen],
+            self.y[chosen],
+            eps=[radius],
+            attacks={f"audit {name}": attack for name, attack in attacks.items()},
+            **{key: card[key] for key in ("norm", "noise", "seed")},
+            ids=ids,
+            batch_size=self.batch_size,
+        )
+        return torch.tensor(~again.robust_EN[0]).to(chosen.device)
+
     @cached_property
     def strict_breaks(self) -> tuple[Bool[Tensor, " samples"], Bool[Tensor, " samples"]]:
         """At the case's radius, the samples that strict attacks with gradients break and the claim's do not, and those
-        that only Square breaks."""
+        that only Square breaks; with noise, those that each break, whatever the claim's do."""
         *with_gradients, black_box = STRICT_ATTACKS
         own = tuple(name for name in self.results.attacks if name != black_box)
         missing = {name: ATTACKS[name] for name in with_gradients if name not in own}
         chosen = self.survivors(self.radius, attacks=own) if own else self.correct
         fell = self.newly_broken(missing, chosen, self.radius)
-        left = chosen[~fell]
+        left = chosen if self.seen.draws else chosen[~fell]
         if black_box in self.results.attacks:
-            column = torch.tensor(self.results.rows[black_box].to_numpy(np.float32)).to(left.device)
-            fell_to_square = column[left] <= torch.tensor(self.radius, dtype=torch.float32)
+            fell_to_square = ~torch.tensor(self.robust_N(self.radius, (black_box,))).to(left.device)[left]
         else:
             attack = ATTACKS[black_box]
             short = {**attack.settings, "queries": min(_QUERIES, attack.settings["queries"])}
@@ -178,14 +234,12 @@ class Case:
         return by_gradients, by_square
 
     def wrong(self, x_adv: Images, chosen: Indices) -> Bool[Tensor, " some"]:
-        """Which images the model, as it is scored, gets wrong: with noise that no attack has seen."""
+        """Which images the model, as it is scored, gets wrong: with the noise that the claim was scored on."""
         if not len(chosen):
             return torch.zeros(0, dtype=torch.bool, device=chosen.device)
-        return self.victim(chosen, "score").logits(x_adv).argmax(1) != self.y[chosen]
-
-    def null(self, chosen: Indices) -> float:
-        """The share that noise alone breaks: the unchanged images, scored as every other; 0 without noise."""
-        return self.share(self.wrong(self.x[chosen], chosen))
+        ids = torch.tensor(self.results.rows["sample"].to_numpy()).to(chosen.device)[chosen]
+        scoring = score_draw(self.claim.card["seed"], ids)
+        return victim(self.seen, scoring, batch_size=self.batch_size).logits(x_adv).argmax(1) != self.y[chosen]
 
     def ascent(
         self, chosen: Indices, radius: float, loss: Loss, *, seen: View | None = None, steps: int = 40

@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from jaxtyping import Bool
-from torch import Tensor
-
 from ibrobust.attacks import Attack
 from ibrobust.attacks.losses import margin
 from ibrobust.bottleneck import View
 from ibrobust.checks.interface import CHECKS, GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
-from ibrobust.robustness.results import robust_share
 
 _BREAKS = 0.05
 """Share of all samples that another attack may break beyond the claim."""
@@ -28,10 +24,8 @@ def fgsm_beats_pgd(case: Case) -> Finding | None:
     iterated = case.claimed("bim", "pgd")
     if not iterated or not case.claimed("fgsm"):
         return None
-    many = case.results.rows[[*iterated]].min(axis=1).to_numpy("float32")
-    one = case.results.rows["fgsm"].to_numpy("float32")
-    radii = case.results.radii_E
-    value = float((robust_share(many, radii) - robust_share(one, radii)).max())
+    left = [case.robust_N(radius, iterated).mean() - case.robust_N(radius, ("fgsm",)).mean() for radius in case.radii]
+    value = float(max(left))
     sentence = f"at some radius FGSM breaks {max(value, 0):.1%} of the samples more than BIM and PGD together"
     return Finding("fgsm-beats-pgd", value, case.allowed(_LESS), value <= case.allowed(_LESS), "masked", sentence)
 
@@ -41,11 +35,13 @@ def fgsm_gap(case: Case) -> Finding | None:
     """How far FGSM is above a strong attack: what the paper's weakest attack says and what is so are two things."""
     if case.results.card["protocol"] != "paper" or not case.claimed("fgsm"):
         return None
-    radii = case.results.radii_E
-    fgsm_E = robust_share(case.results.rows["fgsm"].to_numpy("float32"), radii)
-    left_E = robust_share(case.results.all_attacks_N, radii)
-    left_E[case.results.card["radii"].index(case.radius)] -= case.share(_strict_breaks(case))
-    value = float((fgsm_E - left_E).max())
+    gaps = [
+        case.robust_N(radius, ("fgsm",)).mean()
+        - case.robust_N(radius).mean()
+        + (_strict_beyond(case) if radius == case.radius else 0.0)
+        for radius in case.radii
+    ]
+    value = float(max(gaps))
     sentence = f"at some radius FGSM leaves {value:.1%} of the samples more than strong attacks do"
     return Finding("fgsm-gap", value, _GAP, value <= _GAP, "suspect", sentence)
 
@@ -54,7 +50,8 @@ def fgsm_gap(case: Case) -> Finding | None:
 def square(case: Case) -> Finding:
     """A black-box attack that breaks what no attack with gradients could: the gradients are hidden."""
     by_square = case.strict_breaks[1]
-    value = case.share(by_square) - case.null(by_square.nonzero().squeeze(1))
+    chosen = by_square.nonzero().squeeze(1)
+    value = case.beyond(by_square[chosen], chosen)
     sentence = (
         f"at ε = {case.radius:g} Square, which sees no gradient, breaks {value:.1%} that no attack with gradients does"
     )
@@ -70,7 +67,7 @@ def effort(case: Case) -> Finding | None:
     if not doubled:
         return None
     chosen = case.survivors(case.radius)
-    value = case.share(case.newly_broken(doubled, chosen, case.radius)) - case.null(chosen)
+    value = case.beyond(case.newly_broken(doubled, chosen, case.radius), chosen)
     sentence = f"at ε = {case.radius:g} twice the steps, from another start, break another {value:.1%} of the samples"
     return Finding("effort", value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "suspect", sentence)
 
@@ -85,7 +82,7 @@ def margin_loss(case: Case) -> Finding | None:
     if not len(chosen):
         return None
     x_adv, _ = case.ascent(chosen, case.radius, margin)
-    value = case.share(case.wrong(x_adv, chosen)) - case.null(chosen)
+    value = case.beyond(case.wrong(x_adv, chosen), chosen, by_cross_entropy)
     sentence = (
         f"at ε = {case.radius:g} PGD on the margin breaks another {value:.1%} of the samples that cross-entropy left"
     )
@@ -94,18 +91,21 @@ def margin_loss(case: Case) -> Finding | None:
 
 @CHECKS.register("rescaled-logits")
 def rescaled_logits(case: Case) -> Finding | None:
-    """The cross-entropy attacks once more, the logits divided so that the median margin is 1."""
+    """The cross-entropy attacks once more, the logits divided so that the median margin is 1.
+
+    Not with noise: the average over it is of probabilities already.
+    """
     by_cross_entropy = case.claimed(*GRADIENT_ATTACKS)
     chosen = case.survivors(case.radius, attacks=by_cross_entropy) if by_cross_entropy else case.correct[:0]
-    if not len(chosen):
+    if not len(chosen) or case.seen.draws:
         return None
     margins = -margin(case.victim(chosen, "scale").logits(case.x[chosen]), case.y[chosen])
     if not (margins > 0).any():
         return None
     scale = float(margins[margins > 0].median())
-    rescaled = View(lambda x, noise: case.attacked(x, noise) / scale, "rescaled", case.attacked.draws)
+    rescaled = View(lambda x, noise: case.seen(x, noise) / scale, "rescaled", 0)
     again = registered(by_cross_entropy[-1])
-    value = case.share(case.newly_broken(again, chosen, case.radius, seen=rescaled)) - case.null(chosen)
+    value = case.beyond(case.newly_broken(again, chosen, case.radius, seen=rescaled), chosen)
     sentence = (
         f"at ε = {case.radius:g} {by_cross_entropy[-1]} on logits divided by {scale:.3g} breaks another {value:.1%}"
     )
@@ -117,7 +117,7 @@ def strict(case: Case) -> Finding | None:
     """The attacks of the strict protocol that the claim does not rest on."""
     if len(case.claimed(*STRICT_ATTACKS)) == len(STRICT_ATTACKS):
         return None
-    value = case.share(_strict_breaks(case)) - case.null(case.survivors(case.radius))
+    value = _strict_beyond(case)
     sentence = f"at ε = {case.radius:g} strict attacks break another {value:.1%} of the samples"
     return Finding("strict", value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "suspect", sentence)
 
@@ -137,11 +137,11 @@ def radius_one(case: Case) -> Finding | None:
     return Finding("radius-one", value, chance, value <= chance, "masked", sentence)
 
 
-def _strict_breaks(case: Case) -> Bool[Tensor, " samples"]:
-    """Samples that the claim calls robust at the case's radius and a strict attack breaks."""
+def _strict_beyond(case: Case) -> float:
+    """What strict attacks break beyond the claim; with noise, those with gradients alone."""
     chosen = case.survivors(case.radius)
     by_gradients, by_square = case.strict_breaks
-    return (by_gradients | by_square)[chosen]
+    return case.beyond((by_gradients if case.seen.draws else by_gradients | by_square)[chosen], chosen)
 
 
 def _doubled(attacks: Mapping[str, Attack]) -> dict[str, Attack]:

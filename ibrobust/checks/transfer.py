@@ -54,6 +54,6 @@ def _transferred(case: Case, name: str, source: View, made: str) -> Finding | No
     if not len(chosen):
         return None
     x_adv, _ = case.ascent(chosen, case.radius, margin, seen=source)
-    value = case.share(case.wrong(x_adv, chosen)) - case.null(chosen)
+    value = case.beyond(case.wrong(x_adv, chosen), chosen)
     sentence = f"at ε = {case.radius:g} images {made} break another {value:.1%} of the samples"
     return Finding(name, value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "masked", sentence)

@@ -76,6 +76,11 @@ def noisy_readings(
     return Readings(pd.concat([rows for rows, _ in parts], ignore_index=True), card)
 
 
+def score_draw(seed: int, ids: Int[Tensor, " batch"]) -> Draw:
+    """The noise that images of these samples are scored on, and nothing else is done with."""
+    return sample_draw(seed, ids).fold("score")
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     """One question about one model; `views` are its readings."""
@@ -86,7 +91,8 @@ class _Evaluation:
 
     def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
         """Rows of the table, and what each attack asked."""
-        judge = _Judge(self.asked, self.views, x, y, sample_draw(self.asked.seed, ids))
+        streams = sample_draw(self.asked.seed, ids), score_draw(self.asked.seed, ids)
+        judge = _Judge(self.asked, self.views, x, y, *streams)
         unharmed = judge.victim("clean")
         logits, gradient = unharmed.loss_gradient(x, y, cross_entropy)
         check_finite(logits, ids)
@@ -128,9 +134,10 @@ class _Judge:
     x: Images
     y: Labels
     draw: Draw
+    scoring: Draw
 
-    def victim(self, purpose: str, rows: Tensor | slice = slice(None), *, seen: View | None = None) -> Victim:
-        return victim(seen or self.asked.seen, self.draw[rows].fold(purpose), batch_size=self.asked.batch_size)
+    def victim(self, purpose: str, rows: Tensor | slice = slice(None)) -> Victim:
+        return victim(self.asked.seen, self.draw[rows].fold(purpose), batch_size=self.asked.batch_size)
 
     def lead(self, images: Images, rows: Tensor | slice = slice(None)) -> PerSample:
         """By how many nats the best wrong class leads over the label, on the draws that choices are made on."""
@@ -138,7 +145,9 @@ class _Judge:
 
     def right(self, images: Images, rows: Tensor | slice = slice(None)) -> Right:
         """The score, by reading, on the draws that are for nothing else."""
-        answers = [self.victim("score", rows, seen=seen).logits(images).argmax(1) for seen in self.views.values()]
+        size = self.asked.batch_size
+        asked = [victim(seen, self.scoring[rows], batch_size=size) for seen in self.views.values()]
+        answers = [scored.logits(images).argmax(1) for scored in asked]
         return torch.stack(answers) == self.y[rows]
 
 
