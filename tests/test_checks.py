@@ -174,22 +174,29 @@ def test_large_latent_noise_is_not_trusted_and_little_is():
     assert quiet.verdict == "trusted", quiet
 
 
+def test_a_foreign_model_with_noise_of_its_own_is_not_asked_to_hold_it_still(ordinary):
+    shaky = Changed(ordinary, lambda model, x: model(x + 0.1 * torch.randn_like(x)))
+    found = audited(shaky, n=30, noise="fresh")
+    assert not {"planted", "noise-off", "fixed-noise"} & {finding.name for finding in found.findings}
+    assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
+
+
 def test_a_linear_model_is_trusted():
     torch.manual_seed(0)
     found = audited(trained(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))))
-    assert found.verdict == "trusted", found
+    assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
 
 
 def test_an_adversarially_trained_model_is_trusted():
     found = audited(trained(mlp(), epochs=15, adversarial=0.1))
     assert found.claim.robust_avg > 0.75
-    assert found.verdict == "trusted", found
+    assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_ordinary_networks_raise_no_alarm(seed):
     found = audited(trained(mlp(seed), epochs=5), n=20, twin=trained(mlp(seed + 50), epochs=3) if seed == 0 else None)
-    assert found.verdict == "trusted", found
+    assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
     assert ("twin" in {finding.name for finding in found.findings}) == (seed == 0)
 
 

@@ -15,7 +15,7 @@ from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
 from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, image_found, image_within
 from ibrobust.attacks.norms import wide
 from ibrobust.attacks.victim import Loss
-from ibrobust.bottleneck import View, attacked_view, view
+from ibrobust.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry
 from ibrobust.robustness.noisy_readings import noisy_readings, score_draw
@@ -91,10 +91,12 @@ class Case:
         return attacked_view(self.model, self.results.card["noise"])
 
     @cached_property
-    def seen_without_chance(self) -> View:
-        """The same with one draw of the noise that never changes."""
+    def seen_without_chance(self) -> View | None:
+        """The same with one draw of the noise that never changes; None where the model keeps its noise to itself."""
         if not self.seen.draws:
             return self.seen
+        if not isinstance(self.model, Bottleneck):
+            return None
 
         def classify(x: Tensor, _noise: Noise) -> Tensor:
             return self.seen(x, Draw(torch.zeros(len(x), dtype=torch.int64, device=x.device)))

@@ -43,8 +43,8 @@ class _Numbered(Draw):
 @CHECKS.register("planted")
 def planted(case: Case) -> Finding | None:
     """The share of planted adversarial examples that the claim's PGD does not find."""
-    chosen = case.correct[:_SAMPLES]
-    if len(chosen) < _FEWEST:
+    chosen, plain = case.correct[:_SAMPLES], case.seen_without_chance
+    if len(chosen) < _FEWEST or plain is None:
         return None
     inner, surface = _points(case, chosen)
     weight, centre = _new_layers(_logits(case, chosen, inner), _logits(case, chosen, surface))
@@ -52,8 +52,6 @@ def planted(case: Case) -> Finding | None:
     if there.sum() < _FEWEST:
         return None
     rows = there.nonzero().squeeze(1)
-
-    plain = case.seen_without_chance
 
     def classify(x: Images, noise: Noise) -> Logits:
         index = cast(_Numbered, noise).index

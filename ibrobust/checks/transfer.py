@@ -28,7 +28,7 @@ def repeatable(case: Case) -> Finding:
 @CHECKS.register("noise-off")
 def noise_off(case: Case) -> Finding | None:
     """Images made on the mean path, which has gradients without noise."""
-    if not case.seen.draws:
+    if not case.seen.draws or case.seen_without_chance is None:
         return None
     return _transferred(case, "noise-off", view(case.model, "mean"), "made with the noise off")
 
@@ -36,7 +36,7 @@ def noise_off(case: Case) -> Finding | None:
 @CHECKS.register("fixed-noise")
 def fixed_noise(case: Case) -> Finding | None:
     """Images made on one draw of the noise that stays the same for all steps."""
-    if not case.seen.draws:
+    if not case.seen.draws or case.seen_without_chance is None:
         return None
     return _transferred(case, "fixed-noise", case.seen_without_chance, "made on one fixed draw of the noise")
 
