@@ -264,8 +264,11 @@ class Case:
         return float(flags.sum()) / len(self.x)
 
     def allowed(self, share: float, of: int | None = None) -> float:
-        """A threshold for a share of so many samples, all audited ones by default: it, or three where they are few."""
-        return max(share, 3 / (len(self.x) if of is None else of))
+        """A threshold for a share of so many samples, all audited ones by default: it, or three where they are few; and
+        two standard errors of a difference of shares where a model's own noise differs from score to score."""
+        count = len(self.x) if of is None else of
+        chance = 2 * (0.5 / count) ** 0.5 if self.seen_without_chance is None else 0.0
+        return max(share, 3 / count) + chance
 
     def _radii(self, chosen: Indices, radius: float) -> PerSample:
         return torch.full((len(chosen),), radius, device=self.x.device)
