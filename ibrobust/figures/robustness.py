@@ -56,10 +56,11 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
             low, high = known["preserved_information_low"], known["preserved_information_high"]
             ax.hlines(known[values], low, high, color="0.8", linewidth=2, zorder=1)
         ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30, zorder=2)
-        sns.scatterplot(
-            board, x="preserved_information", y=values, hue="gamma", hue_norm=norm, palette=PALETTE, marker=marker,
-            s=45, legend=False, ax=ax, zorder=3,
-        )  # fmt: skip
+        if len(board):
+            sns.scatterplot(
+                board, x="preserved_information", y=values, hue="gamma", hue_norm=norm, palette=PALETTE, marker=marker,
+                s=45, legend=False, ax=ax, zorder=3,
+            )  # fmt: skip
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
     ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1))
