@@ -65,7 +65,7 @@ def multiplier_figure(table: pd.DataFrame) -> Figure:
     figure, axes = _row(2)
     columns = {"test_error": "test error", "test_decoder_cross_entropy": "Hθ[Y|Z] on test images (nats)"}
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
-        sns.lineplot(table, x="gamma", y=column, hue="reg", marker="o", legend=ax is axes[1], ax=ax)
+        sns.lineplot(table, x="gamma", y=column, hue="reg", marker="o", legend=ax is axes[0], ax=ax)
         ax.set(xscale="log", yscale="log", xlabel="γ", ylabel=label)
     return figure
 
