@@ -17,7 +17,7 @@ from ibrobust.errors import BadInput
 from ibrobust.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.storage import Results, load_results, save_results
+from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
 from ibrobust.zoo import Run, save_table
 
 AUDIT = "audit.csv"
@@ -93,8 +93,8 @@ def audit_subject(
     The verdict and its findings go into the card of the results, the findings into `out/audit.csv` too.
 
     Args:
-        settings: eps, protocol, norm, noise, search, columns, seed and device, as `evaluate_subject` takes them; eps,
-            search, columns and seed matter only where there are no results yet.
+        settings: eps, protocol, norm, noise, seed and device, as `evaluate_subject` takes them; eps and seed matter
+            only where there are no results yet.
 
     Raises:
         BadInput: as `evaluate_subject`.
@@ -106,9 +106,8 @@ def audit_subject(
         stored = stored_claim(subject, settings, out)
     assert stored, "what was evaluated a moment ago is there"
     path, results = stored
-    audited_ids = results.sample_N["sample"][:samples]
-    claim = replace(results, rows=results.rows[results.rows["sample"].isin(audited_ids)])
-    split = subject.test[torch.tensor(audited_ids.to_numpy())]
+    claim = first_samples(results, samples)
+    split = subject.test[torch.tensor(claim.sample_N["sample"].to_numpy())]
     with tqdm(total=len(CHECKS), desc=f"audit {subject.name}", disable=None) as bar:
 
         def progress(name: str) -> None:

@@ -1,11 +1,12 @@
 """`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from ibrobust.audit import add_subject_flags, audited_subjects
 from ibrobust.command_line import Parser, run, torch_device
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import declared_names
+from ibrobust.subjects import add_subject_flags, chosen_subjects
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,22 +21,23 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.auditing import certified_row, stored_claim
     from ibrobust.files import writable_folder
     from ibrobust.robustness.results import BreakingRadii
-    from ibrobust.robustness.storage import one_radius_each
+    from ibrobust.robustness.storage import first_samples
     from ibrobust.zoo import save_table
 
     writable_folder(options.results)
     settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
     claims = []
-    for subject, _ in audited_subjects(options):
+    for subject, _ in chosen_subjects(options):
         if not (stored := stored_claim(subject, settings, options.results)):
             raise BadInput(
                 f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"
             )
-        claim = one_radius_each(stored[1])
-        claims.append((subject, BreakingRadii(claim.rows[: options.samples], claim.card)))
+        _, claim = stored
+        assert isinstance(claim, BreakingRadii), "with the noise off"
+        claims.append((subject, first_samples(claim, options.samples)))
     rows = []
     for subject, claim in claims:
-        with tqdm(total=len(claim.rows), desc=f"certify {subject.name}", disable=None) as bar:
+        with tqdm(total=len(claim.sample_N), desc=f"certify {subject.name}", disable=None) as bar:
             rows.append(
                 certified_row(subject, claim, device=options.device, progress=lambda done: bar.update(done - bar.n))
             )
@@ -58,6 +60,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--protocol", default="paper", metavar="PROTOCOL", help=", ".join(declared_names("attacks", "PROTOCOLS"))
     )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=int, default=100, help="samples certified, the first of the results")
     return parser
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ibrobust.command_line import Parser, count, run, torch_device
 from ibrobust.errors import BadInput
@@ -13,6 +13,7 @@ from ibrobust.jobs import add_job_flags, answers
 from ibrobust.radii import parse_radii
 from ibrobust.registry import declared_names
 from ibrobust.report import print_report, stored_results
+from ibrobust.subjects import add_subject_flags, chosen_subjects
 
 if TYPE_CHECKING:
     from ibrobust.evaluation import Subject
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.evaluation import save_timing
     from ibrobust.files import writable_folder
 
-    subjects = _subjects(options)
+    subjects = [subject for subject, _ in chosen_subjects(options)]
     writable_folder(options.out)
     for subject in subjects:
         for warning in subject.card["model"].get("warnings", []):
@@ -50,23 +51,6 @@ def _evaluated(subject: "Subject", *, options: Namespace, samples: tuple[int, in
     )
 
 
-def _subjects(options: Namespace) -> "list[Subject]":
-    from ibrobust.evaluation import foreign_subject, run_subject
-    from ibrobust.zoo import CARD, find_runs
-
-    flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
-    if options.model:
-        if options.run:
-            raise BadInput(f"--model {options.model}: evaluates that model alone; leave out {options.run[0]}")
-        if not options.data:
-            raise BadInput(f"--model {options.model}: needs --data, a data set's name, an .npz file or a folder")
-        return [foreign_subject(options.model, options.data, **flags)]
-    if options.data:
-        raise BadInput(f"--data {options.data}: a run is evaluated on its own data; --data goes with --model")
-    own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
-    return [run_subject(found, **flags) for found in find_runs(options.run or [options.runs if own else Path("zoo")])]
-
-
 def _sample_range(text: str | None) -> tuple[int, int] | None:
     """`N` is the first N samples, `A:B` those from A up to but without B; None is all."""
     if text is None:
@@ -79,9 +63,7 @@ def _sample_range(text: str | None) -> tuple[int, int] | None:
 
 def _parser() -> Parser:
     parser = Parser("evaluate", "Attack trained runs, the released zoo or your own model; write a leaderboard.")
-    parser.add_argument(
-        "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
-    )
+    add_subject_flags(parser)
     parser.add_argument("--eps", default="0:0.1", help="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05")
     for flag, default, module in (
         ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "robustness.search"),
@@ -98,14 +80,7 @@ def _parser() -> Parser:
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")
-    parser.add_argument(
-        "--model", default=None, metavar="FILE.py:FACTORY", help="evaluate this nn.Module instead of runs"
-    )
-    parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
-    parser.add_data_flags()
-    parser.add_device_flags(threads=None)
     add_job_flags(parser)
     return parser
 

@@ -24,8 +24,8 @@ from ibrobust.robustness.question import Progress
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.zoo import Run, save_table, versions
 
-SEARCHED = ("search", "columns")
-"""Settings of the search for a breaking radius, which a model with noise does not have."""
+_SEARCH = {"search": "bisect", "columns": "own"}
+"""How breaking radii are looked for where nothing else is said; a model with noise has none."""
 
 _SHARD = 1000
 """Samples between two saves: what a killed evaluation loses at most."""
@@ -83,16 +83,18 @@ def evaluate_subject(
 ) -> tuple[Path, float | None]:
     """Attack the samples and save `out/<protocol>/<name>.parquet`; what is there with the same settings is kept.
 
-    Returns:
-        The file, and the seconds that it took; None where it was there.
-
     Args:
         samples: first and last + 1; all by default.
-        settings: eps, protocol, norm, noise, search, columns, seed and device, as `breaking_radii` takes them.
+        settings: eps, protocol, norm, noise, seed, device, and search and columns if they are not the usual ones, as
+            `breaking_radii` and `noisy_readings` take them.
+
+    Returns:
+        The file, and the seconds that it took; None where it was there.
 
     Raises:
         BadInput: there are fewer samples, or `breaking_radii` refuses.
     """
+    settings = _SEARCH | settings
     first, last = samples or (0, len(subject.test))
     if last > len(subject.test):
         raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
@@ -134,8 +136,8 @@ def _attacked(
         "batch_size": batch_size,
         "progress": progress,
     }
-    noise, search, columns = (settings[key] for key in ("noise", *SEARCHED))
-    shared = {key: value for key, value in settings.items() if key not in ("noise", *SEARCHED)} | common
+    noise, search, columns = (settings[key] for key in ("noise", *_SEARCH))
+    shared = {key: value for key, value in settings.items() if key not in ("noise", *_SEARCH)} | common
     if backend == "native" and noise == "mean":
         return breaking_radii(model, split.x, split.y, search=search, columns=columns, **shared)
     if backend == "native":
@@ -153,7 +155,7 @@ def save_timing(path: Path, results: Path, seconds: float) -> None:
 
 
 def _card(subject: Subject, settings: dict[str, Any], backend: str) -> dict[str, Any]:
-    searched = SEARCHED if settings["noise"] == "mean" else ()
+    searched = [*_SEARCH] if settings["noise"] == "mean" else []
     kept = {key: settings[key] for key in ("protocol", "norm", "noise", *searched, "seed")}
     return {**subject.card, **kept, "radii": parse_radii(settings["eps"]), "backend": backend, "versions": versions()}
 

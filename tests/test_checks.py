@@ -211,8 +211,8 @@ def test_fgsm_far_above_strong_attacks_is_suspect_under_the_paper_protocol_alone
     case = table(ordinary, fgsm=np.inf)
     finding = CHECKS["fgsm-gap"](case)
     assert (finding.passed, finding.means) == (False, "suspect")
-    assert finding.value == pytest.approx(1 - np.mean(case.results.all_attacks_N > np.float32(0.1)), abs=0.05)
-    strict = replace(case, claim=BreakingRadii(case.results.rows, {**case.results.card, "protocol": "strict"}))
+    assert finding.value == pytest.approx(1 - np.mean(case.claim.all_attacks_N > np.float32(0.1)), abs=0.05)
+    strict = replace(case, claim=BreakingRadii(case.claim.rows, {**case.claim.card, "protocol": "strict"}))
     assert CHECKS["fgsm-gap"](strict) is None
 
 
@@ -224,8 +224,8 @@ def test_fgsm_below_pgd_is_masked(ordinary):
 
 def test_square_of_a_strict_claim_is_read_from_its_table(ordinary):
     case = table(ordinary, fgsm=np.inf, bim=np.inf, pgd=np.inf, deepfool=np.inf, square=0.05)
-    rows = case.results.rows.assign(**{name: np.float32(np.inf) for name in ("apgd-ce", "apgd-t", "fab-t")})
-    case = replace(case, claim=BreakingRadii(rows, case.results.card))
+    rows = case.claim.rows.assign(**{name: np.float32(np.inf) for name in ("apgd-ce", "apgd-t", "fab-t")})
+    case = replace(case, claim=BreakingRadii(rows, case.claim.card))
     # Unchanged, the images that the model gets wrong anyway would be "broken" too: they do not count.
     assert CHECKS["square"](case).value == pytest.approx(float((ordinary(X_TEST).argmax(1) == Y_TEST).float().mean()))
     assert CHECKS["strict"](case) is None

@@ -213,15 +213,6 @@ def test_saved_and_loaded_the_table_is_the_same(tmp_path):
     assert "null-attack" in str(again)
 
 
-def test_one_radius_per_attack_is_where_its_image_is_first_wrong():
-    readings = noisy_readings(bright_or_dark(), *grey(200, level=0.7), eps=[0.1, 0.2, 0.35], protocol="paper")
-    one = readings.as_breaking_radii()
-    assert one.attacks == readings.attacks
-    wrong_EN = ~readings.right_EN("fgsm", "fresh")
-    for first, wrong in zip(one.rows["fgsm"], wrong_EN.T, strict=True):
-        assert first == (np.float32([0.1, 0.2, 0.35])[wrong].min() if wrong.any() else np.inf)
-
-
 @pytest.mark.parametrize("noise", ["mean", "loud", "averaged:0"])
 def test_refused(noise):
     with pytest.raises(BadInput, match=f"'{noise}'"):

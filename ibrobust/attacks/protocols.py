@@ -7,5 +7,5 @@ PROTOCOLS: Registry[tuple[str, ...]] = Registry("protocol")
 PROTOCOLS["paper"] = ("fgsm", "deepfool", "bim", "pgd")
 # And the four of AutoAttack (Croce & Hein 2020), its answer to overestimated robustness.
 PROTOCOLS["strict"] = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "fab-t", "apgd-t", "square")
-# For noisy models, with gradients averaged over draws: no attack that decides by single steps of its own luck.
+# For models with noise, where every query is an average over it: AutoAttack's "rand" beside the paper's four.
 PROTOCOLS["strict-rand"] = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr")

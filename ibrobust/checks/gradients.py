@@ -15,7 +15,7 @@ _BENT = 0.2
 @CHECKS.register("zero-gradient")
 def zero_gradient(case: Case) -> Finding:
     """The share of samples whose clean cross-entropy gradient is exactly zero: no step of FGSM, BIM or PGD moves."""
-    value = float(case.results.rows["zero_gradient"].mean())
+    value = float(case.claim.sample_N["zero_gradient"].mean())
     sentence = f"the cross-entropy's gradient is exactly zero on {value:.1%} of the samples"
     return Finding("zero-gradient", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
 

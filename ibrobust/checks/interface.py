@@ -20,8 +20,7 @@ from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry
 from ibrobust.robustness.noisy_readings import noisy_readings, score_draw
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
-from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.storage import Results, one_radius_each
+from ibrobust.robustness.storage import Results
 from ibrobust.types import Images, Labels, PerSample
 
 Indices = Int[Tensor, " some"]
@@ -76,19 +75,18 @@ class Case:
     batch_size: int = 64
 
     @cached_property
-    def results(self) -> BreakingRadii:
-        """The claim as one breaking radius per attack and sample."""
-        return one_radius_each(self.claim)
+    def ids(self) -> Int[Tensor, " samples"]:
+        return torch.tensor(self.claim.sample_N["sample"].to_numpy()).to(self.x.device)
 
     @cached_property
     def seen(self) -> View:
         """The model as it is scored."""
-        return view(self.model, self.results.card["noise"])
+        return view(self.model, self.claim.card["noise"])
 
     @cached_property
     def attacked(self) -> View:
         """The model as attacks see it: averaged over the noise."""
-        return attacked_view(self.model, self.results.card["noise"])
+        return attacked_view(self.model, self.claim.card["noise"])
 
     @cached_property
     def seen_without_chance(self) -> View | None:
@@ -105,7 +103,7 @@ class Case:
 
     @cached_property
     def norm(self) -> Norm:
-        return NORMS[self.results.card["norm"]]
+        return NORMS[self.claim.card["norm"]]
 
     @cached_property
     def correct(self) -> Indices:
@@ -157,12 +155,11 @@ class Case:
 
     def claimed(self, *attacks: str) -> tuple[str, ...]:
         """Those of the named attacks that the claim rests on."""
-        return tuple(name for name in attacks if name in self.results.attacks)
+        return tuple(name for name in attacks if name in self.claim.attacks)
 
     def draw(self, chosen: Indices, purpose: str) -> Draw:
         """The chosen samples' random numbers for one purpose; other ones than any evaluation's."""
-        ids = torch.tensor(self.results.rows["sample"].to_numpy()).to(self.x.device)[chosen]
-        return sample_draw(self.results.card["seed"], ids).fold(f"audit {purpose}")
+        return sample_draw(self.claim.card["seed"], self.ids[chosen]).fold(f"audit {purpose}")
 
     def victim(self, chosen: Indices, purpose: str, *, seen: View | None = None) -> Victim:
         return victim(seen or self.seen, self.draw(chosen, purpose).fold("noise"), batch_size=self.batch_size)
@@ -201,15 +198,14 @@ class Case:
         """By other random numbers than the claim's, all but those that score."""
         if not attacks or not len(chosen):
             return torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
-        card, ids = self.claim.card, torch.tensor(self.results.rows["sample"].to_numpy()).to(chosen.device)[chosen]
         again = noisy_readings(
             self.model,
             self.x[chosen],
             self.y[chosen],
             eps=[radius],
             attacks={f"audit {name}": attack for name, attack in attacks.items()},
-            **{key: card[key] for key in ("norm", "noise", "seed")},
-            ids=ids,
+            **{key: self.claim.card[key] for key in ("norm", "noise", "seed")},
+            ids=self.ids[chosen],
             batch_size=self.batch_size,
         )
         return torch.tensor(~again.robust_EN[0]).to(chosen.device)
@@ -219,12 +215,12 @@ class Case:
         """At the case's radius, the samples that strict attacks with gradients break and the claim's do not, and those
         that only Square breaks; with noise, those that each break, whatever the claim's do."""
         *with_gradients, black_box = STRICT_ATTACKS
-        own = tuple(name for name in self.results.attacks if name != black_box)
+        own = tuple(name for name in self.claim.attacks if name != black_box)
         missing = {name: ATTACKS[name] for name in with_gradients if name not in own}
         chosen = self.survivors(self.radius, attacks=own) if own else self.correct
         fell = self.newly_broken(missing, chosen, self.radius)
         left = chosen if self.seen.draws else chosen[~fell]
-        if black_box in self.results.attacks:
+        if black_box in self.claim.attacks:
             fell_to_square = ~torch.tensor(self.robust_N(self.radius, (black_box,))).to(left.device)[left]
         else:
             attack = ATTACKS[black_box]
@@ -239,8 +235,7 @@ class Case:
         """Which images the model, as it is scored, gets wrong: with the noise that the claim was scored on."""
         if not len(chosen):
             return torch.zeros(0, dtype=torch.bool, device=chosen.device)
-        ids = torch.tensor(self.results.rows["sample"].to_numpy()).to(chosen.device)[chosen]
-        scoring = score_draw(self.claim.card["seed"], ids)
+        scoring = score_draw(self.claim.card["seed"], self.ids[chosen])
         return victim(self.seen, scoring, batch_size=self.batch_size).logits(x_adv).argmax(1) != self.y[chosen]
 
     def ascent(

@@ -33,7 +33,7 @@ def fgsm_beats_pgd(case: Case) -> Finding | None:
 @CHECKS.register("fgsm-gap")
 def fgsm_gap(case: Case) -> Finding | None:
     """How far FGSM is above a strong attack: what the paper's weakest attack says and what is so are two things."""
-    if case.results.card["protocol"] != "paper" or not case.claimed("fgsm"):
+    if case.claim.card["protocol"] != "paper" or not case.claimed("fgsm"):
         return None
     gaps = [
         case.robust_N(radius, ("fgsm",)).mean()
@@ -61,9 +61,7 @@ def square(case: Case) -> Finding:
 @CHECKS.register("effort")
 def effort(case: Case) -> Finding | None:
     """Twice the steps and another random start: an attack that had converged finds nothing more."""
-    doubled = _doubled(
-        {name: attack for name, attack in registered(*case.results.attacks).items() if not attack.minimal}
-    )
+    doubled = _doubled({name: attack for name, attack in registered(*case.claim.attacks).items() if not attack.minimal})
     if not doubled:
         return None
     chosen = case.survivors(case.radius)
@@ -126,8 +124,8 @@ def strict(case: Case) -> Finding | None:
 def radius_one(case: Case) -> Finding | None:
     """With every image in reach a classifier cannot be robust: what is left are attacks that fail."""
     largest = case.norm.distance(0 * case.x[:1], 0 * case.x[:1] + 1).item()
-    chosen = case.survivors(case.results.card["radii"][-1])
-    fixed = {name: attack for name, attack in registered(*case.results.attacks).items() if not attack.minimal}
+    chosen = case.survivors(case.claim.card["radii"][-1])
+    fixed = {name: attack for name, attack in registered(*case.claim.attacks).items() if not attack.minimal}
     gradient = {name: attack for name, attack in fixed.items() if name in GRADIENT_ATTACKS}
     if not len(chosen) or not gradient:
         return None

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS, BreakingRadii
+from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS
 
 NULL_ATTACK = "null-attack"
 """The image itself, scored as every other: what noise does without an adversary."""
@@ -84,17 +84,6 @@ class Readings:
         """Long form: attack, eps, robust accuracy in the reading that was asked for."""
         asked = self.counts().query("reading == @self.reading")
         return asked.assign(robust=asked["right"] / asked["n"])[["attack", "eps", "robust"]].reset_index(drop=True)
-
-    def as_breaking_radii(self) -> BreakingRadii:
-        """For each attack and sample the smallest radius at which its image is wrong, in the reading asked for: a table
-        for what wants one number per sample. Its all-attack column is below `robust_EN`, because the smallest of
-        several scores on the same noise is."""
-        radii_E = self.radii_E
-        columns = {}
-        for attack in self.attacks:
-            wrong_EN = ~self.right_EN(attack, self.reading)
-            columns[attack] = np.where(wrong_EN.any(0), radii_E[wrong_EN.argmax(0)], np.float32(np.inf))
-        return BreakingRadii(self.sample_N.assign(**columns), self.card)
 
     def __str__(self) -> str:
         table = self.curves().pivot(index="eps", columns="attack", values="robust")

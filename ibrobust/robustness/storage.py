@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +17,8 @@ from ibrobust.robustness.results import BreakingRadii
 
 Results = BreakingRadii | Readings
 """What an evaluation leaves behind: of a model without noise, or with it."""
+
+AnyResults = TypeVar("AnyResults", bound=Results)
 
 _OF_A_SHARD = ["queries", "verdict", "audit"]
 
@@ -41,9 +45,10 @@ def load_results(path: Path) -> Results:
     return kind(table.to_pandas(), card)
 
 
-def one_radius_each(results: Results) -> BreakingRadii:
-    """The results as one breaking radius per attack and sample, which those of a model with noise are not."""
-    return results if isinstance(results, BreakingRadii) else results.as_breaking_radii()
+def first_samples(results: AnyResults, count: int) -> AnyResults:
+    """The results of the first so many samples."""
+    first = results.sample_N["sample"][:count]
+    return replace(results, rows=results.rows[results.rows["sample"].isin(first)])
 
 
 def joined(shards: Sequence[Results]) -> Results:

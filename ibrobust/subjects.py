@@ -1,0 +1,50 @@
+"""The flags that several commands share: which runs, or which model, on which data."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibrobust.command_line import Parser
+from ibrobust.errors import BadInput
+
+if TYPE_CHECKING:
+    from ibrobust.evaluation import Subject
+    from ibrobust.zoo import Run
+
+
+def add_subject_flags(parser: Parser) -> None:
+    """What `chosen_subjects` reads, and where tensors live."""
+    parser.add_argument(
+        "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
+    )
+    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="take this nn.Module instead of runs")
+    parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    parser.add_data_flags()
+    parser.add_device_flags(threads=None)
+
+
+def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]":
+    """The model that the flags name, or each run with the run itself: those in --runs where none is named, the released
+    ones where there is none.
+
+    Raises:
+        BadInput: the flags contradict each other, or name nothing that can be loaded.
+    """
+    from ibrobust.evaluation import foreign_subject, run_subject
+    from ibrobust.zoo import CARD, find_runs
+
+    flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
+    if options.model:
+        if options.run:
+            raise BadInput(f"--model {options.model}: that model is taken alone; leave out {options.run[0]}")
+        if not options.data:
+            raise BadInput(f"--model {options.model}: needs --data, a data set's name, an .npz file or a folder")
+        yield foreign_subject(options.model, options.data, **flags), None
+        return
+    if options.data:
+        raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
+    own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
+    for found in find_runs(options.run or [options.runs if own else Path("zoo")]):
+        yield run_subject(found, **flags), found
