@@ -13,12 +13,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ibrobust.files import written_whole
 
-_PANELS_TO_A_ROW = 3
+_PANELS_TO_A_ROW = 4
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
+_UNIT = (0, 1.03)
+"""Shares, with room for a marker at 1."""
 PALETTE = "viridis"
 BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
 ADVERSARIAL: dict[str, Any] = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
@@ -39,8 +40,8 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
         )  # fmt: skip
     for _, line in baseline.groupby("run"):
         ax.plot(line["eps"], line["robust"], **_reference_line(line["adversarial"].iloc[0]))
-    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, 1))
-    ax.xaxis.set_major_locator(MaxNLocator(2))
+    largest = pd.concat([curves["eps"], baseline["eps"]]).max()
+    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=_UNIT, xticks=[0, largest / 2, largest])
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -63,7 +64,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
             )  # fmt: skip
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
-    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, 1))
+    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=_UNIT)
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -106,12 +107,13 @@ def _panels(
     draw: Callable[[Axes, pd.DataFrame, pd.DataFrame, LogNorm], None],
     handles: list[Line2D],
 ) -> Figure:
-    """One panel per regulariser; a row per group, or three to a row where there is one group."""
+    """One panel per regulariser; a row per group, or up to four to a row where there is one group."""
     trained = table[table["reg"] != ""]
     groups = list(trained.groupby(["dataset", "protocol", "norm", "view"]))
     regs = sorted(set(trained["reg"]) - {"none"}, key=lambda reg: (reg == "weight-decay", reg)) or ["none"]
-    columns = min(len(regs), _PANELS_TO_A_ROW) if len(groups) == 1 else len(regs)
-    lines = len(groups) * -(-len(regs) // columns)
+    rows_each = -(-len(regs) // _PANELS_TO_A_ROW) if len(groups) == 1 else 1
+    columns = -(-len(regs) // rows_each)
+    lines = len(groups) * rows_each
     with rc_context(_STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(2.3 * columns + 0.9, 2.1 * lines + 0.8), layout="constrained")
         axes = figure.subplots(lines, columns, sharex=len(groups) == 1 or "row", sharey=True, squeeze=False)
@@ -121,13 +123,20 @@ def _panels(
             for reg in regs:
                 ax = next(panels)
                 draw(ax, group[(group["reg"] == reg) & (reg != "none")], group[group["reg"] == "none"], norm)
-                ax.set_title(f"{reg}\n{_described(key)}" if len(groups) > 1 else reg)
+                ax.set_title(reg)
+                if len(groups) > 1:
+                    ax.set_ylabel("\n".join([*_described(key), ax.get_ylabel()]))
         for ax in panels:
             ax.set_axis_off()
+        label = axes.flat[0].get_xlabel()
         for ax in axes.flat:
             ax.label_outer()
+        for column in axes.T:
+            lowest = [ax for ax in column if ax.axison][-1]
+            lowest.tick_params(labelbottom=True)
+            lowest.set_xlabel(label, visible=True)  # seaborn hides it where others share the axis.
         sns.despine(figure)
-        figure.suptitle(title if len(groups) != 1 else f"{title}: {_described(groups[0][0])}", fontsize=10)
+        figure.suptitle(title if len(groups) != 1 else f"{title}: {', '.join(_described(groups[0][0]))}", fontsize=10)
         figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.01)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
@@ -154,7 +163,7 @@ def _gamma_norm(table: pd.DataFrame) -> LogNorm:
     return LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
 
 
-def _described(key: Any) -> str:
+def _described(key: Any) -> list[str]:
     dataset, protocol, norm, noise_view = key
     noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
-    return f"{dataset}, {protocol} attacks, {_NORM_SYMBOLS.get(norm, norm)}, {noise}"
+    return [f"{dataset}, {protocol} attacks", f"{_NORM_SYMBOLS.get(norm, norm)}, {noise}"]
