@@ -61,6 +61,8 @@ def main() -> None:
         and result.card["protocol"] == "strict"
         and "recipe" in result.card["model"]
     ]
+    if not strict:
+        parser.error(f"no strict results of trained runs in {', '.join(map(str, folders))}")
     table = claims(strict)
     print("| " + " | ".join(table) + " |")
     print("|---" * len(table.columns) + "|")

@@ -150,9 +150,11 @@ def adversarial_images(model: nn.Module, x: Images, y: Labels, eps: float, noise
 
 
 def _adam(recipe: Recipe, model: nn.Module, goal: Objective) -> torch.optim.Adam:
-    learned_beside = list(goal.module.to(next(model.parameters()).device).parameters()) if goal.module else []
+    device = next(model.parameters()).device
+    learned_beside = list(goal.module.to(device).parameters()) if goal.module else []
     betas = (recipe.adam_beta1, recipe.adam_beta2)
-    return torch.optim.Adam([*model.parameters(), *learned_beside], lr=recipe.learning_rate, betas=betas)
+    parameters = [*model.parameters(), *learned_beside]
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=betas, fused=True)
 
 
 def _step(

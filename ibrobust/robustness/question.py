@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack, Norm, victim
 from ibrobust.bottleneck import View, attacked_view
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.fusion import fused
 from ibrobust.images import as_images, channels_last, frozen
 from ibrobust.radii import parse_radii
 from ibrobust.randomness import sample_draw
@@ -63,8 +64,9 @@ class Question:
     def blocks(self) -> Iterator[Iterator[Block]]:
         """The samples in blocks that fit in memory, the model frozen meanwhile; its first answer is checked before."""
         size = max(self.batch_size, _BLOCK_PIXELS // self.x[0].numel())
-        with frozen(self.model), channels_last(self.model):
-            _check_model(self.seen, as_images(self.x[:1].to(self.device)), self.y.to(self.device))
+        first = as_images(self.x[:1].to(self.device))
+        with frozen(self.model), channels_last(self.model), fused(self.model, first):
+            _check_model(self.seen, first, self.y.to(self.device))
             yield (
                 (
                     as_images(self.x[rows].to(self.device)),
