@@ -65,8 +65,9 @@ def _walked(
         share = area / 2 ** sum(query / queries * 10_000 > halving for halving in _HALVINGS)
         tried = PATCH[norm.name](x, x_adv, eps, share, draw.fold(query))
         value = margin(victim.logits(tried), y)
-        better = value > best
-        x_adv, best = torch.where(wide(better), tried, x_adv), torch.maximum(value, best)
+        better = (value > best).nonzero().squeeze(1)
+        x_adv = x_adv.index_copy(0, better, tried[better])
+        best = torch.maximum(value, best)
     found[left] = x_adv
     unbroken = torch.zeros(len(found), dtype=torch.bool, device=x.device)
     unbroken[left] = best <= 0
@@ -94,11 +95,9 @@ def _linf_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Dr
     """One square at x ± eps, the sign drawn per channel."""
     _, channels, height, width = x.shape
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
-    row, column = _corner(draw.fold("corner"), height, width, side)
-    rows = torch.arange(height, device=x.device) - row[:, None]
-    columns = torch.arange(width, device=x.device) - column[:, None]
-    inside = ((rows >= 0) & (rows < side))[:, None, :, None] & ((columns >= 0) & (columns < side))[:, None, None, :]
-    return torch.where(inside, (x + wide(eps) * _signs(draw.fold("sign"), channels, 1, 1)).clamp(0, 1), x_adv)
+    window = _window(_corner(draw.fold("corner"), height, width, side), side, width)[:, None].expand(-1, channels, -1)
+    moved = x.flatten(2).gather(2, window) + eps[:, None, None] * _signs(draw.fold("sign"), channels, 1)
+    return x_adv.flatten(2).scatter(2, window, moved.clamp(0, 1)).view_as(x)
 
 
 def _l2_start(x: Images, eps: PerSample, draw: Draw) -> Images:
