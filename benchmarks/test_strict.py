@@ -11,8 +11,10 @@ import torch
 
 from benchmarks.speed import evaluated, noted, timed
 from ibrobust.attacks import Attack
+from ibrobust.backends import AsItIs
 from ibrobust.backends.adapter import Call, library_attack
 from ibrobust.datasets import Split
+from ibrobust.images import frozen
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.types import Images
@@ -30,9 +32,16 @@ def evaluated_by(who: str, model: torch.nn.Module, samples: Split, eps: list[flo
     if who != "torchattacks' AutoAttack":
         return evaluated(who, model, samples, protocol="strict", columns="standing", eps=eps)
     attack = Attack(partial(library_attack, autoattack))
-    return breaking_radii(
-        model, samples.x, samples.y, eps=eps, attacks={"autoattack": attack}, search="exhaustive", batch_size=256
-    )
+    with frozen(model):
+        return breaking_radii(
+            AsItIs(model),
+            samples.x,
+            samples.y,
+            eps=eps,
+            attacks={"autoattack": attack},
+            search="exhaustive",
+            batch_size=256,
+        )
 
 
 @pytest.mark.parametrize("who", ["native", "torchattacks' AutoAttack", "torchattacks"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS
 from ibrobust.backends import BACKENDS, adapter_of, peer_breaking_radii
@@ -191,7 +192,7 @@ def through(monkeypatch: pytest.MonkeyPatch, run) -> BreakingRadii:
 
 def crossing(call: Call) -> torch.Tensor:
     """What every sample of the problem falls to: a step of 0.15 against its class."""
-    weight = call.model._victim.view.classify.__closure__[0].cell_contents[1].weight
+    weight = call.model._victim.view.classify.__closure__[0].cell_contents.hidden[0][1].weight
     away = torch.sign(weight[1 - call.y] - weight[call.y]).view(call.x.shape)
     return call.x + 0.15 * away
 
@@ -273,3 +274,17 @@ def test_crosscheck_on_digits_ends_well(tmp_path: Path) -> None:
     for backend in INSTALLED:
         assert f"native and {backend}: robust samples" in finished.stdout
     assert "native leaves no more samples standing than any library" in finished.stdout
+
+
+def test_a_library_is_given_the_model_as_it_is(monkeypatch):
+    pytest.importorskip("foolbox")
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+    seen = set()
+    model[0].register_forward_hook(lambda layer, _x, _answer: seen.add(layer.weight.is_contiguous()))
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = model(x).argmax(1)
+    kernel = model[0].weight.data_ptr()
+    peer_breaking_radii("foolbox", model, x, y, eps=[0.1], attacks=["fgsm"])
+    assert seen == {True}
+    assert model[0].weight.data_ptr() == kernel
+    assert all(parameter.requires_grad for parameter in model.parameters())

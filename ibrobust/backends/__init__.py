@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack
 from ibrobust.backends.adapter import Adapter, library_attack, minimal_library_attack
 from ibrobust.errors import BadInput
+from ibrobust.images import frozen
 from ibrobust.registry import Registry
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.question import Progress
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.types import Images, Logits
 
 BACKENDS: Registry[str] = Registry("backend")
 """The module that adapts each library."""
@@ -27,6 +29,19 @@ BACKENDS["torchattacks"] = "ibrobust.backends.torchattacks"
 
 _BATCH_SIZE = 256
 """Every call of a library costs the same few steps on top, so they are at their fastest with more than we take."""
+
+
+class AsItIs(nn.Module):
+    """The model as its owner would hand it to a library: out of reach of what makes our own attacks fast."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.hidden = (model,)
+
+    def forward(self, x: Images) -> Logits:
+        """The model's logits."""
+        logits: Tensor = self.hidden[0](x)
+        return logits
 
 
 def peer_breaking_radii(
@@ -62,22 +77,23 @@ def peer_breaking_radii(
         RunFailed: as there.
     """
     names = PROTOCOLS[protocol] if attacks is None else attacks
-    results = breaking_radii(
-        model,
-        x,
-        y,
-        eps=eps,
-        protocol=protocol,
-        attacks=peer_attacks(backend, names, norm),
-        norm=norm,
-        search="exhaustive",
-        columns=columns,
-        seed=seed,
-        ids=ids,
-        batch_size=batch_size or _BATCH_SIZE,
-        device=device,
-        progress=progress,
-    )
+    with frozen(model):
+        results = breaking_radii(
+            AsItIs(model),
+            x,
+            y,
+            eps=eps,
+            protocol=protocol,
+            attacks=peer_attacks(backend, names, norm),
+            norm=norm,
+            search="exhaustive",
+            columns=columns,
+            seed=seed,
+            ids=ids,
+            batch_size=batch_size or _BATCH_SIZE,
+            device=device or next((parameter.device for parameter in model.parameters()), x.device),
+            progress=progress,
+        )
     return replace(results, card={**results.card, "backend": backend})
 
 
