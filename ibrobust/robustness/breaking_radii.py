@@ -121,8 +121,12 @@ class _Evaluation:
             return best
         limit = best if self.columns == "standing" else torch.full_like(best, len(self.radii))
         if attack.minimal:
-            distance = breaking_distance(name, attack, samples, self.asked.norm)
-            return torch.searchsorted(self.radii + BALL_TOLERANCE, distance).minimum(limit)
+            standing = limit.nonzero().squeeze(1)
+            if not len(standing):
+                return limit
+            distance = breaking_distance(name, attack, samples[standing], self.asked.norm)
+            index = torch.searchsorted(self.radii + BALL_TOLERANCE, distance)
+            return limit.index_copy(0, standing, index.minimum(limit[standing]))
 
         def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:
             if not len(chosen):
