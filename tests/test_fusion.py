@@ -8,22 +8,23 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ibrobust.attacks.victim import ROWS
-from ibrobust.fusion import PooledConvolution, fused
+from ibrobust.fusion import fused
 from ibrobust.images import frozen
+from ibrobust.pooled_convolutions import PooledConvolution, PooledGreyConvolution
 
 
 def network(
-    kernel: int, padding: int | tuple[int, int] = 0, *, bias: bool = True, pool_first: bool = False
+    kernel: int, padding: int | tuple[int, int] = 0, *, inputs: int = 1, bias: bool = True, pool_first: bool = False
 ) -> nn.Module:
     torch.manual_seed(0)
     rest = [nn.MaxPool2d(2), nn.ReLU()] if pool_first else [nn.ReLU(), nn.MaxPool2d((2, 2))]
-    convolution = nn.Conv2d(1, 6, kernel, padding=padding, bias=bias)
+    convolution = nn.Conv2d(inputs, 6, kernel, padding=padding, bias=bias)
     return nn.Sequential(convolution, *rest, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(54, 4))
 
 
-def images(height: int, width: int) -> Tensor:
+def images(height: int, width: int, channels: int = 1) -> Tensor:
     """Random ones, a flat one, and one that is flat in part: equal values in a pooling window."""
-    x = torch.rand(20, 1, height, width, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(20, channels, height, width, generator=torch.Generator().manual_seed(1))
     x[3], x[4, :, : height // 2] = 0.5, 0.0
     return x
 
@@ -48,20 +49,23 @@ def answer_and_gradient(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     ],
 )
 @pytest.mark.parametrize("form", [{}, {"bias": False}, {"pool_first": True}])
-def test_logits_and_gradients_are_those_of_the_plain_model(kernel, padding, size, form):
-    model, x = network(kernel, padding, **form), images(*size)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_logits_and_gradients_are_those_of_the_plain_model(kernel, padding, size, form, channels):
+    model, x = network(kernel, padding, inputs=channels, **form), images(*size, channels)
     with frozen(model):
         logits, gradient = answer_and_gradient(model, x)
         with fused(model, x[:1]):
-            assert isinstance(model[0], PooledConvolution)
+            assert isinstance(model[0], PooledGreyConvolution if channels == 1 else PooledConvolution)
             fused_logits, fused_gradient = answer_and_gradient(model, x)
+            assert_close(model(x), logits, rtol=1e-5, atol=1e-6)
         assert isinstance(model[0], nn.Conv2d)
     assert_close(fused_logits, logits, rtol=1e-5, atol=1e-6)
     assert_close(fused_gradient, gradient, rtol=1e-5, atol=1e-6)
 
 
-def test_a_row_does_not_depend_on_the_others():
-    model, x = network(5, 2), images(28, 28).repeat(8, 1, 1, 1)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_row_does_not_depend_on_the_others(channels):
+    model, x = network(5, 2, inputs=channels), images(28, 28, channels).repeat(8, 1, 1, 1)
     with frozen(model), fused(model, x[:1]):
         logits, gradient = answer_and_gradient(model, x)
         some_logits, some_gradient = answer_and_gradient(model, x[:ROWS])
@@ -95,7 +99,8 @@ PLAIN: dict[str, Callable[[], nn.Module]] = {
     "takes layers out": TakesLayersOut,
     "looks inside": LooksInside,
     "hooked": hooked,
-    "three channels": lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+    "groups": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+    "wide border": lambda: network(3, 3),
     "even kernel": lambda: network(2),
     "stride": lambda: nn.Sequential(nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
     "reflected border": lambda: nn.Sequential(
@@ -109,12 +114,12 @@ PLAIN: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", PLAIN)
 def test_other_models_stay_as_they_are(name):
     model = PLAIN[name]()
-    x = torch.rand(2, 3 if name == "three channels" else 1, 12, 12)
+    x = torch.rand(2, 3 if name == "groups" else 1, 12, 12)
     x = x.double() if name == "float64" else x
     with frozen(model):
         expected = model(x)
         with fused(model, x[:1]):
-            assert not any(isinstance(layer, PooledConvolution) for layer in model.modules())
+            assert not any(isinstance(layer, PooledConvolution | PooledGreyConvolution) for layer in model.modules())
             assert torch.equal(model(x), expected)
 
 

@@ -1,0 +1,133 @@
+"""A convolution with its ReLU and 2 × 2 max pooling as one layer, on a CPU, for the gradient of its input alone."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from ibrobust.types import Images
+
+Features = Float[Tensor, "batch channels rows columns"]
+Pooled = Float[Tensor, "batch outputs pooled_rows pooled_columns"]
+
+_VECTOR = 8
+"""Channels that a vector register holds: an output of fewer is computed as slowly as one of so many."""
+
+
+class PooledConvolution(nn.Module):
+    """Of a convolution with several input channels. The ReLU comes last, on a quarter of the values; the gradient is
+    itself a convolution, its channels filled up to whole vector registers."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        assert not isinstance(convolution.padding, str)
+        self.kernels = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
+        self.bias = None if convolution.bias is None else convolution.bias.detach()
+        self.padding = convolution.padding
+        self.inputs = convolution.in_channels
+        mirrored = self.kernels.flip(2, 3).transpose(0, 1)
+        filled_up = F.pad(mirrored, (0, 0, 0, 0, 0, 0, 0, -self.inputs % _VECTOR))
+        self.mirrored = filled_up.contiguous(memory_format=torch.channels_last)
+        (rows, columns), (above, before) = convolution.kernel_size, convolution.padding
+        self.mirrored_padding = (rows - 1 - above, columns - 1 - before)
+
+    def forward(self, x: Features) -> Pooled:
+        pooled: Tensor = _Pooled.apply(x, self)
+        return pooled
+
+
+class _Pooled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: PooledConvolution) -> Tensor:
+        convolved = F.conv2d(x, layer.kernels, layer.bias, padding=layer.padding)
+        if not ctx.needs_input_grad[0]:
+            rows, columns = (size // 2 * 2 for size in convolved.shape[2:])
+            upper = torch.maximum(convolved[:, :, 0:rows:2], convolved[:, :, 1:rows:2])
+            pooled: Tensor = torch.maximum(upper[..., 0:columns:2], upper[..., 1:columns:2])
+            return pooled.relu_()
+        pooled, which = torch.ops.aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
+        ctx.save_for_backward(convolved, which, pooled.relu_())
+        ctx.layer = layer
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        convolved, which, pooled = ctx.saved_tensors
+        through = torch.ops.aten.max_pool2d_with_indices_backward(
+            _where_positive(pooled, gradient), convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, which
+        )
+        return F.conv2d(through, ctx.layer.mirrored, padding=ctx.layer.mirrored_padding)[:, : ctx.layer.inputs], None
+
+
+class PooledGreyConvolution(nn.Module):
+    """Of a convolution with one input channel, which leaves most of a vector register empty: here its kernels at all
+    four positions of a pooling window are output channels of one convolution with stride 2."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        size = convolution.kernel_size[0]
+        kernels = convolution.weight.new_zeros(2, 2, convolution.out_channels, 1, size + 1, size + 1)
+        for row in range(2):
+            for column in range(2):
+                kernels[row, column, ..., row : row + size, column : column + size] = convolution.weight.detach()
+        self.kernels = kernels.flatten(0, 2)
+        self.bias = None if convolution.bias is None else convolution.bias.detach().repeat(4)
+        self.padding = convolution.padding
+
+    def forward(self, x: Images) -> Pooled:
+        pooled: Tensor = _PooledGrey.apply(x, self.kernels, self.bias, self.padding)
+        return pooled
+
+
+class _PooledGrey(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+        window = F.conv2d(x, kernels, bias, stride=2, padding=padding)
+        window = window.view(len(x), 4, -1, *window.shape[2:])
+        upper, lower = (torch.maximum(window[:, i], window[:, i + 1]) for i in (0, 2))
+        pooled = torch.maximum(upper, lower).relu_()
+        ctx.save_for_backward(window, upper, lower, pooled, kernels)
+        ctx.padding, ctx.image = padding, x.shape[2:]
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        window, upper, lower, pooled, kernels = ctx.saved_tensors
+        through = torch.empty_like(window)
+        gradient = _where_positive(pooled, gradient.contiguous())
+        # As max pooling has it, the first of equal values takes it all.
+        to_lower = _where_positive(lower - upper, gradient)
+        for i, to_row in ((0, gradient - to_lower), (2, to_lower)):
+            _where_positive(window[:, i + 1] - window[:, i], to_row, out=through[:, i + 1])
+            torch.sub(to_row, through[:, i + 1], out=through[:, i])
+        return _spread(through.flatten(1, 2), kernels, ctx.image, ctx.padding), None, None, None
+
+
+def _where_positive(x: Tensor, gradient: Tensor, out: Tensor | None = None) -> Tensor:
+    """The gradient where x > 0, otherwise 0: what `torch.where` says, in vector registers."""
+    out = torch.empty_like(x) if out is None else out
+    torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=out)
+    return out
+
+
+def _spread(gradient: Pooled, kernels: Tensor, image: torch.Size, padding: tuple[int, int]) -> Images:
+    """The gradient of a convolution with stride 2 with respect to its images, of one channel.
+
+    Even and odd rows and columns are kept apart as four channels, in which a kernel's steps of 2 are steps of 1.
+    """
+    batch, outputs, rows, columns = gradient.shape
+    half = kernels.shape[2] // 2
+    by_parity = kernels.view(outputs, half, 2, half, 2).permute(1, 3, 2, 4, 0).reshape(-1, outputs)
+    parts = torch.matmul(by_parity, gradient.flatten(2)).view(batch, half, half, 4, rows, columns)
+    sums = gradient.new_zeros(batch, 4, rows + half - 1, columns + half - 1)
+    for row in range(half):
+        for column in range(half):
+            sums[:, :, row : row + rows, column : column + columns].add_(parts[:, row, column])
+    padded = F.pixel_shuffle(sums, 2)
+    (height, width), (above, before) = image, padding
+    return F.pad(padded, (-before, width + before - padded.shape[3], -above, height + above - padded.shape[2]))
