@@ -127,6 +127,18 @@ def test_of_several_climbs_that_fail_the_image_closest_to_a_mistake_is_returned(
         assert (reached(**more) >= reached(**one) - 1e-6).all()
 
 
+def test_square_leaves_out_patches_that_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y = trained_digits()
+    alone = {"square": replace(ATTACKS["square"], settings=ATTACKS["square"].settings | {"queries": 200})}
+    results = breaking_radii(model, x[:50], y[:50], eps=[0.1], attacks=alone)
+    monkeypatch.setattr(
+        "ibrobust.attacks.square._worth_asking", lambda _victim, tried, _x_adv: torch.arange(len(tried))
+    )
+    asked_always = breaking_radii(model, x[:50], y[:50], eps=[0.1], attacks=alone)
+    assert results.rows.equals(asked_always.rows)
+    assert results.card["queries"]["square"]["forward"] < asked_always.card["queries"]["square"]["forward"]
+
+
 def test_the_margin_is_the_best_wrong_logit_minus_the_true_one() -> None:
     logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])
     assert margin(logits, torch.tensor([0, 2])).tolist() == [-1.0, 4.0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.bottleneck import Bottleneck
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.breaking_radii import COLUMNS, breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import joined
@@ -73,6 +73,16 @@ def test_columns_of_standing_samples_give_the_same_curve_for_less_work(digits, p
     assert standing.card["queries"]["pgd"]["gradient"] < paper.card["queries"]["pgd"]["gradient"]
     first = standing.attacks[0]
     assert standing.rows[first].equals(paper.rows[first])
+
+
+def test_a_minimal_attack_is_asked_about_standing_samples_alone(digits) -> None:
+    attacks = {name: ATTACKS[name] for name in ("bim", "deepfool")}
+    own, standing = (breaking_radii(*digits, eps=[0.1], attacks=attacks, columns=columns) for columns in COLUMNS)
+    broken = own.rows.bim <= 0.1
+    assert 0 < broken.sum() < SAMPLES
+    assert standing.rows[~broken].equals(own.rows[~broken])
+    asked = (results.card["queries"]["deepfool"]["forward"] for results in (own, standing))
+    assert next(asked) - next(asked) == (broken & (own.rows.bim > 0)).sum()
 
 
 class Hungry(nn.Module):
