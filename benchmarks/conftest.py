@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.ratios import ratio_table
 from benchmarks.victims import benchmark_data, trained_lenet
+from ibrobust.allocator import keep_freed_memory
 from ibrobust.datasets import Dataset, Split
 
 
@@ -20,9 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def threads(request: pytest.FixtureRequest) -> None:
-    """Everybody computes with as many threads."""
+def machine(request: pytest.FixtureRequest) -> None:
+    """Everybody computes with as many threads, and with the allocator that we would set for ourselves."""
     torch.set_num_threads(request.config.getoption("--bench-threads"))
+    keep_freed_memory()
 
 
 @pytest.fixture(scope="session")

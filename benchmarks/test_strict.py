@@ -40,7 +40,6 @@ def evaluated_by(who: str, model: torch.nn.Module, samples: Split, eps: list[flo
             eps=eps,
             attacks={"autoattack": attack},
             search="exhaustive",
-            batch_size=256,
         )
 
 

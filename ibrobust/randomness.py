@@ -10,13 +10,15 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
-_MIX_2 = 0x94D049BB133111EB - 2**64
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
 
 
 @runtime_checkable
@@ -56,7 +58,7 @@ class Draw:
         return (radius * torch.cos(2 * math.pi * uniform[:, count:])).to(torch.float32).view(-1, *shape)
 
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
-        counter = torch.arange(1, math.prod(shape) + 1, device=self.keys.device) * _GOLDEN
+        counter = torch.arange(1, math.prod(shape) + 1, device=self.keys.device) * _signed(_GOLDEN)
         return _mixed(self.keys[:, None] + counter).view(-1, *shape)
 
 
@@ -87,8 +89,30 @@ def _hashed(name: str) -> int:
 
 
 def _mixed(bits: Tensor) -> Tensor:
-    """SplitMix64's finaliser: int64 arithmetic wraps, and the masks make the right shifts logical."""
-    bits = bits + _GOLDEN
-    bits = (bits ^ (bits >> 30 & (2**34 - 1))) * _MIX_1
-    bits = (bits ^ (bits >> 27 & (2**37 - 1))) * _MIX_2
+    """SplitMix64's finaliser."""
+    if bits.device.type == "cpu":
+        return torch.from_numpy(_mixed_unsigned(bits.numpy().view(np.uint64)).view(np.int64))
+    return _mixed_signed(bits)
+
+
+def _mixed_unsigned(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """In NumPy, whose calls cost a tenth of PyTorch's: an attack may draw thousands of times."""
+    bits = bits + np.uint64(_GOLDEN)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        bits ^= bits >> np.uint64(shift)
+        bits *= np.uint64(factor)
+    bits ^= bits >> np.uint64(31)
+    return bits
+
+
+def _mixed_signed(bits: Tensor) -> Tensor:
+    """In int64 arithmetic, which wraps: a mask makes each right shift logical."""
+    bits = bits + _signed(_GOLDEN)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        bits = (bits ^ (bits >> shift & (2 ** (64 - shift) - 1))) * _signed(factor)
     return bits ^ (bits >> 31 & (2**33 - 1))
+
+
+def _signed(bits: int) -> int:
+    """The int64 with the same bits."""
+    return bits - 2**64 if bits >= 2**63 else bits

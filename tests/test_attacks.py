@@ -131,9 +131,7 @@ def test_square_leaves_out_patches_that_change_nothing(monkeypatch: pytest.Monke
     model, x, y = trained_digits()
     alone = {"square": replace(ATTACKS["square"], settings=ATTACKS["square"].settings | {"queries": 200})}
     results = breaking_radii(model, x[:50], y[:50], eps=[0.1], attacks=alone)
-    monkeypatch.setattr(
-        "ibrobust.attacks.square._worth_asking", lambda _victim, tried, _x_adv: torch.arange(len(tried))
-    )
+    monkeypatch.setattr("ibrobust.attacks.square._worth_asking", lambda old, _new, _every: torch.arange(len(old)))
     asked_always = breaking_radii(model, x[:50], y[:50], eps=[0.1], attacks=alone)
     assert results.rows.equals(asked_always.rows)
     assert results.card["queries"]["square"]["forward"] < asked_always.card["queries"]["square"]["forward"]

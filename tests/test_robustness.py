@@ -91,8 +91,10 @@ class Hungry(nn.Module):
     def __init__(self, model: nn.Module, most: int) -> None:
         super().__init__()
         self.model, self.most, self.refused = model, most, 0
+        self.asked: list[int] = []
 
     def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(len(x))
         if len(x) > self.most:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
@@ -114,6 +116,13 @@ def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) 
     assert encoder.refused > 0
     assert scarce.rows.equals(plenty.rows)
     assert scarce.card == plenty.card
+
+
+def test_a_batch_more_is_shared_evenly(digits) -> None:
+    model, x, y = digits
+    hungry = Hungry(model, 10_000)
+    breaking_radii(hungry, x, y, eps=[0.05], attacks={"fgsm": ATTACKS["fgsm"]}, batch_size=112)
+    assert max(hungry.asked) == 64, "120 samples: 64 and 56, not 112 and 8"
 
 
 def test_out_of_memory_with_the_smallest_batch_ends_the_run() -> None:

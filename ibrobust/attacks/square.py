@@ -19,8 +19,11 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries out of 10,000 after which the patch's area is halved."""
 
 Start = Callable[[Images, PerSample, Draw], Images]
-Patch = Callable[[Images, Images, PerSample, float, Draw], Images]
-"""(x, best so far, eps, share of the image, draw) → the next image to try."""
+Asked = Int[Tensor, " asked"]
+Tried = Float[Tensor, "asked channels height width"]
+Patch = Callable[[Images, Images, PerSample, float, Draw, bool], tuple[Asked, Tried]]
+"""(x, best so far, eps, share of the image, draw, every) → every sample or those that the patch changes, and their next
+images to try."""
 
 
 def square(
@@ -63,26 +66,23 @@ def _walked(
         if not len(left):
             break
         share = area / 2 ** sum(query / queries * 10_000 > halving for halving in _HALVINGS)
-        tried = PATCH[norm.name](x, x_adv, eps, share, draw.fold(query))
-        asked = _worth_asking(victim, tried, x_adv)
+        asked, tried = PATCH[norm.name](x, x_adv, eps, share, draw.fold(query), victim.view.draws > 0)
         if not len(asked):
             continue
-        value = margin(victim[asked].logits(tried[asked]), y[asked])
+        value = margin(victim[asked].logits(tried), y[asked])
         rose = value > best[asked]
-        better = asked[rose]
-        x_adv = x_adv.index_copy(0, better, tried[better])
-        best = best.index_copy(0, better, value[rose])
+        x_adv[asked[rose]] = tried[rose]
+        best[asked[rose]] = value[rose]
     found[left] = x_adv
     unbroken = torch.zeros(len(found), dtype=torch.bool, device=x.device)
     unbroken[left] = best <= 0
     return found, unbroken
 
 
-def _worth_asking(victim: Victim, tried: Images, x_adv: Images) -> Int[Tensor, " asked"]:
-    """All but the patches that change nothing: of a model without noise their answer is known. On digits every other
-    patch of one pixel is one, and a quarter of all."""
-    new = (tried != x_adv).flatten(1).any(1) | victim.view.draws
-    return new.nonzero().squeeze(1)
+def _worth_asking(old: Tensor, new: Tensor, every: bool) -> Asked:
+    """Every sample, or those whose pixels differ: a patch that changes nothing has a known answer of a model without
+    noise. On digits every other patch of one pixel is one, and a quarter of all."""
+    return ((old != new).flatten(1).any(1) | every).nonzero().squeeze(1)
 
 
 def _signs(draw: Draw, *shape: int) -> Tensor:
@@ -102,13 +102,17 @@ def _linf_start(x: Images, eps: PerSample, draw: Draw) -> Images:
     return (x + wide(eps) * _signs(draw, x.shape[1], 1, x.shape[3])).clamp(0, 1)
 
 
-def _linf_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw) -> Images:
+def _linf_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw, every: bool) -> tuple[Asked, Tried]:
     """One square at x ± eps, the sign drawn per channel."""
     _, channels, height, width = x.shape
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
     window = _window(_corner(draw.fold("corner"), height, width, side), side, width)[:, None].expand(-1, channels, -1)
-    moved = x.flatten(2).gather(2, window) + eps[:, None, None] * _signs(draw.fold("sign"), channels, 1)
-    return x_adv.flatten(2).scatter(2, window, moved.clamp(0, 1)).view_as(x)
+    new = x.flatten(2).gather(2, window) + eps[:, None, None] * _signs(draw.fold("sign"), channels, 1)
+    new = new.clamp(0, 1)
+    asked = _worth_asking(x_adv.flatten(2).gather(2, window), new, every)
+    tried = x_adv[asked]
+    tried.flatten(2).scatter_(2, window[asked], new[asked])
+    return asked, tried
 
 
 def _l2_start(x: Images, eps: PerSample, draw: Draw) -> Images:
@@ -127,7 +131,7 @@ def _l2_start(x: Images, eps: PerSample, draw: Draw) -> Images:
     return _onto_sphere(x, grid, eps)
 
 
-def _l2_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw) -> Images:
+def _l2_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw, every: bool) -> tuple[Asked, Tried]:
     """Move the perturbation of one window, and what the budget leaves, into another as a bump of random sign."""
     _, channels, height, width = x.shape
     side = max(round(math.sqrt(share * height * width)), 3)
@@ -148,7 +152,9 @@ def _l2_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw
     new = new / _norm(new) * length[:, None, None]
     flat = flat.scatter(2, source[:, None].expand(-1, channels, -1), 0.0)
     flat = flat.scatter(2, target[:, None].expand(-1, channels, -1), new)
-    return _onto_sphere(x, flat.view_as(x), eps)
+    tried = _onto_sphere(x, flat.view_as(x), eps)
+    asked = _worth_asking(x_adv, tried, every)
+    return asked, tried[asked]
 
 
 def _window(corner: tuple[Tensor, Tensor], side: int, width: int) -> Int[Tensor, "batch window"]:

@@ -1,4 +1,4 @@
-"""The model as attacks may ask it: logits and gradients, in batches of a fixed shape, every query counted."""
+"""The model as attacks may ask it: logits and gradients, in even batches, every query counted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -130,7 +130,7 @@ class Victim:
         parts: list[tuple[Tensor, ...]] = []
         start = 0
         while start < len(x):
-            count = min(self.batch_size[0], len(x) - start)
+            count = _evenly(len(x) - start, self.batch_size[0])
             rows = _filled_up(start, count, x.device)
             answer = partial(self._answer, noise=noise[rows], favoured=None if favoured is None else favoured[rows])
             try:
@@ -170,6 +170,12 @@ def victim(
     rows = torch.arange(len(draw), device=draw.keys.device)
     sizes = [-(-batch_size // ROWS) * ROWS]
     return Victim(view, draw, torch.zeros_like(rows), rows, sizes, Queries(), None if view.draws else clean, favoured)
+
+
+def _evenly(count: int, most: int) -> int:
+    """Rows of the next of batches that are about equal: a small last one would take as long as one twice its size."""
+    batches = -(-count // most)
+    return min(-(-count // (batches * ROWS)) * ROWS, count)
 
 
 def _filled_up(start: int, count: int, device: torch.device) -> slice | Tensor:

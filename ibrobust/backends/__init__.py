@@ -27,9 +27,6 @@ BACKENDS["art"] = "ibrobust.backends.art"
 BACKENDS["foolbox"] = "ibrobust.backends.foolbox"
 BACKENDS["torchattacks"] = "ibrobust.backends.torchattacks"
 
-_BATCH_SIZE = 256
-"""Every call of a library costs the same few steps on top, so they are at their fastest with more than we take."""
-
 
 class AsItIs(nn.Module):
     """The model as its owner would hand it to a library: out of reach of what makes our own attacks fast."""
@@ -90,7 +87,7 @@ def peer_breaking_radii(
             columns=columns,
             seed=seed,
             ids=ids,
-            batch_size=batch_size or _BATCH_SIZE,
+            batch_size=batch_size,
             device=device or next((parameter.device for parameter in model.parameters()), x.device),
             progress=progress,
         )
