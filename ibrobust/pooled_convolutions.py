@@ -88,6 +88,8 @@ class _PooledGrey(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernels: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
         window = F.conv2d(x, kernels, bias, stride=2, padding=padding)
         window = window.view(len(x), 4, -1, *window.shape[2:])
+        if not ctx.needs_input_grad[0]:
+            return window.amax(1).relu_()
         upper, lower = (torch.maximum(window[:, i], window[:, i + 1]) for i in (0, 2))
         pooled = torch.maximum(upper, lower).relu_()
         ctx.save_for_backward(window, upper, lower, pooled, kernels)

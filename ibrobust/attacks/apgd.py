@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from ibrobust.attacks.interface import ATTACKS, Attack
@@ -97,7 +97,7 @@ def _climbed_in_turn(
 
 @dataclass(frozen=True)
 class _Climb:
-    """What stays as it is during one climb: `aim` is what the loss needs of each sample beside its logits."""
+    """What stays as it is during one climb, for the samples that stand: `aim` is what the loss needs of each sample beside its logits."""
 
     victim: Victim
     y: Labels
@@ -107,26 +107,31 @@ class _Climb:
     norm: Norm
     loss: Loss
 
+    def __getitem__(self, kept: Bool[Tensor, " batch"]) -> "_Climb":
+        return replace(
+            self, victim=self.victim[kept], y=self.y[kept], aim=self.aim[kept], x=self.x[kept], eps=self.eps[kept]
+        )
+
     def result(self, start: Images, steps: int) -> tuple[Images, PerSample, Bool[Tensor, " batch"]]:
         """The image that was misclassified or else has the largest loss, its margin, and which samples still stand."""
-        x_adv = start.clone()
-        state, standing = self._first(start)
-        reached = state.best_margin.clone()
-        state = state[standing]
+        x_adv, reached = start.clone(), torch.empty_like(self.eps)
+        unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
         checkpoints = _checkpoints(steps)
         last_checkpoint = 0
-        for index in range(1, steps + 1):
-            if not len(state.left):
+        climb, left = self, torch.arange(len(start), device=start.device)
+        state, standing = self._first(start)
+        for index in range(steps):
+            if not standing.all():
+                x_adv[left], reached[left] = state.x_adv, state.best_margin
+                climb, state, left, standing = climb[standing], state[standing], left[standing], standing[standing]
+            if not len(left):
                 break
-            state, standing = self._moved(state, 1.0 if index == 1 else MOMENTUM)
-            x_adv[state.left] = torch.where(wide(standing), state.best_x, state.x_adv)
-            reached[state.left] = state.best_margin
-            state = state[standing]
             if index in checkpoints:
                 state = _checked(state, index - last_checkpoint)
                 last_checkpoint = index
-        unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        unbroken[state.left] = True
+            state, standing = climb._moved(state, 1.0 if index == 0 else MOMENTUM)
+        x_adv[left], reached[left] = torch.where(wide(standing), state.best_x, state.x_adv), state.best_margin
+        unbroken[left] = standing
         return x_adv, reached, unbroken
 
     def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:
@@ -134,7 +139,6 @@ class _Climb:
         loss = self.loss(logits, self.aim)
         nothing = torch.zeros_like(loss)
         state = _State(
-            left=torch.arange(len(start), device=start.device),
             x_adv=start,
             last_x=start,
             gradient=gradient,
@@ -151,13 +155,12 @@ class _Climb:
         return state, logits.argmax(1) == self.y
 
     def _moved(self, state: "_State", momentum: float) -> tuple["_State", Bool[Tensor, " left"]]:
-        left, norm = state.left, self.norm
-        x, eps, aim = self.x[left], self.eps[left], self.aim[left]
+        norm, x, eps = self.norm, self.x, self.eps
         stepped = norm.project(state.x_adv + wide(state.step) * norm.ascent(state.gradient), x, eps)
         carried = momentum * (stepped - state.x_adv) + (1 - momentum) * (state.x_adv - state.last_x)
         x_adv = norm.project(state.x_adv + carried, x, eps)
-        logits, gradient = self.victim[left].loss_gradient(x_adv, aim, self.loss)
-        loss = self.loss(logits, aim)
+        logits, gradient = self.victim.loss_gradient(x_adv, self.aim, self.loss)
+        loss = self.loss(logits, self.aim)
         better = loss > state.best_loss
         moved = replace(
             state,
@@ -168,17 +171,16 @@ class _Climb:
             best_x=torch.where(wide(better), x_adv, state.best_x),
             best_gradient=torch.where(wide(better), gradient, state.best_gradient),
             best_loss=torch.where(better, loss, state.best_loss),
-            best_margin=torch.where(better, margin(logits, self.y[left]), state.best_margin),
+            best_margin=torch.where(better, margin(logits, self.y), state.best_margin),
             rises=state.rises + (loss > state.loss).to(loss.dtype),
         )
-        return moved, logits.argmax(1) == self.y[left]
+        return moved, logits.argmax(1) == self.y
 
 
 @dataclass(frozen=True)
 class _State:
     """Where each sample that still stands is on its climb."""
 
-    left: Int[Tensor, " left"]
     x_adv: Images
     last_x: Images
     gradient: Images
@@ -193,8 +195,6 @@ class _State:
     halved: Bool[Tensor, " left"]
 
     def __getitem__(self, kept: Bool[Tensor, " left"]) -> "_State":
-        if kept.all():
-            return self
         return _State(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 
