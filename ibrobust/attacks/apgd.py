@@ -97,7 +97,7 @@ def _climbed_in_turn(
 
 @dataclass(frozen=True)
 class _Climb:
-    """What stays as it is during one climb, for the samples that stand: `aim` is what the loss needs of each sample beside its logits."""
+    """What stays as it is while its samples climb: `aim` is what the loss needs of each beside its logits."""
 
     victim: Victim
     y: Labels
