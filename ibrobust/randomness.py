@@ -96,7 +96,7 @@ def _mixed(bits: Tensor) -> Tensor:
 
 
 def _mixed_unsigned(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """In NumPy, whose calls cost a tenth of PyTorch's: an attack may draw thousands of times."""
+    """In NumPy, whose calls cost less than PyTorch's: an attack may draw thousands of times."""
     bits = bits + np.uint64(_GOLDEN)
     for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
         bits ^= bits >> np.uint64(shift)
