@@ -1,11 +1,15 @@
 """The search for the smallest radius that breaks, against the answer read off a table."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ibrobust.attacks import ATTACKS, Attack
+from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.search import SEARCHES, bisect, exhaustive
+from tests.oracles import trained_digits
 
 RADII = 10
 answers = st.lists(st.integers(0, RADII), min_size=1, max_size=30)
@@ -17,11 +21,14 @@ class Probes:
     def __init__(self, breaks_SE: Tensor) -> None:
         self.breaks_SE = breaks_SE
         self.asked = torch.zeros(len(breaks_SE), dtype=torch.int64)
+        self.failed = torch.zeros(len(breaks_SE), dtype=torch.int64)
 
     def __call__(self, samples: Tensor, radius: Tensor) -> Tensor:
         assert len(samples.unique()) == len(samples)
         self.asked[samples] += 1
-        return self.breaks_SE[samples, radius]
+        broke = self.breaks_SE[samples, radius]
+        self.failed[samples] += (~broke).long()
+        return broke
 
 
 def monotone(smallest: Tensor) -> Probes:
@@ -59,6 +66,30 @@ def test_a_right_guess_costs_two_probes_and_a_survivor_one(smallest: list[int]) 
     bisect(probes, everywhere(smallest), torch.tensor(smallest))
     for index, asked in zip(smallest, probes.asked.tolist(), strict=True):
         assert asked == (1 if index in (0, RADII) else 2)
+
+
+@given(answers, st.integers(0, 2))
+def test_below_a_guess_that_is_a_little_too_high_an_attack_fails_once(smallest: list[int], too_high: int) -> None:
+    probes = monotone(torch.tensor(smallest))
+    guess = (torch.tensor(smallest) + too_high).clamp(max=RADII)
+    assert bisect(probes, everywhere(smallest), guess).tolist() == smallest
+    assert probes.failed.tolist() == [min(index, 1) for index in smallest]
+
+
+@pytest.mark.parametrize("black_box", [False, True])
+def test_an_attack_first_tries_to_beat_those_before_it_and_one_without_gradients_to_equal_them(black_box: bool) -> None:
+    model, x, y = trained_digits()
+    asked = []
+
+    def nothing(_victim, x, _y, eps, *_rest) -> Tensor:
+        asked.append(eps)
+        return x
+
+    attacks = {"bim": ATTACKS["bim"], "nothing": Attack(nothing, black_box=black_box)}
+    rows = breaking_radii(model, x[:60], y[:60], eps="0:0.2", attacks=attacks).rows
+    radii = torch.linspace(0, 0.2, 11)[1:]
+    before = torch.searchsorted(radii, torch.tensor(rows["bim"].to_numpy())[rows["bim"].to_numpy() > 0] - 1e-6)
+    assert torch.allclose(asked[0], radii[(before + black_box).clamp(1, RADII) - 1])
 
 
 @given(

@@ -24,20 +24,23 @@ def gradient_ascent(
 ) -> Images:
     """Steps of `step` · eps up the cross-entropy's gradient, each pulled back into the ball (Goodfellow et al. 2015;
     Kurakin et al. 2017; Madry et al. 2018). A sample leaves the batch at the first mistake."""
-    x_adv = norm.start(x, eps, draw) if random_start else x.clone()
-    left = torch.arange(len(x), device=x.device)
+    found, left = x.clone(), torch.arange(len(x), device=x.device)
+    x_adv = norm.start(x, eps, draw) if random_start else x
     for index in range(steps):
         if index == 0 and not random_start:
             logits, gradient = victim.clean_gradient(x, y)
         else:
-            logits, gradient = victim[left].loss_gradient(x_adv[left], y[left], cross_entropy)
-        standing = logits.argmax(1) == y[left]
-        left, gradient = left[standing], gradient[standing]
+            logits, gradient = victim.loss_gradient(x_adv, y, cross_entropy)
+        standing = logits.argmax(1) == y
+        if not standing.all():
+            found[left] = x_adv
+            victim, gradient = victim[standing], gradient[standing]
+            left, x, y, eps, x_adv = (each[standing] for each in (left, x, y, eps, x_adv))
         if not len(left):
-            break
-        moved = x_adv[left] + wide(step * eps[left]) * norm.ascent(gradient)
-        x_adv[left] = norm.project(moved, x[left], eps[left])
-    return x_adv
+            return found
+        x_adv = norm.project(x_adv + wide(step * eps) * norm.ascent(gradient), x, eps)
+    found[left] = x_adv
+    return found
 
 
 ATTACKS["fgsm"] = Attack(gradient_ascent, settings={"steps": 1, "step": 1.0, "random_start": False})

@@ -17,11 +17,13 @@ class Attack:
             sample; for a minimal attack the same without `eps`. Images that the victim already gets wrong may be
             returned at any moment; what is returned is checked and classified again outside.
         minimal: run once, without a radius; the distance it needs is its answer for every radius.
+        black_box: asks for logits alone, so that it usually needs a larger radius than attacks with gradients.
         settings: the keyword arguments, printed in every result's card.
     """
 
     function: Callable[..., Images]
     minimal: bool = False
+    black_box: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
 

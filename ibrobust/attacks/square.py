@@ -197,4 +197,4 @@ START["linf"], START["l2"] = _linf_start, _l2_start
 PATCH: Registry[Patch] = Registry("norm")
 PATCH["linf"], PATCH["l2"] = _linf_patch, _l2_patch
 
-ATTACKS["square"] = Attack(square, settings={"queries": 5000, "area": 0.8, "restarts": 1})
+ATTACKS["square"] = Attack(square, black_box=True, settings={"queries": 5000, "area": 0.8, "restarts": 1})

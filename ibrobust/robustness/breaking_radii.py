@@ -134,4 +134,4 @@ class _Evaluation:
                 return torch.zeros(0, dtype=torch.bool, device=chosen.device)
             return broken_at(name, attack, samples[chosen], self.radii[radius_index], self.asked.norm)
 
-        return self.search(breaks_at, limit, best)
+        return self.search(breaks_at, limit, best + 1 if attack.black_box else best)

@@ -17,19 +17,20 @@ def bisect(breaks_at: BreaksAt, limit: Indices, guess: Indices) -> Indices:
     """Per sample the smallest index below its limit that breaks, the limit where none does, if breaking is monotone
     in the radius.
 
-    Starts at the guess, walks down after a success and up after a failure with doubling strides, and halves once
-    the answer is bracketed. The guess (what a cheaper attack needed) changes the order of the probes, nothing else.
+    Starts just below the guess, walks down after a success and up after a failure with growing strides, and halves
+    once the answer is bracketed. A failure costs a whole attack, a success only the steps up to it: so strides grow
+    sooner upwards, and halves are rounded up. The guess changes the order of the probes, nothing else.
     """
     fails, breaks = torch.full_like(guess, -1), limit
-    probe, stride = guess.minimum(limit - 1), torch.ones_like(guess)
+    probe, stride, stride_down = (guess.minimum(limit) - 1).clamp(min=0), 1, 1
     while len(open_samples := (breaks - fails > 1).nonzero().squeeze(1)):
         broke = breaks_at(open_samples, probe[open_samples])
         breaks = breaks.index_put((open_samples[broke],), probe[open_samples[broke]])
         fails[open_samples[~broke]] = probe[open_samples[~broke]]
-        up, down = (fails + stride).minimum(limit - 1), (breaks - stride).clamp(min=0)
-        halfway = (fails + breaks) // 2
+        up, down = (fails + stride).minimum(limit - 1), (breaks - stride_down).clamp(min=0)
+        halfway = (fails + breaks + 1) // 2
         probe = torch.where(breaks == limit, up, torch.where(fails == -1, down, halfway))
-        stride = stride * 2
+        stride, stride_down = 2 * stride, stride
     return breaks
 
 
