@@ -85,7 +85,7 @@ def _noise_text(readings: "pd.DataFrame") -> str:
 
 _SHORT = {"preserved_information": "I[X;Z]", "preserved_information_low": "low", "preserved_information_high": "high"}
 _NOT_PRINTED = {
-    "dataset", "model", "reg", "gamma", "adversarial", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
+    "dataset", "model", "reg", "gamma", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
     "encoding_entropy", "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
@@ -26,8 +26,9 @@ def tables():
     return leaderboard(results), curves(results)
 
 
-def curve(run: str, gamma: float, robust: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({"run": run, "gamma": gamma, "adversarial": 0.0, "eps": [0, 0.05, 0.1], "robust": robust})
+def curve(run: str, gamma: float, robust: list[float], verdict: str = "trusted") -> pd.DataFrame:
+    about = {"run": run, "gamma": gamma, "adversarial": 0.0, "verdict": verdict}
+    return pd.DataFrame({**about, "eps": [0, 0.05, 0.1], "robust": robust})
 
 
 def test_a_line_per_run_and_a_dashed_baseline():
@@ -40,11 +41,22 @@ def test_a_line_per_run_and_a_dashed_baseline():
     assert len({str(line.get_color()) for line in drawn}) == 3
 
 
+def test_what_the_audit_does_not_trust_is_dotted():
+    ax = Figure().subplots()
+    lines = pd.concat([curve("a", 1e-3, [0.9, 0.5, 0.2]), curve("b", 1e-1, [0.8, 0.6, 0.3], "masked")])
+    draw_robustness(ax, lines, curve("none", 0, [0.95, 0.4, 0.1], "suspect"), LogNorm(1e-3, 1e-1))
+    drawn = {line.get_ydata()[0]: line for line in ax.lines if len(line.get_xdata()) == 3}
+    assert not drawn[0.9].is_dashed()
+    assert drawn[0.8].is_dashed()
+    assert drawn[0.95].get_linestyle() == ":"
+
+
 def test_robustness_and_accuracy_stand_above_each_other():
     ax = Figure().subplots()
     board = pd.DataFrame(
-        {"gamma": [1e-3, 1e-1], "adversarial": 0.0, "preserved_information": [20.0, 8.0],
-         "preserved_information_low": [18.0, 8.0], "preserved_information_high": [25.0, 9.0],
+        {"gamma": [1e-3, 1e-1], "adversarial": 0.0, "verdict": ["trusted", "masked"],
+         "preserved_information": [20.0, 8.0], "preserved_information_low": [18.0, 8.0],
+         "preserved_information_high": [25.0, 9.0],
          "robust_avg": [0.5, 0.6], "clean": [0.9, 0.8]}
     )  # fmt: skip
     draw_information(ax, board, board[:0], LogNorm(1e-3, 1e-1))
@@ -58,6 +70,8 @@ def test_robustness_and_accuracy_stand_above_each_other():
     }
     assert {(18.0, 0.5), (25.0, 0.5), (8.0, 0.6), (9.0, 0.6), (25.0, 0.9)} <= bars
     assert points == {(20.0, 0.5), (8.0, 0.6), (20.0, 0.9), (8.0, 0.8)}
+    rings = [part for part in ax.collections if isinstance(part, PathCollection) and not len(part.get_facecolor())]
+    assert [tuple(point) for ring in rings for point in ring.get_offsets()] == [(8.0, 0.6)]
 
 
 def test_both_figures_of_the_released_zoo_name_axes_and_every_regulariser(tables):

@@ -23,33 +23,41 @@ _UNIT = (0, 1.03)
 PALETTE = "viridis"
 BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
 ADVERSARIAL: dict[str, Any] = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
+_DOUBTED: Any = ":"
+"""The line of a run whose robustness an audit does not trust; its marker gets a ring."""
+_RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
+_NOT_TRUSTED = "audit: not to be trusted"
 _STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 
 
 def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
     """All-attack robustness against ε, a line per run coloured by γ; the unregularised baseline black and dashed
-    (Kirsch et al. figures 5, G.13).
+    (Kirsch et al. figures 5, G.13). What an audit does not trust is dotted.
 
     Args:
-        curves, baseline: run, gamma, adversarial, eps, robust.
+        curves, baseline: run, gamma, adversarial, verdict, eps, robust.
     """
     if len(curves):
         sns.lineplot(
-            curves, x="eps", y="robust", hue="gamma", hue_norm=norm, palette=PALETTE, units="run", estimator=None,
-            linewidth=1.5, legend=False, ax=ax,
+            curves.assign(doubted=_doubted(curves)), x="eps", y="robust", hue="gamma", hue_norm=norm, palette=PALETTE,
+            style="doubted", dashes={False: "", True: (1, 1)}, units="run", estimator=None, linewidth=1.5, legend=False,
+            ax=ax,
         )  # fmt: skip
     for _, line in baseline.groupby("run"):
-        ax.plot(line["eps"], line["robust"], **_reference_line(line["adversarial"].iloc[0]))
+        style = _reference_line(line["adversarial"].iloc[0])
+        if _doubted(line).any():
+            style |= {"linestyle": _DOUBTED}
+        ax.plot(line["eps"], line["robust"], **style)
     largest = pd.concat([curves["eps"], baseline["eps"]]).max()
     ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=_UNIT, xticks=[0, largest / 2, largest])
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
     """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by γ, with what the bounds on
-    the information leave open as a horizontal bar (figure G.14).
+    the information leave open as a horizontal bar (figure G.14). Robustness that an audit does not trust has a ring.
 
     Args:
-        board, baseline: gamma, adversarial, preserved_information with its _low and _high, robust_avg, clean.
+        board, baseline: gamma, adversarial, verdict, preserved_information with its _low and _high, robust_avg, clean.
     """
     for values, marker in (("robust_avg", "o"), ("clean", "X")):
         for table in (board, baseline):
@@ -62,6 +70,8 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
                 board, x="preserved_information", y=values, hue="gamma", hue_norm=norm, palette=PALETTE, marker=marker,
                 s=45, legend=False, ax=ax, zorder=3,
             )  # fmt: skip
+    ringed = pd.concat([table[_doubted(table)] for table in (board, baseline)])
+    ax.scatter(ringed["preserved_information"], ringed["robust_avg"], **_RING)
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
     ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=_UNIT)
@@ -75,9 +85,12 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         curves: the curves of the same results.
     """
     keys = ["run", "protocol", "norm", "view"]
-    table = curves.query("attack == 'all'").merge(board[[*keys, "dataset", "reg", "gamma", "adversarial"]], on=keys)
+    table = curves.query("attack == 'all'").merge(
+        board[[*keys, "dataset", "reg", "gamma", "adversarial", "verdict"]], on=keys
+    )
     title = "Robustness against all attacks"
-    return _panels(table, title, draw_robustness, _reference_handles(table))
+    handles = [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
+    return _panels(table, title, draw_robustness, _reference_handles(table) + handles)
 
 
 def information_figure(board: pd.DataFrame) -> Figure:
@@ -87,6 +100,9 @@ def information_figure(board: pd.DataFrame) -> Figure:
         Line2D([], [], marker="X", color="gray", linestyle="", label="clean"),
         *_reference_handles(board),
     ]
+    if _doubted(board).any():
+        ring = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": _RING["edgecolors"]}
+        handles.append(Line2D([], [], marker="o", linestyle="", label=_NOT_TRUSTED, **ring))
     title = "Robustness and what the latent remembers"
     return _panels(board, title, draw_information, handles)
 
@@ -142,8 +158,12 @@ def _panels(
     return figure
 
 
+def _doubted(table: pd.DataFrame) -> "pd.Series[bool]":
+    return table["verdict"].isin(["suspect", "masked"])
+
+
 def _reference_line(adversarial: float) -> dict[str, Any]:
-    return ADVERSARIAL if adversarial else BASELINE
+    return dict(ADVERSARIAL if adversarial else BASELINE)
 
 
 def _reference_handles(table: pd.DataFrame) -> list[Line2D]:
