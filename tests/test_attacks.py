@@ -101,6 +101,18 @@ def test_deepfool_does_not_depend_on_the_scale_of_the_logits(norm: str) -> None:
     assert plain.rows["deepfool"].tolist() == scaled.rows["deepfool"].tolist()
 
 
+@BOTH_NORMS
+def test_where_the_cross_entropy_vanishes_strict_attacks_find_by_themselves_what_deepfool_finds(norm: str) -> None:
+    model, x, y = trained_digits()
+    attacks = {name: SHORTER[name] for name in ("deepfool", "pgd", "fab-t", "apgd-t")}
+    eps = "0:0.2" if norm == "linf" else "0:2"
+    rows = breaking_radii(Scaled(model, 1000), x[:40], y[:40], eps=eps, norm=norm, attacks=attacks).rows
+    assert rows["zero_gradient"].mean() > 0.9
+    assert (rows["pgd"] > rows["deepfool"]).mean() > 0.9
+    assert (rows["fab-t"] <= rows["deepfool"]).all()
+    assert (rows["apgd-t"] <= rows["deepfool"]).all()
+
+
 @pytest.mark.parametrize("attack", sorted(name for name in ATTACKS if "step" in ATTACKS[name].settings))
 def test_the_steps_can_cross_the_ball(attack: str) -> None:
     settings = ATTACKS[attack].settings
