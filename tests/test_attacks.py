@@ -11,10 +11,12 @@ from torch import Tensor
 from ibrobust.attacks import ATTACKS, NORMS, Attack, victim
 from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import wide
+from ibrobust.backends import CONSTANT_STEPS
 from ibrobust.bottleneck import view
 from ibrobust.images import frozen
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.results import robust_share
 from tests.oracles import Problem, Scaled, linear, linear_at_the_edge, trained_digits, two_layer
 
 BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))
@@ -113,10 +115,16 @@ def test_where_the_cross_entropy_vanishes_strict_attacks_find_by_themselves_what
     assert (rows["apgd-t"] <= rows["deepfool"]).all()
 
 
-@pytest.mark.parametrize("attack", sorted(name for name in ATTACKS if "step" in ATTACKS[name].settings))
-def test_the_steps_can_cross_the_ball(attack: str) -> None:
-    settings = ATTACKS[attack].settings
-    assert settings["steps"] * settings["step"] >= (2 if settings["random_start"] else 1)
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", ["bim", "pgd"])
+def test_shrinking_steps_break_more_than_steps_of_the_libraries_constant_length(attack: str, norm: str) -> None:
+    model, x, y = trained_digits()
+    eps = "0:0.2" if norm == "linf" else "0:2"
+    constant = replace(ATTACKS[attack], settings=ATTACKS[attack].settings | CONSTANT_STEPS[attack])
+    both = {"shrinking": ATTACKS[attack], "constant": constant}
+    results = breaking_radii(model, x[:200], y[:200], eps=eps, norm=norm, attacks=both)
+    shrinking, constant_length = (robust_share(results.rows[name].to_numpy(), results.radii_E) for name in both)
+    assert shrinking.sum() < constant_length.sum()
 
 
 @BOTH_NORMS

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS
-from ibrobust.backends import BACKENDS, adapter_of, peer_breaking_radii
+from ibrobust.backends import BACKENDS, CONSTANT_STEPS, adapter_of, peer_breaking_radii
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.backends.comparison import compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
@@ -87,7 +87,8 @@ def test_one_step_and_ten_steps_agree_with_ours_on_trained_digits(backend: str) 
     model, x, y = trained_digits()
     attacks = ["fgsm", "bim"]
     theirs = peer_breaking_radii(backend, model, x[:200], y[:200], eps="0:0.2:6", attacks=attacks)
-    table = compared(breaking_radii(model, x[:200], y[:200], eps="0:0.2:6"), theirs)
+    ours = {name: replace(ATTACKS[name], settings=theirs.card["attacks"][name]) for name in attacks}
+    table = compared(breaking_radii(model, x[:200], y[:200], eps="0:0.2:6", attacks=ours), theirs)
     assert table["agree"].min() >= 0.995
     assert set(table["attack"]) == {*attacks, "all"}
 
@@ -106,7 +107,14 @@ def test_same_columns_same_clean_predictions_and_a_card_that_names_the_library(b
         key: ours.card[key] for key in ("protocol", "norm", "radii", "seed")
     }
     for attack, settings in theirs.card["attacks"].items():
-        assert {name: value for name, value in settings.items() if name != "deviation"} == ours.card["attacks"][attack]
+        as_they_can = ours.card["attacks"][attack] | CONSTANT_STEPS.get(attack, {})
+        assert {name: value for name, value in settings.items() if name != "deviation"} == as_they_can
+
+
+@pytest.mark.parametrize("attack", sorted(CONSTANT_STEPS))
+def test_the_libraries_steps_can_cross_the_ball(attack: str) -> None:
+    settings = ATTACKS[attack].settings | CONSTANT_STEPS[attack]
+    assert settings["steps"] * settings["step"] >= (2 if settings["random_start"] else 1)
 
 
 @EVERY_BACKEND

@@ -27,6 +27,9 @@ BACKENDS["art"] = "ibrobust.backends.art"
 BACKENDS["foolbox"] = "ibrobust.backends.foolbox"
 BACKENDS["torchattacks"] = "ibrobust.backends.torchattacks"
 
+CONSTANT_STEPS = {"bim": {"step": 1 / 5, "shrinking": False}, "pgd": {"step": 1 / 10, "shrinking": False}}
+"""The libraries' steps do not shrink: theirs travel twice the radius in BIM, and four times in PGD."""
+
 
 class AsItIs(nn.Module):
     """The model as its owner would hand it to a library: out of reach of what makes our own attacks fast."""
@@ -95,7 +98,7 @@ def peer_breaking_radii(
 
 
 def peer_attacks(backend: str, names: Sequence[str], norm: str) -> dict[str, Attack]:
-    """A library's forms of these attacks, with our settings where it can express them.
+    """A library's forms of these attacks, with our settings where it can express them (`CONSTANT_STEPS` where not).
 
     Raises:
         BadInput: the library is not installed, or lacks one of them in this norm.
@@ -124,5 +127,7 @@ def adapter_of(backend: str) -> Adapter:
 def _peer_attack(adapter: Adapter, name: str, norm: str) -> Attack:
     native, peer = ATTACKS[name], adapter.attacks[name, norm]
     form = minimal_library_attack if native.minimal else library_attack
-    settings = {**native.settings, **({"deviation": peer.deviation} if peer.deviation else {})}
+    settings = {**native.settings, **CONSTANT_STEPS.get(name, {})}
+    if peer.deviation:
+        settings["deviation"] = peer.deviation
     return Attack(partial(form, peer.run), minimal=native.minimal, settings=settings)

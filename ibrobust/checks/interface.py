@@ -248,10 +248,10 @@ class Case:
         asked, draw = self.attacked_victim(chosen, "ascent", seen=seen), self.draw(chosen, "ascent")
         x, y, eps = self.x[chosen], self.y[chosen], self._radii(chosen, radius)
         x_adv, losses = self.norm.start(x, eps, draw), []
-        for _ in range(steps):
+        for index in range(steps):
             logits, gradient = asked.loss_gradient(x_adv, y, loss)
             losses.append(loss(logits, y))
-            x_adv = self.norm.project(x_adv + wide(eps / 10) * self.norm.ascent(gradient), x, eps)
+            x_adv = self.norm.project(x_adv + wide((1 - index / steps) * eps) * self.norm.ascent(gradient), x, eps)
         return x_adv, torch.stack(losses)
 
     def share(self, flags: Bool[Tensor, " some"]) -> float:
