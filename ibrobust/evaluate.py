@@ -44,7 +44,7 @@ def _evaluated(subject: "Subject", *, options: Namespace, samples: tuple[int, in
     from ibrobust.evaluation import evaluate_subject
 
     torch_device(options.device, options.threads or (1 if options.workers > 1 else None))
-    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "seed", "device")
+    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "restarts", "seed", "device")
     settings = {key: getattr(options, key) for key in asked}
     return evaluate_subject(
         subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
@@ -76,6 +76,7 @@ def _parser() -> Parser:
         default="own",
         help="own: each attack's own answer; standing: only what those before it left, faster",
     )
+    parser.add_argument("--restarts", type=count, default=1, help="random starts of PGD, APGD and Square")
     parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ibrobust.attacks import PROTOCOLS
+from ibrobust.attacks import PROTOCOLS, protocol_attacks
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
 from ibrobust.errors import BadInput
@@ -24,8 +24,8 @@ from ibrobust.robustness.question import Progress
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.zoo import Run, save_table, versions
 
-_SEARCH = {"search": "bisect", "columns": "own"}
-"""How breaking radii are looked for where nothing else is said; a model with noise has none."""
+_USUAL: dict[str, Any] = {"search": "bisect", "columns": "own", "restarts": 1}
+"""Settings where nothing else is said."""
 
 _SHARD = 1000
 """Samples between two saves: what a killed evaluation loses at most."""
@@ -86,7 +86,7 @@ def evaluate_subject(
     Args:
         samples: first and last + 1; all by default.
         settings: eps, protocol, norm, noise, seed, device, and search and columns if they are not the usual ones, as
-            `breaking_radii` and `noisy_readings` take them.
+            `breaking_radii` and `noisy_readings` take them; restarts, as `protocol_attacks` takes them.
 
     Returns:
         The file, and the seconds that it took; None where it was there.
@@ -94,7 +94,7 @@ def evaluate_subject(
     Raises:
         BadInput: there are fewer samples, or `breaking_radii` refuses.
     """
-    settings = _SEARCH | settings
+    settings = _USUAL | settings
     first, last = samples or (0, len(subject.test))
     if last > len(subject.test):
         raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
@@ -136,15 +136,19 @@ def _attacked(
         "batch_size": batch_size,
         "progress": progress,
     }
-    noise, search, columns = (settings[key] for key in ("noise", *_SEARCH))
-    shared = {key: value for key, value in settings.items() if key not in ("noise", *_SEARCH)} | common
-    if backend == "native" and noise == "mean":
-        return breaking_radii(model, split.x, split.y, search=search, columns=columns, **shared)
+    noise, protocol, restarts = (settings[key] for key in ("noise", "protocol", "restarts"))
+    shared = {key: settings[key] for key in ("eps", "protocol", "norm", "seed", "device")} | common
+    searched = {key: settings[key] for key in ("search", "columns")}
     if backend == "native":
+        shared["attacks"] = protocol_attacks(protocol, restarts=restarts)
+        if noise == "mean":
+            return breaking_radii(model, split.x, split.y, **searched, **shared)
         return noisy_readings(model, split.x, split.y, noise=noise, **shared)
     if noise != "mean":
         raise BadInput(f"--noise {noise}: backend {backend!r} sees the mean path only")
-    return peer_breaking_radii(backend, model, split.x, split.y, columns=columns, **shared)
+    if restarts != 1:
+        raise BadInput(f"--restarts {restarts}: backend {backend!r} runs each attack once")
+    return peer_breaking_radii(backend, model, split.x, split.y, columns=searched["columns"], **shared)
 
 
 def save_timing(path: Path, results: Path, seconds: float) -> None:
@@ -155,8 +159,8 @@ def save_timing(path: Path, results: Path, seconds: float) -> None:
 
 
 def _card(subject: Subject, settings: dict[str, Any], backend: str) -> dict[str, Any]:
-    searched = [*_SEARCH] if settings["noise"] == "mean" else []
-    kept = {key: settings[key] for key in ("protocol", "norm", "noise", *searched, "seed")}
+    searched = ["search", "columns"] if settings["noise"] == "mean" else []
+    kept = {key: settings[key] for key in ("protocol", "norm", "noise", *searched, "restarts", "seed")}
     return {**subject.card, **kept, "radii": parse_radii(settings["eps"]), "backend": backend, "versions": versions()}
 
 
@@ -165,7 +169,7 @@ def _stored(path: Path, card: dict[str, Any], samples: range) -> Results | None:
     if not path.is_file():
         return None
     results = load_results(path)
-    same = all(results.card.get(key) == value for key, value in card.items())
+    same = all(results.card.get(key, _USUAL.get(key)) == value for key, value in card.items())
     return results if same and list(results.sample_N["sample"]) == list(samples) else None
 
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -146,8 +147,8 @@ def test_40_shrinking_steps_break_more_mnist_digits_than_40_of_a_tenth_of_the_ra
 
 
 @BOTH_NORMS
-@pytest.mark.parametrize("attack", ["apgd-ce", "apgd-dlr", "apgd-t"])
-def test_of_several_climbs_that_fail_the_image_closest_to_a_mistake_is_returned(attack: str, norm: str) -> None:
+@pytest.mark.parametrize("attack", ["pgd", "apgd-ce", "apgd-dlr", "apgd-t", "square"])
+def test_of_several_runs_that_fail_the_image_closest_to_a_mistake_is_returned(attack: str, norm: str) -> None:
     """Noise asks for it: an image that is not beyond doubt may still be wrong at every second look."""
     problem = linear(norm, rivals=4)
     eps, draw = torch.full((len(problem.x),), 0.05), sample_draw(0, torch.arange(len(problem.x)))
@@ -155,14 +156,31 @@ def test_of_several_climbs_that_fail_the_image_closest_to_a_mistake_is_returned(
     def reached(**settings: int) -> Tensor:
         asked = victim(view(problem.model), draw, batch_size=64)
         function, usual = ATTACKS[attack].function, ATTACKS[attack].settings
-        x_adv = function(asked, problem.x, problem.y, eps, draw, NORMS[norm], **{**usual, "steps": 20, **settings})
+        x_adv = function(asked, problem.x, problem.y, eps, draw, NORMS[norm], **{**usual, **fewer, **settings})
         return margin(problem.model(x_adv), problem.y)
 
+    fewer = {"queries": 20} if attack == "square" else {"steps": 20}
     more = {"targets": 4} if attack == "apgd-t" else {"restarts": 4}
     one = dict.fromkeys(more, 1)
     with frozen(problem.model):
         assert (reached(**more) < 0).all(), "nothing is broken at half of the distance"
         assert (reached(**more) >= reached(**one) - 1e-6).all()
+
+
+@BOTH_NORMS
+@pytest.mark.parametrize("attack", ["pgd", "apgd-ce", "square"])
+def test_more_random_starts_break_at_the_same_radius_or_a_smaller_one(attack: str, norm: str) -> None:
+    model, x, y = trained_digits()
+    short = ATTACKS[attack].settings | ({"queries": 40} if attack == "square" else {"steps": 4})
+    eps = "0:0.2:6" if norm == "linf" else "0:2:6"
+
+    def broken_by(restarts: int) -> pd.Series:
+        alone = {attack: replace(ATTACKS[attack], settings=short | {"restarts": restarts})}
+        results = breaking_radii(model, x[:100], y[:100], eps=eps, norm=norm, search="exhaustive", attacks=alone)
+        return results.rows[attack]
+
+    assert (broken_by(5) <= broken_by(1)).all()
+    assert (broken_by(5) < broken_by(1)).any()
 
 
 def test_square_leaves_out_patches_that_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

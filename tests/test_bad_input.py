@@ -102,6 +102,8 @@ EVALUATE = [
     (["--samples", "9:3"], ["--samples", "'9:3'"]),
     (["--samples", "0"], ["--samples", "'0'"]),
     (["--batch-size", "0"], ["--batch-size", "'0'"]),
+    (["--restarts", "0"], ["--restarts", "'0'"]),
+    (["--restarts", "2", "--backend", "foolbox"], ["--restarts 2", "'foolbox'"]),
     (["nowhere"], ["'nowhere'"]),
     (["--data", "digits"], ["--model"]),
     (["--model", "mine.py:net"], ["--data"]),

@@ -96,6 +96,21 @@ def test_the_same_bytes_whatever_the_batch_size_and_the_second_time(command, two
     assert_same_results(two_runs / "all", two_runs / "seven", two_runs / "sixty-four", two_runs / "again")
 
 
+def test_results_with_other_restarts_are_found_again(command, two_runs):
+    def evaluated(*words):
+        finished = command("evaluate", "--samples", "20", *words, cwd=two_runs)
+        assert finished.returncode == 0, finished.stderr
+        path = sorted((two_runs / "results" / "paper").glob("*.parquet"))[0]
+        return path.stat().st_mtime_ns, load_results(path).card["attacks"]["pgd"]["restarts"]
+
+    first, restarts = evaluated()
+    assert restarts == 1
+    second, restarts = evaluated("--restarts", "2")
+    assert second > first
+    assert restarts == 2
+    assert evaluated("--restarts", "2") == (second, 2)
+
+
 def test_the_same_bytes_from_halves(command, two_runs):
     command("evaluate", "--out", "whole", cwd=two_runs)
     for half in ("0:250", "250:500"):

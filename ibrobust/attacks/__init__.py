@@ -3,7 +3,7 @@
 from ibrobust.attacks import apgd, deepfool, fab, gradient_ascent, square
 from ibrobust.attacks.interface import ATTACKS, Attack
 from ibrobust.attacks.norms import NORMS, Norm
-from ibrobust.attacks.protocols import PROTOCOLS
+from ibrobust.attacks.protocols import PROTOCOLS, protocol_attacks
 from ibrobust.attacks.victim import Queries, Victim, victim
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "deepfool",
     "fab",
     "gradient_ascent",
+    "protocol_attacks",
     "square",
     "victim",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool
@@ -10,6 +11,7 @@ from torch import Tensor
 from ibrobust.attacks.interface import ATTACKS, Attack
 from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.restarts import closest_of
 from ibrobust.attacks.victim import Loss, Victim
 from ibrobust.randomness import Draw
 from ibrobust.registry import Registry
@@ -78,21 +80,13 @@ def _climbed_in_turn(
     loss: Loss,
     steps: int,
 ) -> Images:
-    """One climb per start, each on the samples that all before it left standing; of those that still do, the image that
-    came closest to a mistake."""
-    x_adv = x.clone()
-    left = torch.arange(len(x), device=x.device)
-    closest = torch.full_like(eps, -torch.inf)
-    for draw, aim in starts:
+    """One climb per start."""
+
+    def run(left: Tensor, draw: Draw, aim: Tensor) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:
         climb = _Climb(victim[left], y[left], aim[left], x[left], eps[left], norm, loss)
-        found, reached, standing = climb.result(norm.start(x[left], eps[left], draw[left]), steps)
-        closer = ~standing | (reached > closest[left])
-        x_adv[left] = torch.where(wide(closer), found, x_adv[left])
-        closest[left] = torch.maximum(reached, closest[left])
-        left = left[standing]
-        if not len(left):
-            break
-    return x_adv
+        return climb.result(norm.start(x[left], eps[left], draw[left]), steps)
+
+    return closest_of(x, (partial(run, draw=draw, aim=aim) for draw, aim in starts))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,6 +11,7 @@ from torch import Tensor
 from ibrobust.attacks.interface import ATTACKS, Attack
 from ibrobust.attacks.losses import margin
 from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.restarts import closest_of
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
 from ibrobust.registry import Registry
@@ -39,28 +41,26 @@ def square(
     restarts: int,
 ) -> Images:
     """Random patches, each kept where it raises the margin; they cover a share `area` of the image and shrink."""
-    x_adv = x.clone()
-    left = torch.arange(len(x), device=x.device)
-    for restart in range(restarts):
+
+    def run(left: Tensor, restart: int) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:
         walk = draw[left].fold(restart)
-        x_adv[left], standing = _walked(victim[left], x[left], y[left], eps[left], walk, norm, queries, area)
-        left = left[standing]
-        if not len(left):
-            break
-    return x_adv
+        return _walked(victim[left], x[left], y[left], eps[left], walk, norm, queries, area)
+
+    return closest_of(x, (partial(run, restart=restart) for restart in range(restarts)))
 
 
 def _walked(
     victim: Victim, x: Images, y: Labels, eps: PerSample, draw: Draw, norm: Norm, queries: int, area: float
-) -> tuple[Images, Bool[Tensor, " batch"]]:
-    """The image with the largest margin that one walk found, and which samples still stand."""
+) -> tuple[Images, PerSample, Bool[Tensor, " batch"]]:
+    """The image with the largest margin that one walk found, that margin, and which samples still stand."""
     found = START[norm.name](x, eps, draw.fold("start"))
     x_adv, left = found.clone(), torch.arange(len(x), device=x.device)
     best = margin(victim.logits(x_adv), y)
+    reached = best.clone()
     for query in range(1, queries):
         standing = best <= 0
         if not standing.all():
-            found[left] = x_adv
+            found[left], reached[left] = x_adv, best
             left, x, y, eps, draw = left[standing], x[standing], y[standing], eps[standing], draw[standing]
             victim, x_adv, best = victim[standing], x_adv[standing], best[standing]
         if not len(left):
@@ -73,10 +73,8 @@ def _walked(
         rose = value > best[asked]
         x_adv[asked[rose]] = tried[rose]
         best[asked[rose]] = value[rose]
-    found[left] = x_adv
-    unbroken = torch.zeros(len(found), dtype=torch.bool, device=x.device)
-    unbroken[left] = best <= 0
-    return found, unbroken
+    found[left], reached[left] = x_adv, best
+    return found, reached, reached <= 0
 
 
 def _worth_asking(old: Tensor, new: Tensor, every: bool) -> Asked:

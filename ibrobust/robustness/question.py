@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ibrobust.allocator import keep_freed_memory
-from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack, Norm, victim
+from ibrobust.attacks import NORMS, Attack, Norm, protocol_attacks, victim
 from ibrobust.bottleneck import View, attacked_view
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.fusion import fused
@@ -117,7 +117,7 @@ def question(
     batch_size = _default_batch_size(x, place) if batch_size is None else batch_size
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
-    attacks = attacks or {name: ATTACKS[name] for name in PROTOCOLS[protocol]}
+    attacks = attacks or protocol_attacks(protocol)
     about = (radii, protocol, attacks, NORMS[norm], noise, attacked_view(model, noise), seed, batch_size, place)
     return Question(model, x, y, ids, *about)
 
