@@ -143,3 +143,37 @@ def enumerated_quantities(joint_XY: Tensor, encoder_XZ: Tensor) -> dict[str, flo
         "nuisance": mean_log(["y"], ["xy"]),
         "input_entropy_given_label_and_encoding": mean_log(["yz"], ["xyz"]),
     }
+
+
+REST = "input_entropy_given_label_and_encoding"
+
+
+def identities(q: dict[str, float]) -> dict[int, tuple[float, float]]:
+    """Both sides of Kirsch et al. equations 17-29, where all their terms are there."""
+    sides = {
+        17: (["relevant_information"], ["residual_information", "preserved_relevant_information"]),
+        18: (["preserved_information"], ["redundant_information", "preserved_relevant_information"]),
+        19: (["decoder_uncertainty"], ["residual_information", "label_entropy_given_input"]),
+        20: (["reverse_decoder_uncertainty"], ["redundant_information", "encoding_entropy_given_input"]),
+        # Printed with I[X;Z], which holds only where I[Y;Z] = 0; the diagram has I[X;Z|Y] there.
+        21: (["nuisance"], [REST, "redundant_information"]),
+        22: (
+            ["label_entropy"],
+            ["label_entropy_given_input", "preserved_relevant_information", "residual_information"],
+        ),
+        23: (
+            ["encoding_entropy"],
+            ["encoding_entropy_given_input", "preserved_relevant_information", "redundant_information"],
+        ),
+        24: (["relevant_information", "label_entropy_given_input"], ["label_entropy"]),
+        25: (["preserved_information", "encoding_entropy_given_input"], ["encoding_entropy"]),
+        26: (["residual_information", "label_entropy_given_input"], ["decoder_uncertainty"]),
+        27: (["redundant_information", "encoding_entropy_given_input"], ["reverse_decoder_uncertainty"]),
+        28: (["preserved_relevant_information", "decoder_uncertainty"], ["label_entropy"]),
+        29: (["preserved_relevant_information", "reverse_decoder_uncertainty"], ["encoding_entropy"]),
+    }
+    return {
+        number: (sum(q[name] for name in left), sum(q[name] for name in right))
+        for number, (left, right) in sides.items()
+        if set(left + right) <= set(q)
+    }

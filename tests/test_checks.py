@@ -1,12 +1,10 @@
 """Models that hide their gradients are found out, each for the right reason; honest ones are not accused."""
 
-import json
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -15,14 +13,12 @@ from torch.nn import functional as F
 
 from ibrobust import breaking_radii, noisy_readings
 from ibrobust.attacks import ATTACKS
-from ibrobust.audit import main
 from ibrobust.auditing import audit
 from ibrobust.bottleneck import Bottleneck
-from ibrobust.checks import CHECKS, Case, Finding, verdict_of
+from ibrobust.checks import CHECKS, Case
 from ibrobust.checks.planted import planted
 from ibrobust.errors import BadInput
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.storage import joined
 
 N = 40
 
@@ -266,67 +262,9 @@ def test_a_constant_model_claims_nothing_and_is_asked_little():
     assert found.verdict == "masked"
 
 
-def test_verdicts():
-    def finding(passed: bool, means: str) -> Finding:
-        return Finding("one", 0.0, 0.0, passed, means, "")
-
-    assert verdict_of([]) == "trusted"
-    assert verdict_of([finding(True, "masked"), finding(True, "suspect")]) == "trusted"
-    assert verdict_of([finding(True, "masked"), finding(False, "suspect")]) == "suspect"
-    assert verdict_of([finding(False, "masked"), finding(False, "suspect")]) == "masked"
-
-
-def test_a_verdict_on_a_shard_is_none_on_the_whole():
-    whole = claim([0.1] * N)
-    queries = {"pgd": {"forward": 1, "gradient": 1}}
-    first = BreakingRadii(whole.rows[:5], {**whole.card, "queries": queries, "verdict": "trusted", "audit": {}})
-    second = BreakingRadii(whole.rows[5:], {**whole.card, "queries": queries})
-    assert joined([first]).card["verdict"] == "trusted"
-    assert "verdict" not in joined([first, second]).card
-    assert joined([first, second]).card["queries"]["pgd"]["forward"] == 2
-
-
 def test_samples_of_another_claim_are_refused(ordinary):
     results = claim([0.1] * N)
     with pytest.raises(BadInput, match="not the 40 of the claim"):
         audit(ordinary, X_TEST[:5], Y_TEST[:5], results)
     with pytest.raises(BadInput, match="not the 40 of the claim"):
         audit(ordinary, X_TEST, Y_TEST.flip(0), results)
-
-
-def test_the_command_keeps_the_verdict_in_the_results(command, tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "import torch\nfrom torch import nn\n\n"
-        "def model():\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-    )
-    np.savez(tmp_path / "few.npz", x=X_TEST.numpy()[:12], y=Y_TEST.numpy()[:12])
-    words = ("audit", "--model", "mine.py:model", "--data", "few.npz", "--samples", "10")
-    first = command(*words, cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    (path,) = (tmp_path / "results" / "paper").glob("*.parquet")
-    card = json.loads(pq.read_schema(path).metadata[b"ibrobust"])
-    findings = pd.read_csv(tmp_path / "results" / "audit.csv")
-    assert card["verdict"] in first.stdout
-    assert [finding["name"] for finding in card["audit"]["findings"]] == [
-        name for name in CHECKS if name in set(findings["name"])
-    ]
-    written = (tmp_path / "results" / "audit.csv").read_bytes(), path.read_bytes()
-    assert command(*words, cwd=tmp_path).stdout == first.stdout
-    assert written == ((tmp_path / "results" / "audit.csv").read_bytes(), path.read_bytes())
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("no-such-run",),
-        ("--samples", "0"),
-        ("--model", "x.py:f"),
-        ("--protocol", "none", "--model", "x.py:f"),
-        ("--data", "digits"),
-    ],
-)
-def test_bad_input_is_one_line(words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadInput) as refused:
-        main(words)
-    assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Quantities of models against enumeration, closed forms and the paper's identities."""
+"""Quantities of models against closed forms and the paper's identities."""
 
 import math
 
@@ -9,18 +9,16 @@ from torch import Tensor, nn
 
 from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.datasets import Dataset, Split, load_dataset
-from ibrobust.entropies.calibration import EntropyEstimate
-from ibrobust.entropies.categorical import exact_quantities
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.entropies.measurement import Measurement, measured, views_of
-from ibrobust.entropies.table import best_estimates, information_rows, information_text, read_information, wide
+from ibrobust.entropies.table import information_rows, information_text
 from ibrobust.entropies.trajectory import Trajectory
 from ibrobust.errors import BadInput
 from ibrobust.learning.training import train
 from ibrobust.models import build_model
 from ibrobust.recipe import make_recipe
-from tests.oracles_entropy import enumerated_quantities
+from tests.oracles_entropy import identities
 
 Quantities = dict[str, float]
 
@@ -50,69 +48,6 @@ def family(measurement: Measurement, estimator: str) -> Quantities:
     """Nats by quantity of one estimator, with the rows that need no estimate."""
     kept = (estimator, "exact", "closed-form")
     return {name: row.nats for name, row in measurement.rows if row.estimator in kept}
-
-
-# A categorical toy problem -------------------------------------------------------------------------------------------
-
-
-def toy(seed: int) -> tuple[Tensor, Tensor]:
-    """p(x, y) of 5 inputs and 3 classes whose labels are uncertain, and p(z|x) of 4 categories, with some zeros."""
-    generator = torch.Generator().manual_seed(seed)
-    joint, encoder = torch.rand(2, 5, 4, generator=generator, dtype=torch.float64).pow(3)
-    joint = joint[:, :3].clone()
-    joint[0, 1] = encoder[2, 0] = 0
-    return joint / joint.sum(), encoder / encoder.sum(dim=1, keepdim=True)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_categorical_quantities_agree_with_enumeration(seed: int) -> None:
-    joint, encoder = toy(seed)
-    enumerated = enumerated_quantities(joint, encoder)
-    for name, value in exact_quantities(joint, encoder).items():
-        assert value == pytest.approx(enumerated[name], abs=1e-9), name
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_equations_17_to_29_hold(seed: int) -> None:
-    q = exact_quantities(*toy(seed)) | {
-        name: value for name, value in enumerated_quantities(*toy(seed)).items() if name in ("nuisance", _REST)
-    }
-    for number, (left, right) in identities(q).items():
-        assert left == pytest.approx(right, abs=1e-9), f"equation {number}"
-
-
-_REST = "input_entropy_given_label_and_encoding"
-
-
-def identities(q: Quantities) -> dict[int, tuple[float, float]]:
-    """Both sides of Kirsch et al. equations 17-29, where all their terms are there."""
-    sides = {
-        17: (["relevant_information"], ["residual_information", "preserved_relevant_information"]),
-        18: (["preserved_information"], ["redundant_information", "preserved_relevant_information"]),
-        19: (["decoder_uncertainty"], ["residual_information", "label_entropy_given_input"]),
-        20: (["reverse_decoder_uncertainty"], ["redundant_information", "encoding_entropy_given_input"]),
-        # Printed with I[X;Z], which holds only where I[Y;Z] = 0; the diagram has I[X;Z|Y] there.
-        21: (["nuisance"], [_REST, "redundant_information"]),
-        22: (
-            ["label_entropy"],
-            ["label_entropy_given_input", "preserved_relevant_information", "residual_information"],
-        ),
-        23: (
-            ["encoding_entropy"],
-            ["encoding_entropy_given_input", "preserved_relevant_information", "redundant_information"],
-        ),
-        24: (["relevant_information", "label_entropy_given_input"], ["label_entropy"]),
-        25: (["preserved_information", "encoding_entropy_given_input"], ["encoding_entropy"]),
-        26: (["residual_information", "label_entropy_given_input"], ["decoder_uncertainty"]),
-        27: (["redundant_information", "encoding_entropy_given_input"], ["reverse_decoder_uncertainty"]),
-        28: (["preserved_relevant_information", "decoder_uncertainty"], ["label_entropy"]),
-        29: (["preserved_relevant_information", "reverse_decoder_uncertainty"], ["encoding_entropy"]),
-    }
-    return {
-        number: (sum(q[name] for name in left), sum(q[name] for name in right))
-        for number, (left, right) in sides.items()
-        if set(left + right) <= set(q)
-    }
 
 
 # Bounds that need no density estimate --------------------------------------------------------------------------------
@@ -315,54 +250,6 @@ def test_retraining_tightens_the_bound(trained: Bottleneck, split: Split) -> Non
     loss = {row.estimator: row.nats for name, row in rows if name == "decoder_cross_entropy"}
     assert loss["retrained decoder"] < loss["decoder"] - 0.05
     assert torch.equal(trained.decoder.weight, before)
-
-
-# Tables --------------------------------------------------------------------------------------------------------------
-
-
-def row(nats: float, *, bias: float = 0.0, low: float = 0.0, high: float = 10.0) -> EntropyEstimate:
-    return EntropyEstimate(nats, "knn-l2", 3, 100, bias, 0.0, low, high)
-
-
-def test_table_survives_its_file(tmp_path) -> None:
-    rows = [("encoding_entropy", row(4.0, bias=1.5)), ("preserved_information", row(math.nan, high=math.inf))]
-    table = information_rows(Measurement(rows, 0.0, 0.0), run="a", split="test", view="fresh")
-    assert list(table) == ["run", "split", "view", "quantity", "estimator", "k", "n", "nats", "bias", "low", "high"]
-    path = tmp_path / "information.csv"
-    information_text(table).to_csv(path, index=False)
-    assert path.read_text().splitlines()[1:] == [
-        "a,test,fresh,encoding_entropy,knn-l2,3,100,4.000000,1.500000,0.000000,10.000000",
-        "a,test,fresh,preserved_information,knn-l2,3,100,,0.000000,0.000000,inf",
-    ]
-    pd.testing.assert_frame_equal(read_information(path), table)
-
-
-def test_a_broken_table_is_named(tmp_path) -> None:
-    (tmp_path / "information.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(BadInput, match=r"information.csv' is not a table of information"):
-        read_information(tmp_path / "information.csv")
-
-
-@pytest.mark.parametrize(
-    ("estimate", "best"),
-    [(row(5.0, bias=2.0), 3.0), (row(5.0, bias=6.0), 0.0), (row(50.0), 10.0), (row(5.0, bias=math.nan), 5.0)],
-)
-def test_best_estimate_is_calibrated_and_within_bounds(estimate: EntropyEstimate, best: float) -> None:
-    table = best_estimates(information_rows(Measurement([("q", estimate)], 0.0, 0.0), run="a"))
-    assert table["best"].item() == estimate.best == best
-
-
-def test_wide_has_a_row_per_run_and_prefers_the_estimator() -> None:
-    rows = [
-        ("a", row(1.0)),
-        ("b", row(2.0, high=3.0)),
-        ("b", EntropyEstimate(9.0, "decoder", None, 1, 0.0, 0.0, 0.0, 9.0)),
-    ]
-    tables = [information_rows(Measurement(rows, 0.0, 0.0), run=run) for run in ("r", "s")]
-    points = wide(pd.concat(tables), ["a", "b"], estimator="knn", keys=["run"])
-    assert list(points["run"]) == ["r", "s"]
-    assert list(points["b"]) == [2.0, 2.0]
-    assert list(points["b_high"]) == [3.0, 3.0]
 
 
 # Trajectories --------------------------------------------------------------------------------------------------------
