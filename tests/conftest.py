@@ -6,12 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _hook = install_import_hook("ibrobust", "beartype.beartype")
 
 import torch  # noqa: E402
+
+# How long an example takes depends on the machine.
+settings.register_profile("any speed", settings(), deadline=None)
+settings.load_profile("any speed")
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent

@@ -211,7 +211,7 @@ def test_the_difference_of_logits_ratio() -> None:
     assert classes_by_logit(logits, y).tolist() == [[2, 1, 3], [0, 1, 3]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 1000), classes=st.integers(2, 12), shift=st.floats(-50, 50), scale=st.floats(0.01, 1000))
 def test_dlr_losses_ignore_shift_and_scale_and_the_margin_ignores_shift(
     seed: int, classes: int, shift: float, scale: float
@@ -240,7 +240,7 @@ def balls() -> st.SearchStrategy[tuple[Tensor, Tensor, Tensor, Tensor]]:
 
 
 @BOTH_NORMS
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(case=balls())
 def test_projection_lands_in_the_ball_and_the_range_and_then_stays(norm: str, case) -> None:
     x, point, eps, _ = case
@@ -251,7 +251,7 @@ def test_projection_lands_in_the_ball_and_the_range_and_then_stays(norm: str, ca
 
 
 @BOTH_NORMS
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(case=balls())
 def test_random_starts_lie_in_the_ball_and_depend_on_the_sample_alone(norm: str, case) -> None:
     x, _, eps, ids = case
@@ -263,7 +263,7 @@ def test_random_starts_lie_in_the_ball_and_depend_on_the_sample_alone(norm: str,
 
 
 @BOTH_NORMS
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(case=balls())
 def test_a_linear_loss_rises_by_the_dual_norm_along_the_ascent(norm: str, case) -> None:
     _, gradient, eps, _ = case

@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_record() -> None:
     assert calibrated_entropy(z, y, seed=3).bias != calibrated_entropy(z, y, seed=4).bias
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.floats(0.01, 100), st.floats(-10, 10))
 def test_bias_knows_neither_scale_nor_place(scale: float, shift: float) -> None:
     z = sample(laplace(4), 100)

@@ -113,7 +113,7 @@ def test_lower_matmul_precision_changes_nothing() -> None:
 latents = st.tuples(st.integers(0, 1000), st.integers(1, 6), st.sampled_from(["l2", "max"]), st.integers(1, 4))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(latents, st.floats(-1e3, 1e3))
 def test_shifting_changes_nothing(case: tuple[int, int, str, int], shift: float) -> None:
     seed, dims, norm, k = case
@@ -121,7 +121,7 @@ def test_shifting_changes_nothing(case: tuple[int, int, str, int], shift: float)
     assert knn_entropy(z + shift, k, norm) == pytest.approx(knn_entropy(z, k, norm), abs=1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(latents, st.floats(1e-30, 1e30))
 def test_scaling_by_a_adds_dims_log_a(case: tuple[int, int, str, int], scale: float) -> None:
     seed, dims, norm, k = case
@@ -130,7 +130,7 @@ def test_scaling_by_a_adds_dims_log_a(case: tuple[int, int, str, int], scale: fl
     assert knn_entropy(scale * z, k, norm) == pytest.approx(expected, abs=1e-8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(1, 6))
 def test_permuting_and_rotating_change_nothing(seed: int, dims: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -24,7 +24,7 @@ def curves(factor: float) -> pd.DataFrame:
     return pd.concat([l2, pd.DataFrame({"reg": "dvib", "gamma": gamma, "test_error": error(gamma / factor)})])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(factor=st.floats(0.2, 5))
 def test_a_shift_that_was_put_in_is_found(factor: float) -> None:
     # The grid has steps of a factor 3.2, between which curves are straight: 5 % is what that costs.

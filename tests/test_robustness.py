@@ -158,7 +158,7 @@ def test_the_model_is_left_as_it_was(digits) -> None:
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 1000), chosen=st.sets(st.integers(0, SAMPLES - 1), min_size=1, max_size=30))
 def test_any_part_of_the_data_gets_its_part_of_the_table(digits, seed: int, chosen: set[int]) -> None:
     model, x, y = digits
