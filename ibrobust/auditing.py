@@ -20,8 +20,6 @@ from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
 from ibrobust.zoo import Run, save_table
 
-AUDIT = "audit.csv"
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -90,7 +88,7 @@ def audit_subject(
 ) -> Audit:
     """Audit the stored results of a subject on their first samples; where there are none, those are evaluated first.
 
-    The verdict and its findings go into the card of the results, the findings into `out/audit.csv` too.
+    The verdict and its findings go into the card of the results.
 
     Args:
         settings: eps, protocol, norm, noise, seed and device, as `evaluate_subject` takes them; eps and seed matter
@@ -116,7 +114,6 @@ def audit_subject(
 
         found = audit(subject.model().to(settings["device"]), split.x, split.y, claim, twin=twin, progress=progress)
     save_results(replace(results, card={**results.card, **found.described()}), path)
-    _save_findings(found, out / AUDIT)
     return found
 
 
@@ -178,8 +175,8 @@ def certified_row(
     }
 
 
-def _save_findings(audit: Audit, path: Path) -> None:
-    """Rows of this claim in place of earlier ones; sorted, with fixed digits."""
+def save_findings(audit: Audit, path: Path) -> None:
+    """Rows of this claim in place of earlier ones in a CSV file; sorted, with fixed digits."""
     card = audit.claim.card
     claim = {"run": card["model"]["run"], "protocol": card["protocol"], "norm": card["norm"], "view": card["noise"]}
     rows = pd.DataFrame([asdict(finding) for finding in audit.findings])

@@ -1,12 +1,20 @@
 """`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
 
+from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ibrobust.command_line import Parser, run, torch_device
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.jobs import add_job_flags, answers, share_cores
 from ibrobust.registry import declared_names
 from ibrobust.subjects import add_subject_flags, chosen_subjects
+
+if TYPE_CHECKING:
+    from ibrobust.evaluation import Subject
+    from ibrobust.robustness.results import BreakingRadii
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -16,9 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     import pandas as pd
-    from tqdm import tqdm
 
-    from ibrobust.auditing import certified_row, stored_claim
+    from ibrobust.auditing import stored_claim
     from ibrobust.files import writable_folder
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
@@ -35,12 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         _, claim = stored
         assert isinstance(claim, BreakingRadii), "with the noise off"
         claims.append((subject, first_samples(claim, options.samples)))
-    rows = []
-    for subject, claim in claims:
-        with tqdm(total=len(claim.sample_N), desc=f"certify {subject.name}", disable=None) as bar:
-            rows.append(
-                certified_row(subject, claim, device=options.device, progress=lambda done: bar.update(done - bar.n))
-            )
+    rows = [row for _, row in answers(partial(_certified, options=options), claims, options)]
     table = pd.DataFrame(rows)
     path = options.results / "certified.csv"
     save_table(table, path)
@@ -50,6 +52,18 @@ def main(arguments: Sequence[str]) -> None:
         raise RunFailed(
             f"an attack succeeded where the certificate says that none can, which is a bug: {', '.join(wrong)}"
         )
+
+
+def _certified(claim: "tuple[Subject, BreakingRadii]", *, options: Namespace) -> dict[str, Any]:
+    """One job."""
+    from tqdm import tqdm
+
+    from ibrobust.auditing import certified_row
+
+    share_cores(options)
+    subject, results = claim
+    with tqdm(total=len(results.sample_N), desc=f"certify {subject.name}", disable=None) as bar:
+        return certified_row(subject, results, device=options.device, progress=lambda done: bar.update(done - bar.n))
 
 
 def _parser() -> Parser:
@@ -62,6 +76,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=int, default=100, help="samples certified, the first of the results")
+    add_job_flags(parser)
     return parser
 
 

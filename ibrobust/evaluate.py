@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.command_line import Parser, count, run, torch_device
 from ibrobust.errors import BadInput
-from ibrobust.jobs import add_job_flags, answers
+from ibrobust.jobs import add_job_flags, answers, share_cores
 from ibrobust.radii import parse_radii
 from ibrobust.registry import declared_names
 from ibrobust.report import print_report, stored_results
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _evaluated(subject: "Subject", *, options: Namespace, samples: tuple[int, int] | None) -> tuple[Path, float | None]:
-    """One job; with several at a time each has one thread."""
+    """One job."""
     from ibrobust.evaluation import evaluate_subject
 
-    torch_device(options.device, options.threads or (1 if options.workers > 1 else None))
+    share_cores(options)
     asked = ("eps", "protocol", "norm", "noise", "search", "columns", "restarts", "seed", "device")
     settings = {key: getattr(options, key) for key in asked}
     return evaluate_subject(

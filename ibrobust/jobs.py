@@ -13,7 +13,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from ibrobust.command_line import Parser, count
+from ibrobust.command_line import Parser, count, torch_device
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import Registry
 
@@ -59,6 +59,11 @@ def add_job_flags(parser: Parser) -> None:
     parser.add_argument("--workers", type=count, default=1, help="processes that share the runs; changes no result")
     parser.add_argument("--engine", default="local", metavar="ENGINE", help="where they run: local, ray")
     parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
+
+
+def share_cores(options: Namespace) -> None:
+    """Within a job: `options.threads` CPU threads; where none are asked for, one if several jobs run at a time."""
+    torch_device(options.device, options.threads or (1 if options.workers > 1 else None))
 
 
 @ENGINES.register("local")

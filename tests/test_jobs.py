@@ -36,6 +36,11 @@ def test_the_same_bytes_with_one_worker_and_with_two(command, tmp_path):
         words = ("--runs", "runs1", "--samples", "40", "--out", f"out{count}", "--workers", count)
         evaluated = command("evaluate", *words, cwd=tmp_path)
         assert evaluated.returncode == 0, evaluated.stderr
+        for name in ("audit", "certify"):
+            words = ("--runs", "runs1", "--samples", "10", "--results", f"out{count}", "--workers", count)
+            judged = command(name, *words, cwd=tmp_path)
+            assert judged.returncode == 0, judged.stderr
+            assert judged.stdout.count("digits-mlp-l2-") == 2
     for name in ("runs", "out"):
         assert len(contents(tmp_path / f"{name}1")) > 4
         assert contents(tmp_path / f"{name}1") == contents(tmp_path / f"{name}2")
