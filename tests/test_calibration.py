@@ -87,6 +87,18 @@ def test_bounds_are_ordered() -> None:
     assert diagonal > full + 0.1
 
 
+def test_a_lower_bound_that_sampling_puts_above_the_upper_one_changes_places_with_it() -> None:
+    z = torch.randn(200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.zeros(200, dtype=torch.int64)
+    above = gaussian_entropy_bound(z)
+    for estimate in (
+        calibrated_entropy(z, low=above + 0.01),
+        calibrated_conditional_entropy(z, y, low=above + 0.01),
+    ):
+        assert (estimate.low, estimate.high) == pytest.approx((above, above + 0.01), abs=1e-12)
+        assert estimate.low <= estimate.best <= estimate.high
+
+
 def test_a_bound_needs_more_samples_than_dimensions() -> None:
     z = sample(standard_gaussian(10), 10)
     assert gaussian_entropy_bound(z) == math.inf

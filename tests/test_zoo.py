@@ -1,5 +1,8 @@
 """Runs on disk: whole, named by their recipe, and the released ones as their recipes say."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from ibrobust.datasets import load_dataset
 from ibrobust.entropies.quantities import summary
 from ibrobust.learning.training import Trained, train
 from ibrobust.recipe import recipes_in
+from ibrobust.report import stored_results
 from ibrobust.zoo import find_runs, load_run, released_zoo, save_run
 
 MEGABYTE = 1_000_000
@@ -43,11 +47,26 @@ def test_released_names_are_those_of_the_recipes(released):
         assert run.folder.name == run.card.run == run.card.recipe.run_id
 
 
-def test_released_metrics_are_those_of_the_weights(released):
-    data = load_dataset("digits")
-    for run in [run for run in released if run.card.recipe.data == "digits"][::8]:
-        measured = summary(run.model(), data.test.x, data.test.y)
+@pytest.mark.parametrize(("folder", "name"), [("runs", "digits"), ("mnist", "mnist")])
+def test_released_metrics_are_those_of_the_weights(folder, name):
+    data_dir = os.environ.get("IBROBUST_DATA")
+    if name == "mnist" and data_dir is None:
+        pytest.skip("IBROBUST_DATA names no folder of data sets")
+    test = load_dataset(name, data_dir=Path(data_dir) if data_dir else None).test[:10_000]
+    for run in find_runs([released_zoo() / folder])[::8]:
+        measured = summary(run.model(), test.x, test.y)
         assert measured == pytest.approx(run.card.metrics["test"], rel=1e-4, abs=1e-4)
+
+
+def test_released_results_carry_the_metrics_of_their_run_between_bounds():
+    cards = {run.card.run: run.card for folder in ("runs", "mnist") for run in find_runs([released_zoo() / folder])}
+    for result in stored_results([released_zoo() / "results"]):
+        run = result.card["model"]["run"]
+        assert result.card["model"]["metrics"] == cards[run].metrics, run
+    for card in cards.values():
+        for split in card.metrics.values():
+            for name in {"encoding_entropy", "preserved_information"} & set(split):
+                assert split[f"{name}_low"] <= split[name] <= split[f"{name}_high"], card.run
 
 
 def test_no_training_error_above_its_bound(released):

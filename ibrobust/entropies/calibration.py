@@ -101,9 +101,8 @@ def calibrated_entropy(
     )
     # H[Z] ≤ H[Z, Y] = H[Y] + H[Z|Y]: tighter where the classes lie apart.
     within_classes = label_entropy(labels) + conditional_gaussian_entropy_bound(z, labels)
-    return EntropyEstimate(
-        nats, f"knn-{norm}", k, len(z), *bias, low, min(high, gaussian_entropy_bound(z), within_classes)
-    )
+    bounds = _in_order(low, min(high, gaussian_entropy_bound(z), within_classes))
+    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *bounds)
 
 
 def calibrated_conditional_entropy(
@@ -131,8 +130,13 @@ def calibrated_conditional_entropy(
         repeats=repeats,
         seed=seed,
     )
-    high = min(high, gaussian_entropy_bound(z), conditional_gaussian_entropy_bound(z, y))
-    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, low, high)
+    bounds = _in_order(low, min(high, gaussian_entropy_bound(z), conditional_gaussian_entropy_bound(z, y)))
+    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *bounds)
+
+
+def _in_order(low: float, high: float) -> tuple[float, float]:
+    """Tight bounds, averages over samples, may pass each other by a hundredth of a nat: the value lies in between."""
+    return min(low, high), max(low, high)
 
 
 def _bias(

@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import SymmetricalLogLocator
 
 from ibrobust.files import written_whole
 
@@ -75,6 +76,11 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
     ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=_UNIT)
+    # Logarithmic from one nat on: most of what a bottleneck does lies below ten. Linear below, since some keep nothing.
+    ax.set_xscale("symlog", linthresh=1, linscale=0.5)
+    ax.set_xlim(left=-0.1)
+    ax.xaxis.set_major_locator(SymmetricalLogLocator(linthresh=1, base=10, subs=[1, 3]))
+    ax.xaxis.set_major_formatter("{x:g}")
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
