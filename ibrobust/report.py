@@ -83,7 +83,12 @@ def _noise_text(readings: "pd.DataFrame") -> str:
     return table[shown].reset_index().to_string(index=False)
 
 
-_SHORT = {"preserved_information": "I[X;Z]", "preserved_information_low": "low", "preserved_information_high": "high"}
+_SHORT = {
+    "robust_avg_error": "±",
+    "preserved_information": "I[X;Z]",
+    "preserved_information_low": "low",
+    "preserved_information_high": "high",
+}
 _NOT_PRINTED = {
     "dataset", "model", "reg", "gamma", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
     "encoding_entropy", "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",

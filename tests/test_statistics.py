@@ -10,7 +10,14 @@ from scipy.stats import binomtest
 from ibrobust import compare
 from ibrobust.errors import BadInput
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.statistics import compared, mcnemar, paired_bootstrap, sign_flip_p, wilson_interval
+from ibrobust.robustness.statistics import (
+    compared,
+    mcnemar,
+    mean_error,
+    paired_bootstrap,
+    sign_flip_p,
+    wilson_interval,
+)
 from ibrobust.robustness.storage import save_results
 
 RADII = [0.0, 0.01, 0.02, 0.05, 0.1]
@@ -49,6 +56,22 @@ def test_wilson_holds_the_truth_as_often_as_it_says(truth):
 def test_wilson_refuses_what_is_no_share(successes, n, level):
     with pytest.raises(BadInput, match="successes"):
         wilson_interval(successes, n, level=level)
+
+
+@pytest.mark.parametrize("robust", [0.01, 0.5, 0.9, 0.99])
+def test_the_error_of_a_mean_holds_the_truth_as_often_as_it_says(robust):
+    """Samples that survive some of ten radii: 400 simulations of 200; their standard error is 1.1 %."""
+    values_SN = np.random.default_rng(1).binomial(10, robust, (400, 200)) / 10
+    values_SN[:, ::2] = np.round(values_SN[:, ::2])  # Half of them all or nothing, which spreads more.
+    truth = (robust + np.mean(np.round(np.random.default_rng(2).binomial(10, robust, 10**6) / 10))) / 2
+    error_S = np.array([mean_error(values_N) for values_N in values_SN])
+    assert (np.abs(values_SN.mean(1) - truth) <= error_S).mean() >= 0.93
+    assert mean_error(np.zeros(10)) > 0.1
+
+
+def test_the_error_of_many_values_is_the_textbooks():
+    values_N = np.random.default_rng(0).random(100_000)
+    assert mean_error(values_N) == pytest.approx(1.96 * values_N.std() / np.sqrt(100_000), rel=1e-3)
 
 
 def test_mcnemar_of_a_published_table():

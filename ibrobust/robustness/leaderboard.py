@@ -8,10 +8,10 @@ import pandas as pd
 
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
-from ibrobust.robustness.statistics import wilson_interval
+from ibrobust.robustness.statistics import mean_error, wilson_interval
 from ibrobust.robustness.storage import Results
 
-_SHARES = ["clean", "robust_avg", "zero_grad"]
+_SHARES = ["clean", "robust_avg", "robust_avg_error", "zero_grad"]
 _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
 _KEYS = ["run", "protocol", "norm", "view"]
@@ -45,6 +45,7 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
         "n",
         "clean",
         "robust_avg",
+        "robust_avg_error",
     ]
     last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, "protocol", "norm", "view", "eps_max", "verdict"]
     last.append("reason")
@@ -119,6 +120,7 @@ def _row(result: Results) -> dict[str, Any]:
         "n": len(result.sample_N),
         "clean": result.clean,
         "robust_avg": result.robust_avg,
+        "robust_avg_error": mean_error(result.robust_EN.mean(0)),
         **{f"robust@{eps:g}": float(robust_E[radii.index(eps)]) for eps in quarter_radii(radii)},
         "weakest_attack": by_attack.idxmax(),
         "strongest_attack": by_attack.idxmin(),

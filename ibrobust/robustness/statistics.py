@@ -50,6 +50,13 @@ def wilson_interval(successes: Counts, n: Counts, *, level: float = 0.95) -> Int
     return Interval(share, low, np.where(count == size, 1.0, centre + reach))
 
 
+def mean_error(values_N: NDArray[Any], *, level: float = 0.95) -> float:
+    """Half-width of an interval of the mean of independent values in [0, 1]: normal, with two values of 0 and two of 1
+    added, so that values that are all alike leave some doubt (Agresti & Coull 1998, for more than two values)."""
+    with_four = np.concatenate([values_N, [0, 0, 1, 1]])
+    return float(ndtri((1 + level) / 2) * with_four.std() / np.sqrt(len(with_four)))
+
+
 def mcnemar(only_a: Counts, only_b: Counts) -> McNemar:
     """Whether two models' success rates differ, from the samples on which only one of them succeeds; any shape.
 
