@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-
+ROOT = Path(__file__).parent.parent
 LIMIT_GB = 3.0
 # Fewer steps take less time and as much memory; the process is new, so that nothing else has been in it.
 SCRIPT = """
