@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIMIT_GB = 3.0
-# Fewer steps take less time and as much memory; the process is new, so that nothing else has been in it.
+# Fewer steps and targets take less time and as much memory; the process is new, so that nothing else has been in it.
 SCRIPT = """
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from torch import nn
 from ibrobust import breaking_radii
 from ibrobust.attacks import protocol_attacks
 
-SHORT = {"pgd": {"steps": 5}, "apgd-ce": {"steps": 5}, "apgd-t": {"steps": 3}, "fab-t": {"steps": 2},
-         "square": {"queries": 10}}
+SHORT = {"deepfool": {"steps": 5}, "bim": {"steps": 3}, "pgd": {"steps": 3}, "apgd-ce": {"steps": 3},
+         "apgd-t": {"steps": 2, "targets": 2}, "fab-t": {"steps": 2, "targets": 2}, "square": {"queries": 5}}
 attacks = {name: replace(attack, settings=attack.settings | SHORT.get(name, {}))
            for name, attack in protocol_attacks("strict").items()}
 torch.set_num_threads(2)
