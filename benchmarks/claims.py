@@ -2,7 +2,7 @@
 
 python -m benchmarks.claims RESULTS…
 
-RESULTS are folders of `strict` results, each attack's column its own answer: the paper's four are among them.
+RESULTS are folders of `strict` results: the paper's four attacks are its first, so either kind of columns will do.
 """
 
 import argparse
