@@ -1,5 +1,6 @@
 """A convolution with its ReLU and 2 × 2 max pooling as one layer, on a CPU, for the gradient of its input alone."""
 
+import math
 from typing import Any
 
 import torch
@@ -13,13 +14,13 @@ from ibrobust.types import Images
 Features = Float[Tensor, "batch channels rows columns"]
 Pooled = Float[Tensor, "batch outputs pooled_rows pooled_columns"]
 
-_VECTOR = 8
-"""Channels that a vector register holds: an output of fewer is computed as slowly as one of so many."""
+_CHANNELS = 16
+"""Output channels that keep a vector unit busy: a convolution of fewer takes as long as one of so many."""
 
 
 class PooledConvolution(nn.Module):
     """Of a convolution with several input channels. The ReLU comes last, on a quarter of the values; the gradient is
-    itself a convolution, its channels filled up to whole vector registers."""
+    itself a convolution, whose output channels are those of as many neighbouring columns as keep the machine busy."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
@@ -27,10 +28,10 @@ class PooledConvolution(nn.Module):
         self.kernels = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
         self.bias = None if convolution.bias is None else convolution.bias.detach()
         self.padding = convolution.padding
-        self.inputs = convolution.in_channels
+        self.columns = 2 ** int(math.log2(max(1, _CHANNELS / convolution.in_channels)))
         mirrored = self.kernels.flip(2, 3).transpose(0, 1)
-        filled_up = F.pad(mirrored, (0, 0, 0, 0, 0, 0, 0, -self.inputs % _VECTOR))
-        self.mirrored = filled_up.contiguous(memory_format=torch.channels_last)
+        shifted = [F.pad(mirrored, (column, self.columns - 1 - column)) for column in range(self.columns)]
+        self.mirrored = torch.cat(shifted).contiguous(memory_format=torch.channels_last)
         (rows, columns), (above, before) = convolution.kernel_size, convolution.padding
         self.mirrored_padding = (rows - 1 - above, columns - 1 - before)
 
@@ -50,7 +51,7 @@ class _Pooled(torch.autograd.Function):
             return pooled.relu_()
         pooled, which = torch.ops.aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
         ctx.save_for_backward(convolved, which, pooled.relu_())
-        ctx.layer = layer
+        ctx.layer, ctx.image = layer, x.shape
         return pooled
 
     @staticmethod
@@ -60,7 +61,16 @@ class _Pooled(torch.autograd.Function):
         through = torch.ops.aten.max_pool2d_with_indices_backward(
             _where_positive(pooled, gradient), convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, which
         )
-        return F.conv2d(through, ctx.layer.mirrored, padding=ctx.layer.mirrored_padding)[:, : ctx.layer.inputs], None
+        return _spread_over_columns(through, ctx.layer, ctx.image), None
+
+
+def _spread_over_columns(gradient: Tensor, layer: PooledConvolution, image: torch.Size) -> Features:
+    """The gradient of a convolution with respect to its images, from that of its outputs."""
+    batch, channels, rows, columns = image
+    if incomplete := -columns % layer.columns:
+        gradient = F.pad(gradient, (0, incomplete))
+    spread = F.conv2d(gradient, layer.mirrored, padding=layer.mirrored_padding, stride=(1, layer.columns))
+    return spread.permute(0, 2, 3, 1).reshape(batch, rows, -1, channels)[:, :, :columns].permute(0, 3, 1, 2)
 
 
 class PooledGreyConvolution(nn.Module):
