@@ -27,10 +27,10 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.auditing import save_findings, twin_of
-    from ibrobust.files import writable_folder
+    from ibrobust.files import require_writable
     from ibrobust.zoo import find_runs
 
-    writable_folder(options.results)
+    require_writable(options.results)
     path = options.results / "audit.csv"
     claims = [
         (subject, twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None)

@@ -26,12 +26,12 @@ def main(arguments: Sequence[str]) -> None:
     import pandas as pd
 
     from ibrobust.auditing import stored_claim
-    from ibrobust.files import writable_folder
+    from ibrobust.files import require_writable
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
     from ibrobust.zoo import save_table
 
-    writable_folder(options.results)
+    require_writable(options.results)
     settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
     claims = []
     for subject, _ in chosen_subjects(options):

@@ -26,10 +26,10 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.evaluation import save_timing
-    from ibrobust.files import writable_folder
+    from ibrobust.files import require_writable
 
     subjects = [subject for subject, _ in chosen_subjects(options)]
-    writable_folder(options.out)
+    require_writable(options.out)
     for subject in subjects:
         for warning in subject.card["model"].get("warnings", []):
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)

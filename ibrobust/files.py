@@ -16,7 +16,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         BadInput: the folder cannot be written.
     """
-    writable_folder(path.parent)
+    require_writable(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
         unfinished = Path(handle.name)
     try:
@@ -29,16 +30,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def writable_folder(folder: Path) -> Path:
-    """The folder, made where it is missing.
+def require_writable(folder: Path) -> None:
+    """Leaves nothing behind, not even the folder: whatever else is wrong with the input comes to light later.
 
     Raises:
         BadInput: it cannot be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
     except OSError as error:
         raise BadInput(f"folder {str(folder)!r} cannot be written: {error.strerror}") from error
 

@@ -22,12 +22,12 @@ def main(arguments: Sequence[str]) -> None:
     device = torch_device(options.device, options.threads)
 
     from ibrobust.entropies.table import information_text
-    from ibrobust.files import writable_folder
+    from ibrobust.files import require_writable
     from ibrobust.zoo import CARD, find_runs, save_table
 
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     runs = find_runs(options.run or [options.runs if own else Path("zoo")])
-    writable_folder(options.out)
+    require_writable(options.out)
     tables, failed = [], []
     for found in runs:
         try:

@@ -68,7 +68,7 @@ def train_run(
     from ibrobust.entropies.quantities import summary
     from ibrobust.entropies.table import information_text
     from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
-    from ibrobust.files import writable_folder
+    from ibrobust.files import require_writable
     from ibrobust.learning.training import train
     from ibrobust.zoo import CARD, load_run, save_run, save_table
 
@@ -76,7 +76,7 @@ def train_run(
     if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):
         return load_run(folder)
     data = load_dataset(recipe.data, data_dir=data_dir, download=download)
-    writable_folder(runs)
+    require_writable(runs)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
 
         def progress(_epoch: int, row: dict[str, float | int]) -> None:

@@ -41,7 +41,7 @@ def refused(folder: Path, capsys, monkeypatch, words: list[str], named: list[str
     assert err.count("\n") == 1, err
     for name in named:
         assert name in err
-    left_behind = {str(path) for path in folder.rglob("*") if path.name != "results"} - set(before)
+    left_behind = {str(path) for path in folder.rglob("*")} - set(before)
     assert not left_behind
 
 
