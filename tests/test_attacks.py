@@ -98,14 +98,16 @@ def test_iterative_attacks_are_within_5_percent_on_a_two_layer_network(attack: s
 
 
 @BOTH_NORMS
-def test_deepfool_does_not_depend_on_the_scale_of_the_logits(norm: str) -> None:
+@pytest.mark.parametrize("attack", ["deepfool", "fab-t", "apgd-dlr", "apgd-t", "square"])
+def test_attacks_on_margins_and_their_ratios_do_not_depend_on_the_scale_of_the_logits(attack: str, norm: str) -> None:
     model, x, y = trained_digits()
-    x, y = x[:40], y[:40]
-    eps = "0:0.2" if norm == "linf" else "0:2"
-    alone = {"deepfool": ATTACKS["deepfool"]}
-    plain = breaking_radii(model, x, y, eps=eps, norm=norm, attacks=alone)
-    scaled = breaking_radii(Scaled(model, 1000), x, y, eps=eps, norm=norm, attacks=alone)
-    assert plain.rows["deepfool"].tolist() == scaled.rows["deepfool"].tolist()
+    eps = "0.06,0.1" if norm == "linf" else "0.6,1"
+    plain, scaled = (
+        breaking_radii(subject, x[:40], y[:40], eps=eps, norm=norm, attacks={attack: SHORTER[attack]})
+        for subject in (model, Scaled(model, 1024))
+    )
+    assert plain.rows[attack].nunique() > 1
+    assert plain.rows[attack].tolist() == scaled.rows[attack].tolist()
 
 
 @BOTH_NORMS
