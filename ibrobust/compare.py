@@ -67,7 +67,8 @@ by itself (not corrected for the number of radii); on average: sign-flip permuta
 def _described(results: "Results") -> str:
     card = results.card
     model, data = card.get("model", {}).get("run", "a model"), card.get("data", {}).get("name", "its samples")
-    return f"{model} on {data}, n {len(results.sample_N)}, {card['protocol']}, {card['norm']}, noise {card['noise']}"
+    asked = f"{card['protocol']}, {card['norm']}, noise {card['noise']}, backend {card.get('backend', 'native')}"
+    return f"{model} on {data}, n {len(results.sample_N)}, {asked}"
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     text = printable(board)
     save_table(text, out / "leaderboard.csv")
     save_table(curve_text(all_curves), out / "curves.csv")
-    shown = [column for column in text if column not in _NOT_PRINTED]
+    empty = {column for column in text if (text[column] == "").all()}
+    alike = {column for column in _SETTINGS if text[column].nunique() == 1}
+    shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
     print(text[shown].rename(columns=_SHORT).to_string(index=False, na_rep=""))
     paths = [out / "leaderboard.csv", out / "curves.csv"]
     if noisy := [result for result in results if isinstance(result, Readings)]:
@@ -90,9 +92,11 @@ _SHORT = {
     "preserved_information_high": "high",
 }
 _NOT_PRINTED = {
-    "dataset", "model", "reg", "gamma", "latent", "seed", "norm", "view", "eps_max", "strongest_attack",
-    "encoding_entropy", "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
+    "dataset", "model", "reg", "gamma", "latent", "seed", "eps_max", "strongest_attack", "encoding_entropy",
+    "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
 }  # fmt: skip
+_SETTINGS = ("norm", "view", "backend", "columns")
+"""Printed where rows differ in them."""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What is drawn is what the table says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +85,16 @@ def test_both_figures_of_the_released_zoo_name_axes_and_every_regulariser(tables
         labels = {ax.get_xlabel() for ax in figure.axes} | {ax.get_ylabel() for ax in figure.axes}
         assert labels & {"ε", "preserved information (nats)"}
         assert "γ" in labels
+
+
+def test_a_run_that_two_backends_attacked_has_a_line_in_a_row_of_panels_each():
+    ours = stored_results([released_zoo() / "results"])[:12]
+    both = [*ours, *(replace(result, card={**result.card, "backend": "foolbox"}) for result in ours)]
+    figure = robustness_figure(leaderboard(both), curves(both))
+    assert sum("by foolbox" in ax.get_ylabel() for ax in figure.axes) == 1
+    radii = len(ours[0].card["radii"])
+    lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata())]
+    assert {len(line.get_xdata()) for line in lines} == {radii}
 
 
 def test_the_same_table_gives_the_same_bytes(tables, tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ibrobust.report import stored_results
+from ibrobust.report import print_report, stored_results
 from ibrobust.robustness.leaderboard import curves, leaderboard, printable, quarter_radii
 from ibrobust.robustness.storage import load_results
 from ibrobust.zoo import released_zoo
@@ -50,7 +50,7 @@ def test_the_trusted_are_ranked_by_strict_attacks_and_the_others_below_have_a_re
     assert set(ranked["protocol"]) <= {"strict", "strict-rand"}
     assert set(ranked["verdict"]) == {"trusted"}
     assert board.index[board["rank"].notna()].max() == len(ranked) - 1
-    for _, group in ranked.groupby(["dataset", "protocol", "norm", "view"]):
+    for _, group in ranked.groupby(["dataset", "protocol", "norm", "view", "backend"]):
         assert list(group["rank"]) == list(range(1, len(group) + 1)) or group["robust_avg"].duplicated().any()
         assert group["robust_avg"].is_monotonic_decreasing
     below = board[board["rank"].isna()]
@@ -83,11 +83,35 @@ def test_rank_and_reason_follow_the_verdict(results, verdict, protocol, reason):
     assert pd.isna(row["rank"]) == bool(reason)
 
 
+def asked_otherwise(result, **card):
+    return replace(result, card={**result.card, **card})
+
+
+def test_the_same_run_by_another_backend_is_a_row_of_its_own_and_ranked_apart(results):
+    ours = next(result for result in results if not leaderboard([result])["reason"].iloc[0])
+    theirs = asked_otherwise(ours, backend="foolbox")
+    board = leaderboard([ours, theirs])
+    assert list(board["backend"]) == ["foolbox", "native"]
+    assert list(board["rank"]) == [1, 1]
+    assert set(curves([ours, theirs])["backend"]) == {"foolbox", "native"}
+
+
+@pytest.mark.parametrize(("setting", "value"), [("backend", "foolbox"), ("columns", "standing"), ("norm", "l2")])
+def test_the_terminal_shows_a_setting_where_rows_differ_in_it(results, tmp_path, capsys, setting, value):
+    alike, different = results[:2], [results[0], asked_otherwise(results[0], **{setting: value})]
+    print_report(alike, tmp_path)
+    assert setting not in capsys.readouterr().out.split()
+    print_report(different, tmp_path)
+    assert {setting, value} <= set(capsys.readouterr().out.split())
+
+
 def test_no_attack_alone_is_below_all_of_them(results):
     table = (
         curves(results)
         .query("view == 'mean'")
-        .pivot(index=["run", "protocol", "norm", "view", "eps"], columns="attack", values="robust")
+        .pivot(
+            index=["run", "protocol", "norm", "view", "backend", "columns", "eps"], columns="attack", values="robust"
+        )
     )
     others = table.drop(columns="all")
     assert (table["all"] <= others.min(axis=1)).all()

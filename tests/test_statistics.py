@@ -169,7 +169,7 @@ def test_the_command_prints_one_table_and_refuses_in_one_line(command, tmp_path)
     done = command("compare", "a.parquet", "b.parquet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "A  run-a on digits, n 200, paper, linf, noise mean"
+    assert lines[0] == "A  run-a on digits, n 200, paper, linf, noise mean, backend native"
     assert lines[3].split() == [
         "radius",
         "A",

@@ -84,16 +84,13 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """A panel per regulariser and a row per data set, protocol and norm.
+    """A panel per regulariser and a row per data set, protocol, norm and whatever else results were asked with.
 
     Args:
         board: a leaderboard.
         curves: the curves of the same results.
     """
-    keys = ["run", "protocol", "norm", "view"]
-    table = curves.query("attack == 'all'").merge(
-        board[[*keys, "dataset", "reg", "gamma", "adversarial", "verdict"]], on=keys
-    )
+    table = curves.query("attack == 'all'").merge(board)
     title = "Robustness against all attacks"
     handles = [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
     return _panels(table, title, draw_robustness, _reference_handles(table) + handles)
@@ -131,7 +128,7 @@ def _panels(
 ) -> Figure:
     """One panel per regulariser; a row per group, or up to four to a row where there is one group."""
     trained = table[table["reg"] != ""]
-    groups = list(trained.groupby(["dataset", "protocol", "norm", "view"]))
+    groups = list(trained.groupby(["dataset", "protocol", "norm", "view", "backend", "columns"]))
     regs = sorted(set(trained["reg"]) - {"none"}, key=lambda reg: (reg == "weight-decay", reg)) or ["none"]
     rows_each = -(-len(regs) // _PANELS_TO_A_ROW) if len(groups) == 1 else 1
     columns = -(-len(regs) // rows_each)
@@ -190,6 +187,7 @@ def _gamma_norm(table: pd.DataFrame) -> LogNorm:
 
 
 def _described(key: Any) -> list[str]:
-    dataset, protocol, norm, noise_view = key
+    dataset, protocol, norm, noise_view, backend, columns = key
     noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
-    return [f"{dataset}, {protocol} attacks", f"{_NORM_SYMBOLS.get(norm, norm)}, {noise}"]
+    unusual = [f"by {backend}"] * (backend != "native") + [f"{columns} columns"] * (columns != "own")
+    return [f"{dataset}, {protocol} attacks", ", ".join([_NORM_SYMBOLS.get(norm, norm), noise, *unusual])]

@@ -14,8 +14,10 @@ from ibrobust.robustness.storage import Results
 _SHARES = ["clean", "robust_avg", "robust_avg_error", "zero_grad"]
 _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
-_KEYS = ["run", "protocol", "norm", "view"]
-_COMPARABLE = ["dataset", "protocol", "norm", "view", "eps_max"]
+_ASKED = ["run", "protocol", "norm", "view"]
+_KEYS = [*_ASKED, "backend", "columns"]
+"""What tells two results apart."""
+_COMPARABLE = ["dataset", "protocol", "norm", "view", "backend", "eps_max"]
 _RANKED_PROTOCOLS = ("strict", "strict-rand")
 """Those whose attacks are strong enough to rank by; what the paper's four leave is an upper bound, and a loose one."""
 
@@ -24,7 +26,8 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
     """One row per result; columns are documented in docs/leaderboard.md.
 
     Results of a strict protocol that an audit trusts come first, ranked by robust_avg among those of the same data,
-    norm, noise view and radii; all others below, the most robust first, each with the reason why it has no rank.
+    norm, noise view, backend and radii; all others below, the most robust first, each with the reason for having no
+    rank.
     """
     rows = pd.DataFrame([_row(result) for result in results])
     ranked = rows["reason"] == ""
@@ -47,8 +50,7 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
         "robust_avg",
         "robust_avg_error",
     ]
-    last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, "protocol", "norm", "view", "eps_max", "verdict"]
-    last.append("reason")
+    last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, *_KEYS[1:], "eps_max", "verdict", "reason"]
     rows["group"] = rows[_COMPARABLE].astype(str).agg(" ".join, axis=1).where(ranked, "")
     order = {"ranked": False, "group": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
     ordered = rows.assign(ranked=ranked).sort_values([*order], ascending=[*order.values()])
@@ -56,7 +58,7 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def curves(results: Sequence[Results]) -> pd.DataFrame:
-    """Long form: run, protocol, norm, view, attack, eps, robust."""
+    """Long form: run, protocol, norm, view, backend, columns, attack, eps, robust."""
     parts = [result.curves().assign(**_keys(result)) for result in results]
     return pd.concat(parts, ignore_index=True)[[*_KEYS, "attack", "eps", "robust"]]
 
@@ -67,7 +69,7 @@ def noise_table(results: Sequence[Readings]) -> pd.DataFrame:
     parts = [result.counts().assign(**_keys(result)) for result in results]
     table = pd.concat(parts, ignore_index=True)
     robust, low, high = wilson_interval(table["right"].to_numpy(), table["n"].to_numpy())
-    shown = [*_KEYS, "attack", "eps", "reading", "n", "robust", "low", "high"]
+    shown = [*_ASKED, "attack", "eps", "reading", "n", "robust", "low", "high"]
     return table.assign(robust=robust, low=low, high=high)[shown]
 
 
@@ -142,7 +144,14 @@ def _reason(card: dict[str, Any]) -> str:
 
 def _keys(result: Results) -> dict[str, str]:
     card = result.card
-    return {"run": card["model"]["run"], "protocol": card["protocol"], "norm": card["norm"], "view": card["noise"]}
+    return {
+        "run": card["model"]["run"],
+        "protocol": card["protocol"],
+        "norm": card["norm"],
+        "view": card["noise"],
+        "backend": card.get("backend", "native"),
+        "columns": card.get("columns", "own"),
+    }
 
 
 def _eps_of(column: str) -> float:
