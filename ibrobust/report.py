@@ -47,8 +47,12 @@ def stored_results(folders: Sequence[Path]) -> "list[Results]":
 
 
 def print_report(results: "Sequence[Results]", out: Path) -> None:
-    """Write leaderboard.csv, curves.csv, both figures and, for models with noise, noise.csv to `out`; print the
-    leaderboard, what noise alone does, and the paths."""
+    """Write leaderboard.csv, curves.csv and figures to `out`, and for models with noise noise.csv; print the
+    leaderboard, what noise alone does, and the paths.
+
+    Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
+    """
+    from ibrobust.figures.attacks import attacks_figure
     from ibrobust.figures.robustness import information_figure, robustness_figure, save_figure
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
@@ -68,7 +72,10 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
         save_table(curve_text(readings), out / "noise.csv")
         paths.append(out / "noise.csv")
         print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
-    if (board["reg"] != "").any():
+    own = board[board["reg"] == ""]
+    if len(own):
+        paths += save_figure(attacks_figure(own, all_curves), out / "attacks")
+    if len(own) < len(board):
         paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
         paths += save_figure(information_figure(board), out / "information")
     print("\n" + "\n".join(str(path) for path in paths))

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from ibrobust.figures.attacks import attacks_figure
 from ibrobust.figures.robustness import (
     BASELINE,
     draw_information,
@@ -17,14 +18,18 @@ from ibrobust.figures.robustness import (
     robustness_figure,
     save_figure,
 )
-from ibrobust.report import stored_results
+from ibrobust.report import print_report, stored_results
 from ibrobust.robustness.leaderboard import curves, leaderboard
 from ibrobust.zoo import released_zoo
 
 
 @pytest.fixture(scope="module")
-def tables():
-    results = stored_results([released_zoo() / "results"])
+def results():
+    return stored_results([released_zoo() / "results"])
+
+
+@pytest.fixture(scope="module")
+def tables(results):
     return leaderboard(results), curves(results)
 
 
@@ -87,14 +92,28 @@ def test_both_figures_of_the_released_zoo_name_axes_and_every_regulariser(tables
         assert "γ" in labels
 
 
-def test_a_run_that_two_backends_attacked_has_a_line_in_a_row_of_panels_each():
-    ours = stored_results([released_zoo() / "results"])[:12]
+def test_a_run_that_two_backends_attacked_has_a_line_in_a_row_of_panels_each(results):
+    ours = results[:12]
     both = [*ours, *(replace(result, card={**result.card, "backend": "foolbox"}) for result in ours)]
     figure = robustness_figure(leaderboard(both), curves(both))
     assert sum("by foolbox" in ax.get_ylabel() for ax in figure.axes) == 1
     radii = len(ours[0].card["radii"])
     lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata())]
     assert {len(line.get_xdata()) for line in lines} == {radii}
+
+
+def test_of_a_model_without_a_recipe_every_attack_and_all_together_are_drawn(results, tmp_path):
+    result = results[0]
+    own = replace(result, card={**result.card, "model": {"run": "mine"}, "radii": result.card["radii"][1:]})
+    print_report([own], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"leaderboard.csv", "curves.csv", "attacks.png", "attacks.svg"}
+    board, table = leaderboard([own]), curves([own])
+    (ax,) = attacks_figure(board, table).axes
+    assert ax.get_title().startswith("mine\n")
+    assert len(ax.lines) == table["attack"].nunique()
+    for line, (_, rows) in zip(ax.lines, table.groupby("attack", sort=False), strict=True):
+        assert list(line.get_xdata()) == [0, *rows["eps"]]
+        assert list(line.get_ydata()) == [board["clean"][0], *rows["robust"]]
 
 
 def test_the_same_table_gives_the_same_bytes(tables, tmp_path):

@@ -19,7 +19,9 @@ from ibrobust.files import written_whole
 
 _PANELS_TO_A_ROW = 4
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
-_UNIT = (0, 1.03)
+ASKED = ["dataset", "protocol", "norm", "view", "backend", "columns"]
+"""What robustness was asked for, whoever answered."""
+UNIT = (0, 1.03)
 """Shares, with room for a marker at 1."""
 PALETTE = "viridis"
 BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
@@ -28,7 +30,7 @@ _DOUBTED: Any = ":"
 """The line of a run whose robustness an audit does not trust; its marker gets a ring."""
 _RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
 _NOT_TRUSTED = "audit: not to be trusted"
-_STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
+STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 
 
 def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -50,7 +52,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
             style |= {"linestyle": _DOUBTED}
         ax.plot(line["eps"], line["robust"], **style)
     largest = pd.concat([curves["eps"], baseline["eps"]]).max()
-    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=_UNIT, xticks=[0, largest / 2, largest])
+    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=UNIT, xticks=[0, largest / 2, largest])
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -75,7 +77,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
     ax.scatter(ringed["preserved_information"], ringed["robust_avg"], **_RING)
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
-    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=_UNIT)
+    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=UNIT)
     # Logarithmic from one nat on: most of what a bottleneck does lies below ten. Linear below, since some keep nothing.
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     ax.set_xlim(left=-0.1)
@@ -90,7 +92,7 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         board: a leaderboard.
         curves: the curves of the same results.
     """
-    table = curves.query("attack == 'all'").merge(board)
+    table = from_clean(curves.query("attack == 'all'").merge(board))
     title = "Robustness against all attacks"
     handles = [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
     return _panels(table, title, draw_robustness, _reference_handles(table) + handles)
@@ -115,7 +117,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     for path in paths:
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        with written_whole(path) as unfinished, rc_context(_STYLE):
+        with written_whole(path) as unfinished, rc_context(STYLE):
             figure.savefig(unfinished, format=path.suffix[1:], dpi=200, bbox_inches="tight", metadata=metadata)
     return paths
 
@@ -128,12 +130,12 @@ def _panels(
 ) -> Figure:
     """One panel per regulariser; a row per group, or up to four to a row where there is one group."""
     trained = table[table["reg"] != ""]
-    groups = list(trained.groupby(["dataset", "protocol", "norm", "view", "backend", "columns"]))
+    groups = list(trained.groupby(ASKED))
     regs = sorted(set(trained["reg"]) - {"none"}, key=lambda reg: (reg == "weight-decay", reg)) or ["none"]
     rows_each = -(-len(regs) // _PANELS_TO_A_ROW) if len(groups) == 1 else 1
     columns = -(-len(regs) // rows_each)
     lines = len(groups) * rows_each
-    with rc_context(_STYLE), sns.axes_style("ticks"):
+    with rc_context(STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(2.3 * columns + 0.9, 2.1 * lines + 0.8), layout="constrained")
         axes = figure.subplots(lines, columns, sharex=len(groups) == 1 or "row", sharey=True, squeeze=False)
         norm = _gamma_norm(trained)
@@ -144,7 +146,7 @@ def _panels(
                 draw(ax, group[(group["reg"] == reg) & (reg != "none")], group[group["reg"] == "none"], norm)
                 ax.set_title(reg)
                 if len(groups) > 1:
-                    ax.set_ylabel("\n".join([*_described(key), ax.get_ylabel()]))
+                    ax.set_ylabel("\n".join([*in_words(key), ax.get_ylabel()]))
         for ax in panels:
             ax.set_axis_off()
         label = axes.flat[0].get_xlabel()
@@ -155,7 +157,7 @@ def _panels(
             lowest.tick_params(labelbottom=True)
             lowest.set_xlabel(label, visible=True)  # seaborn hides it where others share the axis.
         sns.despine(figure)
-        figure.suptitle(title if len(groups) != 1 else f"{title}: {', '.join(_described(groups[0][0]))}", fontsize=10)
+        figure.suptitle(title if len(groups) != 1 else f"{title}: {', '.join(in_words(groups[0][0]))}", fontsize=10)
         figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.01)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
@@ -186,7 +188,19 @@ def _gamma_norm(table: pd.DataFrame) -> LogNorm:
     return LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
 
 
-def _described(key: Any) -> list[str]:
+def from_clean(table: pd.DataFrame) -> pd.DataFrame:
+    """Every curve from ε = 0 on, where each attack leaves what is classified right.
+
+    Args:
+        table: curves with the columns of their leaderboard's rows.
+    """
+    first = table.drop_duplicates(["run", *ASKED, "attack"])
+    missing = first[first["eps"] > 0]
+    return pd.concat([missing.assign(eps=0.0, robust=missing["clean"]), table], ignore_index=True)
+
+
+def in_words(key: Any) -> list[str]:
+    """Values of `ASKED` on two lines."""
     dataset, protocol, norm, noise_view, backend, columns = key
     noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
     unusual = [f"by {backend}"] * (backend != "native") + [f"{columns} columns"] * (columns != "own")
