@@ -100,6 +100,7 @@ def test_a_run_that_two_backends_attacked_has_a_line_in_a_row_of_panels_each(res
     radii = len(ours[0].card["radii"])
     lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata())]
     assert {len(line.get_xdata()) for line in lines} == {radii}
+    assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in figure.axes if ax.get_title())
 
 
 def test_of_a_model_without_a_recipe_every_attack_and_all_together_are_drawn(results, tmp_path):

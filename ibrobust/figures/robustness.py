@@ -152,6 +152,7 @@ def _panels(
         label = axes.flat[0].get_xlabel()
         for ax in axes.flat:
             ax.label_outer()
+            ax.tick_params(labelbottom=len(groups) > 1)  # Each group has radii of its own.
         for column in axes.T:
             lowest = [ax for ax in column if ax.axison][-1]
             lowest.tick_params(labelbottom=True)
