@@ -37,13 +37,21 @@ def main(arguments: Sequence[str]) -> None:
 
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
     """Everything evaluated below the folders; shards of one evaluation are joined."""
-    from ibrobust.robustness.storage import joined, load_results
-
     shards = defaultdict(list)
     for folder in folders:
         for path in sorted(folder.glob("*/*.parquet")):
-            shards[path.parent.name, path.stem.partition("@")[0]].append(load_results(path))
-    return [joined(parts) for _, parts in sorted(shards.items(), key=lambda item: item[0])]
+            shards[path.parent.name, path.stem.partition("@")[0]].append(path)
+    return [_joined(paths) for _, paths in sorted(shards.items())]
+
+
+def _joined(paths: Sequence[Path]) -> "Results":
+    from ibrobust.robustness.storage import joined, load_results
+
+    shards = [load_results(path) for path in paths]
+    try:
+        return joined(shards)
+    except BadInput as error:
+        raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
 
 
 def print_report(results: "Sequence[Results]", out: Path) -> None:

@@ -4,12 +4,14 @@ import importlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ibrobust import command_line
+from ibrobust.robustness.storage import load_results, save_results
 from ibrobust.zoo import released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
@@ -147,6 +149,15 @@ def test_report_refuses_a_truncated_parquet_file(folder, capsys, monkeypatch):
     (folder / "results" / "paper" / "half.parquet").write_bytes(whole[: len(whole) // 2])
     refused(folder, capsys, monkeypatch, ["report"], ["half.parquet"])
     refused(folder, capsys, monkeypatch, ["report", "empty"], ["empty"])
+
+
+def test_report_refuses_two_results_of_one_run_that_do_not_fit_together(folder, capsys, monkeypatch):
+    evaluated = released_zoo() / "results" / "paper" / f"{RUN}.parquet"
+    results = load_results(evaluated)
+    for name, other in (("seed", replace(results, card={**results.card, "seed": 1})), ("samples", results)):
+        for place, kept in (("one", results), ("two", other)):
+            save_results(kept, folder / place / "paper" / evaluated.name)
+        refused(folder, capsys, monkeypatch, ["report", "one", "two"], [f"two/paper/{RUN}.parquet: not shards", name])
 
 
 def test_an_output_folder_that_cannot_be_written(folder, capsys, monkeypatch):

@@ -59,10 +59,11 @@ def joined(shards: Sequence[Results]) -> Results:
         BadInput: the shards differ in more than their samples, or overlap.
     """
     settings = [{key: value for key, value in shard.card.items() if key not in _OF_A_SHARD} for shard in shards]
-    if any(other != settings[0] for other in settings[1:]):
-        raise BadInput("these results are not shards of one evaluation: their settings differ")
+    names = sorted({name for card in settings for name in card})
+    if apart := [name for name in names if any(card.get(name) != settings[0].get(name) for card in settings)]:
+        raise BadInput(f"not shards of one evaluation: they differ in {', '.join(apart)}")
     if pd.concat([shard.sample_N["sample"] for shard in shards]).duplicated().any():
-        raise BadInput("these results are not shards of one evaluation: some samples are in more than one")
+        raise BadInput("not shards of one evaluation: some samples are in more than one")
     rows = pd.concat([shard.rows for shard in shards]).sort_values("sample", kind="stable", ignore_index=True)
     queries = {
         attack: {kind: sum(shard.card["queries"][attack][kind] for shard in shards) for kind in ("forward", "gradient")}
