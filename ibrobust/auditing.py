@@ -143,7 +143,7 @@ def _identity(card: dict[str, Any]) -> tuple[Any, ...]:
     """What says that two cards are of the same weights, data and question; a recipe may gain fields, weights do not."""
     model, data = card["model"], card["data"]
     how = tuple(card.get(key) for key in ("protocol", "norm", "noise", "backend"))
-    return model["run"], model.get("weights_sha256"), data["fingerprint"], *how
+    return model["run"], model.get("weights_sha256"), model.get("code_sha256"), data["fingerprint"], *how
 
 
 def certified_row(

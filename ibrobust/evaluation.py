@@ -15,8 +15,9 @@ from tqdm import tqdm
 from ibrobust.attacks import PROTOCOLS, protocol_attacks
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
+from ibrobust.digests import digests
 from ibrobust.errors import BadInput
-from ibrobust.foreign import load_model, require_healthy
+from ibrobust.foreign import load_model, module_name, require_healthy
 from ibrobust.radii import parse_radii
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
@@ -66,7 +67,7 @@ def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: b
     file, _, factory = model.rpartition(":")
     name = f"{Path(file).stem}-{factory}-{Path(data).stem}"
     described = {
-        "model": {"run": name, "warnings": warnings},
+        "model": {"run": name, "warnings": warnings, **digests(module, module_name(Path(file)))},
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
     }
     return Subject(name, lambda: module, dataset.test, described)

@@ -68,6 +68,11 @@ def load_model(model: str) -> nn.Module:
     return made
 
 
+def module_name(path: Path) -> str:
+    """Under which `load_model` keeps a file's module."""
+    return f"ibrobust_foreign_{path.stem}"
+
+
 def require_healthy(model: nn.Module, x: Tensor, y: Labels) -> list[str]:
     """The warnings of `health`.
 
@@ -236,7 +241,7 @@ def _beside(path: Path) -> Iterator[None]:
 
 
 def _executed(path: Path, model: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"ibrobust_foreign_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(module_name(path), path)
     if spec is None or spec.loader is None:
         raise BadInput(f"--model {model!r}: {path.name!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
