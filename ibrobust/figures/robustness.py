@@ -159,7 +159,7 @@ def _panels(
             lowest.set_xlabel(label, visible=True)  # seaborn hides it where others share the axis.
         sns.despine(figure)
         figure.suptitle(title if len(groups) != 1 else f"{title}: {', '.join(in_words(groups[0][0]))}", fontsize=10)
-        figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.01)
+        figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.04 / columns)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
