@@ -142,7 +142,7 @@ def _euclidean_block(
     ranks = torch.addmm(squares.to(centred.dtype), centred[rows], centred.T, alpha=-2, out=buffer[: len(rows)])
     ranks[torch.arange(len(rows), device=rows.device), rows] = torch.inf
     proposed, candidates = ranks.topk(min(k + _SPARE, len(z) - 1), largest=False)
-    measured = (z[candidates] - z[rows, None]).square().sum(dim=2)
+    measured = z[candidates].sub_(z[rows, None]).square_().sum(dim=2)
     distances = measured.topk(k, largest=False, sorted=True).values.sqrt()
     if candidates.shape[1] < len(z) - 1:
         unsure = ~_certain(distances[:, -1], proposed[:, -1], squares[rows], z.shape[1])
