@@ -109,7 +109,10 @@ def test_of_a_model_without_a_recipe_every_attack_and_all_together_are_drawn(res
     print_report([own], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"leaderboard.csv", "curves.csv", "attacks.png", "attacks.svg"}
     board, table = leaderboard([own]), curves([own])
-    (ax,) = attacks_figure(board, table).axes
+    others = [result for result in results if result.card["protocol"] == "strict-rand"][:1]
+    figure = attacks_figure(board, pd.concat([table, curves(others)]))
+    (ax,), (legend,) = figure.axes, figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == set(table["attack"])
     assert ax.get_title().startswith("mine\n")
     assert len(ax.lines) == table["attack"].nunique()
     for line, (_, rows) in zip(ax.lines, table.groupby("attack", sort=False), strict=True):

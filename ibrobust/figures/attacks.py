@@ -36,8 +36,9 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         board: some rows of a leaderboard.
         curves: the curves of their results, and maybe of others.
     """
-    results: list[tuple[Any, pd.DataFrame]] = list(from_clean(curves.merge(board)).groupby(["run", *ASKED]))
-    attacks = list(dict.fromkeys(curves["attack"]))
+    table = from_clean(curves.merge(board))
+    results: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["run", *ASKED]))
+    attacks = list(dict.fromkeys(table["attack"]))
     named = [attack for attack in attacks if attack not in (ALL_ATTACKS, NULL_ATTACK)]
     colours = dict(zip(named, sns.color_palette("colorblind", len(named)).as_hex(), strict=True))
     columns = min(len(results), _PANELS_TO_A_ROW)
