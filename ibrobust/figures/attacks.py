@@ -9,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ibrobust.figures.robustness import ASKED, STYLE, UNIT, from_clean, in_words
+from ibrobust.figures.robustness import ASKED, PANELS_TO_A_ROW, STYLE, UNIT, from_clean, in_words
 from ibrobust.robustness.readings import NULL_ATTACK
 from ibrobust.robustness.results import ALL_ATTACKS
-
-_PANELS_TO_A_ROW = 4
 
 
 def draw_attacks(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
@@ -41,7 +39,7 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     attacks = list(dict.fromkeys(table["attack"]))
     named = [attack for attack in attacks if attack not in (ALL_ATTACKS, NULL_ATTACK)]
     colours = dict(zip(named, sns.color_palette("colorblind", len(named)).as_hex(), strict=True))
-    columns = min(len(results), _PANELS_TO_A_ROW)
+    columns = min(len(results), PANELS_TO_A_ROW)
     rows = -(-len(results) // columns)
     with rc_context(STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(2.6 * columns + 1.2, 2.6 * rows + 0.5), layout="constrained")

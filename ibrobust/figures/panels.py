@@ -20,9 +20,8 @@ from ibrobust.figures.information import (
     draw_saturation,
     draw_trajectories,
 )
-from ibrobust.figures.robustness import BASELINE, PALETTE
+from ibrobust.figures.robustness import BASELINE, PALETTE, STYLE
 
-_STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 _BASELINE: dict[str, Any] = BASELINE
 _QUANTITIES = [
     "encoding_entropy", "reverse_decoder_uncertainty", "preserved_information", "redundant_information",
@@ -63,7 +62,7 @@ def saturation_figure(table: pd.DataFrame) -> Figure:
     points = _last(table, ["preserved_information"]).merge(
         wide(_seen(table), ["residual_information"], estimator="decoder", keys=_RUN_KEYS)
     )
-    with rc_context(_STYLE), sns.axes_style("ticks"):
+    with rc_context(STYLE), sns.axes_style("ticks"):
         splits = list(dict.fromkeys(points["split"]))
         figure = Figure(figsize=(3.4 * len(splits), 3.0), layout="constrained")
         axes = figure.subplots(1, len(splits), squeeze=False)[0]
@@ -77,7 +76,7 @@ def saturation_figure(table: pd.DataFrame) -> Figure:
 def gamma_figure(table: pd.DataFrame, *, split: str = "test") -> Figure:
     """Quantities against γ, a panel each; the table as for `saturation_figure`."""
     points = _last(table[table["split"] == split], _QUANTITIES).query("gamma > 0")
-    with rc_context(_STYLE), sns.axes_style("ticks"):
+    with rc_context(STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(8.4, 4.8), layout="constrained")
         axes = figure.subplots(2, 3, sharex=True).ravel()
         for ax, quantity in zip(axes, _QUANTITIES, strict=True):
@@ -95,7 +94,7 @@ def diagram_figure(table: pd.DataFrame) -> Figure:
         table: an information table of one run.
     """
     seen = _seen(table)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         splits = list(dict.fromkeys(seen["split"]))
         figure = Figure(figsize=(3.4 * len(splits), 3.3), layout="constrained")
         for ax, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
@@ -138,7 +137,7 @@ def _panels(
     rows, columns = list(dict.fromkeys(table["split"])), sorted(set(table["reg"]))
     positive = table.loc[table["gamma"] > 0, "gamma"]
     norm = LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
-    with rc_context(_STYLE), sns.axes_style("ticks"):
+    with rc_context(STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(3.0 * len(columns) + 0.9, 2.6 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
         for line, split in zip(axes, rows, strict=True):

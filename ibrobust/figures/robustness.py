@@ -17,7 +17,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from ibrobust.files import written_whole
 
-_PANELS_TO_A_ROW = 4
+PANELS_TO_A_ROW = 4
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
 ASKED = ["dataset", "protocol", "norm", "view", "backend", "columns"]
 """What robustness was asked for, whoever answered."""
@@ -132,7 +132,7 @@ def _panels(
     trained = table[table["reg"] != ""]
     groups = list(trained.groupby(ASKED))
     regs = sorted(set(trained["reg"]) - {"none"}, key=lambda reg: (reg == "weight-decay", reg)) or ["none"]
-    rows_each = -(-len(regs) // _PANELS_TO_A_ROW) if len(groups) == 1 else 1
+    rows_each = -(-len(regs) // PANELS_TO_A_ROW) if len(groups) == 1 else 1
     columns = -(-len(regs) // rows_each)
     lines = len(groups) * rows_each
     with rc_context(STYLE), sns.axes_style("ticks"):
