@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ibrobust.attacks import PROTOCOLS
-from ibrobust.report import stored_results
+from ibrobust.commands.report import stored_results
 from ibrobust.robustness.results import BreakingRadii
 
 GROUP = ["dataset", "reg", "gamma", "adversarial", "noise"]

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.ratios import ratio_table
 from benchmarks.victims import benchmark_data, trained_lenet
-from ibrobust.allocator import keep_freed_memory
+from ibrobust.cpu.allocator import keep_freed_memory
 from ibrobust.datasets import Dataset, Split
 
 

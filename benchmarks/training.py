@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
-from ibrobust.command_line import torch_device
+from ibrobust.commands.command_line import torch_device
 from ibrobust.datasets import Dataset, Split
 from ibrobust.learning.training import train, untrained_model
+from ibrobust.models.stochastic import learning
 from ibrobust.recipe import Recipe
-from ibrobust.stochastic import learning
 
 
 def random_images(shape: tuple[int, int, int], count: int) -> Dataset:

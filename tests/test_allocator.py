@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from ibrobust.allocator import keep_freed_memory
+from ibrobust.cpu.allocator import keep_freed_memory
 
 def passes():
     for _ in range(5):

@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ibrobust.audit import main
 from ibrobust.checks import CHECKS, Finding, verdict_of
+from ibrobust.commands.audit import main
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
 from ibrobust.robustness.results import BreakingRadii

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibrobust import command_line
+from ibrobust.commands import command_line
 from ibrobust.robustness.storage import load_results, save_results
-from ibrobust.zoo import released_zoo
+from ibrobust.subjects.zoo import released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 

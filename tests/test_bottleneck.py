@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from ibrobust.bottleneck import Bottleneck, view
 from ibrobust.errors import BadInput
 from ibrobust.models import build_model
+from ibrobust.models.bottleneck import Bottleneck, view
 from ibrobust.randomness import sample_draw
 
 SHAPE = (1, 8, 8)

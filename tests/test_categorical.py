@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibrobust import categorical
+from ibrobust.models import categorical
 
 
 class Enumerated:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibrobust.attacks.contract import BALL_TOLERANCE
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.certificates.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
-from ibrobust.certify import main as certify
+from ibrobust.commands.certify import main as certify
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import load_results, save_results
-from ibrobust.zoo import released_zoo
+from ibrobust.subjects.zoo import released_zoo
 
 
 def bottleneck(encoder: nn.Module, *, latent: int, classes: int, channels: int = 1, noise_std: float | None = 0.0):

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from ibrobust import breaking_radii, noisy_readings
 from ibrobust.attacks import ATTACKS
-from ibrobust.auditing import audit
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.checks import CHECKS, Case
 from ibrobust.checks.planted import planted
 from ibrobust.errors import BadInput
+from ibrobust.experiments.auditing import audit
+from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.robustness.results import BreakingRadii
 
 N = 40

@@ -9,7 +9,7 @@ import pytest
 
 from ibrobust.registry import declared_names
 from ibrobust.robustness.storage import load_results
-from ibrobust.zoo import find_runs, released_zoo
+from ibrobust.subjects.zoo import find_runs, released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 COMMANDS = ["train", "evaluate", "report", "audit", "certify", "compare", "information", "histories"]

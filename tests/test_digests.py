@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ibrobust.digests import digests
-from ibrobust.evaluation import evaluate_subject, foreign_subject
-from ibrobust.foreign import load_model, module_name
+from ibrobust.experiments.evaluation import evaluate_subject, foreign_subject
+from ibrobust.subjects.digests import digests
+from ibrobust.subjects.foreign import load_model, module_name
 
 HELPER = "SIZE = 10\n"
 NET = """

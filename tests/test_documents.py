@@ -15,7 +15,7 @@ from ibrobust.learning.objectives import REGULARIZERS
 from ibrobust.learning.training import train
 from ibrobust.recipe import make_recipe
 from ibrobust.robustness.breaking_radii import breaking_radii
-from ibrobust.zoo import find_runs, released_zoo
+from ibrobust.subjects.zoo import find_runs, released_zoo
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

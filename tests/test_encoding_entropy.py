@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.entropies.encoding_entropy import (
     encoding_entropy,
     has_known_density,
@@ -13,6 +12,7 @@ from ibrobust.entropies.encoding_entropy import (
     reverse_decoder_uncertainty,
 )
 from ibrobust.models import build_model
+from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 
 
 def model(**settings) -> Bottleneck:

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from ibrobust.commands.report import print_report, stored_results
 from ibrobust.figures.attacks import attacks_figure
 from ibrobust.figures.robustness import (
     BASELINE,
@@ -18,9 +19,8 @@ from ibrobust.figures.robustness import (
     robustness_figure,
     save_figure,
 )
-from ibrobust.report import print_report, stored_results
 from ibrobust.robustness.leaderboard import curves, leaderboard
-from ibrobust.zoo import released_zoo
+from ibrobust.subjects.zoo import released_zoo
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.errors import BadInput
-from ibrobust.foreign import health, load_model, require_healthy
+from ibrobust.subjects.foreign import health, load_model, require_healthy
 
 CLASSES = 4
 SAMPLES = 128

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ibrobust.attacks.victim import ROWS
-from ibrobust.fusion import fused
+from ibrobust.cpu.fusion import fused
+from ibrobust.cpu.pooled_convolutions import PooledConvolution, PooledGreyConvolution
 from ibrobust.images import frozen
-from ibrobust.pooled_convolutions import PooledConvolution, PooledGreyConvolution
 
 
 def network(

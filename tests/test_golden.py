@@ -6,7 +6,7 @@ After a change that is meant to move digits: `python -m tests.test_golden` write
 import tempfile
 from pathlib import Path
 
-from ibrobust import evaluate, train
+from ibrobust.commands import evaluate, train
 from tests.conftest import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "leaderboard.csv"

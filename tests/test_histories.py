@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ibrobust.commands.histories import figures, histories, main, summary_lines
+from ibrobust.commands.train import main as train_main
 from ibrobust.errors import BadInput
 from ibrobust.figures.histories import multiplier_shift
-from ibrobust.histories import figures, histories, main, summary_lines
-from ibrobust.train import main as train_main
-from ibrobust.zoo import find_runs
+from ibrobust.subjects.zoo import find_runs
 
 
 def curves(factor: float) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.datasets import Dataset, Split, load_dataset
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
@@ -17,6 +16,7 @@ from ibrobust.entropies.trajectory import Trajectory
 from ibrobust.errors import BadInput
 from ibrobust.learning.training import train
 from ibrobust.models import build_model
+from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.recipe import make_recipe
 from tests.oracles_entropy import identities
 

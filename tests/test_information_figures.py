@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ibrobust import information, train
+from ibrobust.commands import information, train
 from ibrobust.entropies.table import read_information
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.figures.information import (

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ibrobust.command_line import Parser
+from ibrobust.commands.command_line import Parser
+from ibrobust.commands.job_flags import add_job_flags
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.jobs import ENGINES, add_job_flags, answers
-from ibrobust.zoo import find_runs
+from ibrobust.experiments.jobs import ENGINES, answers
+from ibrobust.subjects.zoo import find_runs
 
 RECIPE = """
 data = "digits"

@@ -7,10 +7,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ibrobust.report import print_report, stored_results
+from ibrobust.commands.report import print_report, stored_results
 from ibrobust.robustness.leaderboard import curves, leaderboard, printable, quarter_radii
 from ibrobust.robustness.storage import load_results
-from ibrobust.zoo import released_zoo
+from ibrobust.subjects.zoo import released_zoo
 
 PATHS = sorted((released_zoo() / "results" / "paper").glob("*.parquet"))
 

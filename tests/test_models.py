@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from ibrobust.bottleneck import Bottleneck, view
-from ibrobust.categorical import table_of
 from ibrobust.errors import BadInput
 from ibrobust.models import MODELS, build_model
+from ibrobust.models.bottleneck import Bottleneck, view
+from ibrobust.models.categorical import table_of
+from ibrobust.models.stochastic import BatchNorm2d, DropConnectConv2d, Dropout, learning, noise_in_layers
 from ibrobust.randomness import GeneratorNoise, sample_draw
-from ibrobust.stochastic import BatchNorm2d, DropConnectConv2d, Dropout, learning, noise_in_layers
 
 SHAPES = {name: (1, 16, 16) for name in MODELS if name.startswith(("resnet", "dropout"))}
 

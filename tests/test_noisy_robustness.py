@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from ibrobust import breaking_radii, noisy_readings
 from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
-from ibrobust.bottleneck import Bottleneck, view
 from ibrobust.errors import BadInput
+from ibrobust.models.bottleneck import Bottleneck, view
+from ibrobust.models.stochastic import Dropout
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness import noisy_readings as module
 from ibrobust.robustness.leaderboard import noise_table
 from ibrobust.robustness.statistics import wilson_interval
 from ibrobust.robustness.storage import joined, load_results, save_results
-from ibrobust.stochastic import Dropout
 
 PIXELS = (1, 2, 2)
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ibrobust.bottleneck import ZERO_ENTROPY_STD, Encoding
 from ibrobust.errors import BadInput
 from ibrobust.learning.objectives import (
     REGULARIZERS,
@@ -25,6 +24,7 @@ from ibrobust.learning.objectives import (
     rate,
     squared_norm,
 )
+from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Encoding
 from ibrobust.recipe import make_recipe
 
 LN_2PIE = math.log(2 * math.pi * math.e)

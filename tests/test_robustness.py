@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, Attack
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.robustness.breaking_radii import COLUMNS, breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.results import BreakingRadii

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from ibrobust import compare
+from ibrobust.commands import compare
 from ibrobust.errors import BadInput
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.statistics import (

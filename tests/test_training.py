@@ -9,17 +9,17 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from ibrobust.bottleneck import view
+from ibrobust.commands.train import main
 from ibrobust.datasets import Dataset, Split, load_dataset
 from ibrobust.entropies.quantities import summary
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.learning.augmentation import AUGMENTATIONS
 from ibrobust.learning.objectives import REGULARIZERS, Regularizer
 from ibrobust.learning.training import adversarial_images, train, training_images, untrained_model
+from ibrobust.models.bottleneck import view
 from ibrobust.randomness import GeneratorNoise, sample_draw
 from ibrobust.recipe import make_recipe
-from ibrobust.train import main
-from ibrobust.zoo import find_runs, load_run, save_run
+from ibrobust.subjects.zoo import find_runs, load_run, save_run
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ibrobust.attacks.losses import cross_entropy
-from ibrobust.bottleneck import View
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, Labels, Logits, PerSample
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ibrobust.attacks.contract import BALL_TOLERANCE
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.certificates import linear_bounds
 from ibrobust.certificates.linear_bounds import Layer
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
-from ibrobust.radii import parse_radii
+from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.stochastic import Dropout
+from ibrobust.robustness.radii import parse_radii
 from ibrobust.robustness.search import bisect
-from ibrobust.stochastic import Dropout
 from ibrobust.types import Images, Labels, PerSample
 
 LOGIT_SLACK = 1e-5

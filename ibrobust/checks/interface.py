@@ -15,7 +15,7 @@ from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
 from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, image_found, image_within
 from ibrobust.attacks.norms import wide
 from ibrobust.attacks.victim import Loss
-from ibrobust.bottleneck import Bottleneck, View, attacked_view, view
+from ibrobust.models.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry
 from ibrobust.robustness.noisy_readings import noisy_readings, score_draw

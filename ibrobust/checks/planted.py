@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ibrobust.attacks import ATTACKS, victim
 from ibrobust.attacks.contract import Samples, broken_at
-from ibrobust.bottleneck import View
 from ibrobust.checks.interface import CHECKS, Case, Finding, Indices
+from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, Logits
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from ibrobust.attacks import Attack
 from ibrobust.attacks.losses import margin
-from ibrobust.bottleneck import View
 from ibrobust.checks.interface import CHECKS, GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
+from ibrobust.models.bottleneck import View
 
 _BREAKS = 0.05
 """Share of all samples that another attack may break beyond the claim."""

@@ -3,8 +3,8 @@
 import torch
 
 from ibrobust.attacks.losses import margin
-from ibrobust.bottleneck import View, view
 from ibrobust.checks.interface import CHECKS, Case, Finding
+from ibrobust.models.bottleneck import View, view
 
 _BREAKS = 0.05
 _FLIPS = 0.05

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ibrobust.bottleneck import Encoding
 from ibrobust.entropies.entropy import classes
+from ibrobust.models.bottleneck import Encoding
 
 _BLOCK = 1024
 

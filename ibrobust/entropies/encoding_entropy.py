@@ -2,9 +2,9 @@
 
 import math
 
-from ibrobust.bottleneck import Bottleneck, Encoding
 from ibrobust.entropies.calibration import EntropyEstimate, calibrated_conditional_entropy, calibrated_entropy
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
+from ibrobust.models.bottleneck import Bottleneck, Encoding
 from ibrobust.types import Labels
 
 _LN_2PIE = math.log(2 * math.pi * math.e)

@@ -14,9 +14,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust import categorical
-from ibrobust.bottleneck import Bottleneck, Encoding
-from ibrobust.categorical import DataDecoder, NetworkDecoder
 from ibrobust.datasets import Split
 from ibrobust.entropies.calibration import EntropyEstimate, label_entropy
 from ibrobust.entropies.categorical import exact_quantities
@@ -30,6 +27,9 @@ from ibrobust.entropies.encoding_entropy import (
 from ibrobust.entropies.quantities import encoded
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
+from ibrobust.models import categorical
+from ibrobust.models.bottleneck import Bottleneck, Encoding
+from ibrobust.models.categorical import DataDecoder, NetworkDecoder
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Labels, Logits, PerSample
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibrobust import categorical
-from ibrobust.bottleneck import Bottleneck, Encoding
 from ibrobust.entropies.encoding_entropy import encoding_entropy, noise_entropy
 from ibrobust.images import as_images, frozen
+from ibrobust.models import categorical
+from ibrobust.models.bottleneck import Bottleneck, Encoding
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Labels, Latents
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.datasets import Split
 from ibrobust.entropies.measurement import measured, views_of
 from ibrobust.entropies.table import information_rows
+from ibrobust.models.bottleneck import Bottleneck
 
 TRAJECTORY = "information.csv"
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust import categorical
-from ibrobust.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.errors import BadInput
+from ibrobust.models import categorical
+from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.randomness import Noise
 from ibrobust.recipe import Recipe
 from ibrobust.registry import Registry

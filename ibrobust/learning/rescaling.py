@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.entropies.entropy import knn_entropy
 from ibrobust.entropies.quantities import encoded
+from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.types import Labels
 
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust.bottleneck import Bottleneck
-from ibrobust.categorical import DataDecoder
 from ibrobust.datasets import Dataset, Split
 from ibrobust.entropies.quantities import categorical_quantities, encoded
 from ibrobust.errors import BadInput, RunFailed
@@ -21,9 +19,11 @@ from ibrobust.learning.objectives import LIKELIHOODS, Objective, noise_std, obje
 from ibrobust.learning.rescaling import fold_scale, make_scalable, rescale
 from ibrobust.learning.schedules import SCHEDULES
 from ibrobust.models import build_model
+from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.categorical import DataDecoder
+from ibrobust.models.stochastic import learning
 from ibrobust.randomness import GeneratorNoise
 from ibrobust.recipe import Recipe
-from ibrobust.stochastic import learning
 from ibrobust.types import Images, Labels
 
 _MEASURED = 2000

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ibrobust.models.interface import MODELS, ImageShape
-from ibrobust.stochastic import Dropout
+from ibrobust.models.stochastic import Dropout
 
 
 @MODELS.register("cnn")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ibrobust.bottleneck import Bottleneck
-from ibrobust.categorical import DataDecoder, NetworkDecoder
 from ibrobust.errors import BadInput
+from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.categorical import DataDecoder, NetworkDecoder
 from ibrobust.registry import Registry
 
 ImageShape = tuple[int, int, int]

@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 
 from ibrobust.models.interface import MODELS, ImageShape
-from ibrobust.stochastic import dropout_layer
+from ibrobust.models.stochastic import dropout_layer
 
 
 @MODELS.register("mlp")

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ibrobust.models.interface import MODELS, ImageShape
-from ibrobust.stochastic import BatchNorm2d, DropConnectConv2d, dropout_layer
+from ibrobust.models.stochastic import BatchNorm2d, DropConnectConv2d, dropout_layer
 
 _WIDTHS = [64, 128, 256, 512]
 

@@ -19,8 +19,8 @@ from ibrobust.attacks.contract import Samples, check_finite, image_found, image_
 from ibrobust.attacks.losses import cross_entropy, margin
 from ibrobust.attacks.norms import wide
 from ibrobust.attacks.victim import HEAD_START
-from ibrobust.bottleneck import Bottleneck, View, view
 from ibrobust.errors import BadInput
+from ibrobust.models.bottleneck import Bottleneck, View, view
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings

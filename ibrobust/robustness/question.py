@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ibrobust.allocator import keep_freed_memory
 from ibrobust.attacks import NORMS, Attack, Norm, protocol_attacks, victim
-from ibrobust.bottleneck import View, attacked_view
+from ibrobust.cpu.allocator import keep_freed_memory
+from ibrobust.cpu.fusion import fused
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.fusion import fused
 from ibrobust.images import as_images, channels_last, frozen
-from ibrobust.radii import parse_radii
+from ibrobust.models.bottleneck import View, attacked_view
 from ibrobust.randomness import sample_draw
+from ibrobust.robustness.radii import parse_radii
 from ibrobust.types import Images, Labels
 
 _BLOCK_PIXELS = 2**22

@@ -15,15 +15,15 @@ from tqdm import tqdm
 from ibrobust.attacks import PROTOCOLS, protocol_attacks
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
-from ibrobust.digests import digests
 from ibrobust.errors import BadInput
-from ibrobust.foreign import load_model, module_name, require_healthy
-from ibrobust.radii import parse_radii
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.question import Progress
+from ibrobust.robustness.radii import parse_radii
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
-from ibrobust.zoo import Run, save_table, versions
+from ibrobust.subjects.digests import digests
+from ibrobust.subjects.foreign import load_model, module_name, require_healthy
+from ibrobust.subjects.zoo import Run, save_table, versions
 
 _USUAL: dict[str, Any] = {"search": "bisect", "columns": "own", "restarts": 1}
 """Settings where nothing else is said."""

@@ -13,13 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 import ibrobust
-from ibrobust.bottleneck import Bottleneck
 from ibrobust.datasets import Dataset
 from ibrobust.errors import BadInput
 from ibrobust.files import written_whole
 from ibrobust.learning.objectives import noise_name
 from ibrobust.learning.training import Trained, decoder_name
 from ibrobust.models import ImageShape, build_model
+from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.recipe import Recipe
 
 CARD, WEIGHTS, HISTORY = "card.json", "weights.safetensors", "history.csv"

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.command_line import Parser
+from ibrobust.commands.command_line import Parser
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
-    from ibrobust.evaluation import Subject
-    from ibrobust.zoo import Run
+    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.subjects.zoo import Run
 
 
 def add_subject_flags(parser: Parser) -> None:
@@ -32,8 +32,8 @@ def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]
     Raises:
         BadInput: the flags contradict each other, or name nothing that can be loaded.
     """
-    from ibrobust.evaluation import foreign_subject, run_subject
-    from ibrobust.zoo import CARD, find_runs
+    from ibrobust.experiments.evaluation import foreign_subject, run_subject
+    from ibrobust.subjects.zoo import CARD, find_runs
 
     flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
     if options.model:

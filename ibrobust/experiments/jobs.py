@@ -13,7 +13,6 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from ibrobust.command_line import Parser, count, torch_device
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import Registry
 
@@ -34,7 +33,7 @@ def answers(job: Callable[[Item], Answer], items: Sequence[Item], options: Names
 
     Args:
         job: a function that other processes can import, or a `partial` of one.
-        options: `engine`, `workers` and `address`, as `add_job_flags` parses them.
+        options: `engine`, `workers` and `address`, as the commands parse them.
 
     Raises:
         BadInput: a job refused its input; or there is no such engine.
@@ -52,18 +51,6 @@ def answers(job: Callable[[Item], Answer], items: Sequence[Item], options: Names
     if failures:
         those = "; ".join(failures)
         raise RunFailed(those if len(items) == 1 else f"{len(failures)} of {len(items)} failed: {those}")
-
-
-def add_job_flags(parser: Parser) -> None:
-    """Where jobs run."""
-    parser.add_argument("--workers", type=count, default=1, help="processes that share the runs; changes no result")
-    parser.add_argument("--engine", default="local", metavar="ENGINE", help="where they run: local, ray")
-    parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
-
-
-def share_cores(options: Namespace) -> None:
-    """Within a job: `options.threads` CPU threads; where none are asked for, one if several jobs run at a time."""
-    torch_device(options.device, options.threads or (1 if options.workers > 1 else None))
 
 
 @ENGINES.register("local")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
+from ibrobust.models.stochastic import noise_in_layers, noisy_layers
 from ibrobust.randomness import Noise
-from ibrobust.stochastic import noise_in_layers, noisy_layers
 from ibrobust.types import Images, Latents, Logits
 
 ZERO_ENTROPY_STD = (2 * math.pi * math.e) ** -0.5

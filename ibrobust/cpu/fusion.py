@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ibrobust.pooled_convolutions import PooledConvolution, PooledGreyConvolution
+from ibrobust.cpu.pooled_convolutions import PooledConvolution, PooledGreyConvolution
 from ibrobust.types import Images
 
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from ibrobust.certificates.certificate import certified_eps_N
 from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
-from ibrobust.evaluation import Subject, evaluate_subject
+from ibrobust.experiments.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
-from ibrobust.zoo import Run, save_table
+from ibrobust.subjects.zoo import Run, save_table
 
 
 @dataclass(frozen=True)

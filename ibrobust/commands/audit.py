@@ -1,0 +1,70 @@
+"""`python -m ibrobust.audit`: can a robustness number be believed? Checks, reasons and a verdict."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
+from ibrobust.errors import BadInput
+from ibrobust.experiments.jobs import answers
+from ibrobust.registry import declared_names
+from ibrobust.robustness.radii import parse_radii
+
+if TYPE_CHECKING:
+    from ibrobust.experiments.auditing import Audit
+    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.subjects.zoo import Run
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    parse_radii(options.eps)
+    if options.samples < 1:
+        raise BadInput(f"--samples {options.samples}: 1 or more")
+    options.device = torch_device(options.device, options.threads)
+
+    from ibrobust.experiments.auditing import save_findings, twin_of
+    from ibrobust.files import require_writable
+    from ibrobust.subjects.zoo import find_runs
+
+    require_writable(options.results)
+    path = options.results / "audit.csv"
+    claims = [
+        (subject, twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None)
+        for subject, its_run in chosen_subjects(options)
+    ]
+    for (subject, _), found in answers(partial(_audited, options=options), claims, options):
+        save_findings(found, path)
+        print(f"{subject.name}, {options.protocol}, {options.norm}, noise {options.noise}\n{found}\n", flush=True)
+    print(path)
+
+
+def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace) -> "Audit":
+    """One job."""
+    from ibrobust.experiments.auditing import audit_subject
+
+    share_cores(options)
+    subject, twin = claim
+    settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "seed", "device")}
+    return audit_subject(
+        subject, settings, samples=options.samples, out=options.results, twin=twin.model() if twin else None
+    )
+
+
+def _parser() -> Parser:
+    parser = Parser("audit", "Check whether robustness numbers can be believed: trusted, suspect or masked, and why.")
+    add_subject_flags(parser)
+    parser.add_argument("--eps", default="0:0.1", help="radii where results are missing: 0:0.1, 0:0.1:21, or a list")
+    for flag, default in (("protocol", "paper"), ("norm", "linf")):
+        names = declared_names("attacks", f"{flag.upper()}S")
+        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(names))
+    parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
+    parser.add_argument("--samples", type=int, default=200, help="samples audited, the first of the results")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks where results are missing")
+    add_job_flags(parser)
+    return parser

@@ -1,0 +1,81 @@
+"""`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.experiments.jobs import answers
+from ibrobust.registry import declared_names
+
+if TYPE_CHECKING:
+    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.robustness.results import BreakingRadii
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    if options.samples < 1:
+        raise BadInput(f"--samples {options.samples}: 1 or more")
+    options.device = torch_device(options.device, options.threads)
+
+    import pandas as pd
+
+    from ibrobust.experiments.auditing import stored_claim
+    from ibrobust.files import require_writable
+    from ibrobust.robustness.results import BreakingRadii
+    from ibrobust.robustness.storage import first_samples
+    from ibrobust.subjects.zoo import save_table
+
+    require_writable(options.results)
+    settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
+    claims = []
+    for subject, _ in chosen_subjects(options):
+        if not (stored := stored_claim(subject, settings, options.results)):
+            raise BadInput(
+                f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"
+            )
+        _, claim = stored
+        assert isinstance(claim, BreakingRadii), "with the noise off"
+        claims.append((subject, first_samples(claim, options.samples)))
+    rows = [row for _, row in answers(partial(_certified, options=options), claims, options)]
+    table = pd.DataFrame(rows)
+    path = options.results / "certified.csv"
+    save_table(table, path)
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    print(f"\n{path}")
+    if wrong := [row["run"] for row in rows if row["refuted"]]:
+        raise RunFailed(
+            f"an attack succeeded where the certificate says that none can, which is a bug: {', '.join(wrong)}"
+        )
+
+
+def _certified(claim: "tuple[Subject, BreakingRadii]", *, options: Namespace) -> dict[str, Any]:
+    """One job."""
+    from tqdm import tqdm
+
+    from ibrobust.experiments.auditing import certified_row
+
+    share_cores(options)
+    subject, results = claim
+    with tqdm(total=len(results.sample_N), desc=f"certify {subject.name}", disable=None) as bar:
+        return certified_row(subject, results, device=options.device, progress=lambda done: bar.update(done - bar.n))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "certify", "Radii within which no L∞ perturbation can change a prediction, beside what attacks broke."
+    )
+    add_subject_flags(parser)
+    parser.add_argument(
+        "--protocol", default="paper", metavar="PROTOCOL", help=", ".join(declared_names("attacks", "PROTOCOLS"))
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
+    parser.add_argument("--samples", type=int, default=100, help="samples certified, the first of the results")
+    add_job_flags(parser)
+    return parser

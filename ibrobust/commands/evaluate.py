@@ -1,0 +1,87 @@
+"""`python -m ibrobust.evaluate`: runs in; breaking radii, leaderboard and figures out."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibrobust.commands.command_line import Parser, count, torch_device
+from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.report import print_report, stored_results
+from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
+from ibrobust.errors import BadInput
+from ibrobust.experiments.jobs import answers
+from ibrobust.registry import declared_names
+from ibrobust.robustness.radii import parse_radii
+
+if TYPE_CHECKING:
+    from ibrobust.experiments.evaluation import Subject
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    parse_radii(options.eps)
+    samples = _sample_range(options.samples)
+    options.device = torch_device(options.device, options.threads)
+
+    from ibrobust.experiments.evaluation import save_timing
+    from ibrobust.files import require_writable
+
+    subjects = [subject for subject, _ in chosen_subjects(options)]
+    require_writable(options.out)
+    for subject in subjects:
+        for warning in subject.card["model"].get("warnings", []):
+            print(f"warning: {subject.name}: {warning}", file=sys.stderr)
+    for _, (path, seconds) in answers(partial(_evaluated, options=options, samples=samples), subjects, options):
+        if seconds is not None:
+            save_timing(options.out / "timings.csv", path, seconds)
+    print_report(stored_results([options.out]), options.out)
+
+
+def _evaluated(subject: "Subject", *, options: Namespace, samples: tuple[int, int] | None) -> tuple[Path, float | None]:
+    """One job."""
+    from ibrobust.experiments.evaluation import evaluate_subject
+
+    share_cores(options)
+    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "restarts", "seed", "device")
+    settings = {key: getattr(options, key) for key in asked}
+    return evaluate_subject(
+        subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
+    )
+
+
+def _sample_range(text: str | None) -> tuple[int, int] | None:
+    """`N` is the first N samples, `A:B` those from A up to but without B; None is all."""
+    if text is None:
+        return None
+    first, _, last = text.rpartition(":")
+    if not (last.isdecimal() and (first or "0").isdecimal() and int(first or 0) < int(last)):
+        raise BadInput(f"--samples {text!r}; write N for the first N or A:B for those from A up to B")
+    return int(first or 0), int(last)
+
+
+def _parser() -> Parser:
+    parser = Parser("evaluate", "Attack trained runs, the released zoo or your own model; write a leaderboard.")
+    add_subject_flags(parser)
+    parser.add_argument("--eps", default="0:0.1", help="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05")
+    for flag, default, module in (
+        ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "robustness.search"),
+        ("backend", "native", "backends"),
+    ):  # fmt: skip
+        names = {default, *declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")}
+        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(sorted(names)))
+    parser.add_argument(
+        "--columns",
+        default="own",
+        help="own: each attack's own answer; standing: only what those before it left, faster",
+    )
+    parser.add_argument("--restarts", type=count, default=1, help="random starts of PGD, APGD and Square")
+    parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
+    parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
+    parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
+    add_job_flags(parser)
+    return parser

@@ -1,0 +1,17 @@
+"""The flags that say where jobs run."""
+
+from argparse import Namespace
+
+from ibrobust.commands.command_line import Parser, count, torch_device
+
+
+def add_job_flags(parser: Parser) -> None:
+    """Where jobs run."""
+    parser.add_argument("--workers", type=count, default=1, help="processes that share the runs; changes no result")
+    parser.add_argument("--engine", default="local", metavar="ENGINE", help="where they run: local, ray")
+    parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
+
+
+def share_cores(options: Namespace) -> None:
+    """Within a job: `options.threads` CPU threads; where none are asked for, one if several jobs run at a time."""
+    torch_device(options.device, options.threads or (1 if options.workers > 1 else None))

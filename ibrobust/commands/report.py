@@ -1,0 +1,114 @@
+"""`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibrobust.commands.command_line import Parser
+from ibrobust.errors import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ibrobust.robustness.storage import Results
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
+    parser.add_argument("results", type=Path, nargs="*", default=[Path("results")], help="folders of results")
+    parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
+    parser.add_argument("--data", default=None, help="only results on this data set; all by default")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
+    options = parser.parse_args(arguments)
+    results = [
+        result
+        for result in stored_results(options.results)
+        if options.protocol in (None, result.card["protocol"]) and options.data in (None, result.card["data"]["name"])
+    ]
+    if not results:
+        asked = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
+        folders = ", ".join(str(folder) for folder in options.results)
+        raise BadInput(
+            f"no results in {folders}{' with ' + ' '.join(asked) if asked else '; run ibrobust.evaluate first'}"
+        )
+    print_report(results, options.out)
+
+
+def stored_results(folders: Sequence[Path]) -> "list[Results]":
+    """Everything evaluated below the folders; shards of one evaluation are joined."""
+    shards = defaultdict(list)
+    for folder in folders:
+        for path in sorted(folder.glob("*/*.parquet")):
+            shards[path.parent.name, path.stem.partition("@")[0]].append(path)
+    return [_joined(paths) for _, paths in sorted(shards.items())]
+
+
+def _joined(paths: Sequence[Path]) -> "Results":
+    from ibrobust.robustness.storage import joined, load_results
+
+    shards = [load_results(path) for path in paths]
+    try:
+        return joined(shards)
+    except BadInput as error:
+        raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
+
+
+def print_report(results: "Sequence[Results]", out: Path) -> None:
+    """Write leaderboard.csv, curves.csv and figures to `out`, and for models with noise noise.csv; print the
+    leaderboard, what noise alone does, and the paths.
+
+    Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
+    """
+    from ibrobust.figures.attacks import attacks_figure
+    from ibrobust.figures.robustness import information_figure, robustness_figure, save_figure
+    from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
+    from ibrobust.robustness.readings import Readings
+    from ibrobust.subjects.zoo import save_table
+
+    board, all_curves = leaderboard(results), curves(results)
+    text = printable(board)
+    save_table(text, out / "leaderboard.csv")
+    save_table(curve_text(all_curves), out / "curves.csv")
+    empty = {column for column in text if (text[column] == "").all()}
+    alike = {column for column in _SETTINGS if text[column].nunique() == 1}
+    shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
+    print(text[shown].rename(columns=_SHORT).to_string(index=False, na_rep=""))
+    paths = [out / "leaderboard.csv", out / "curves.csv"]
+    if noisy := [result for result in results if isinstance(result, Readings)]:
+        readings = noise_table(noisy)
+        save_table(curve_text(readings), out / "noise.csv")
+        paths.append(out / "noise.csv")
+        print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
+    own = board[board["reg"] == ""]
+    if len(own):
+        paths += save_figure(attacks_figure(own, all_curves), out / "attacks")
+    if len(own) < len(board):
+        paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
+        paths += save_figure(information_figure(board), out / "information")
+    print("\n" + "\n".join(str(path) for path in paths))
+
+
+def _noise_text(readings: "pd.DataFrame") -> str:
+    """A row per result and reading: the share that is right unattacked and under all attacks, with its interval."""
+    shown = ["null-attack", "all"]
+    last = readings[readings["eps"] == readings.groupby("run")["eps"].transform("max")]
+    last = last[last["attack"].isin(shown)]
+    shares = [f"{robust:.3f} [{low:.3f}, {high:.3f}]" for robust, low, high in last[["robust", "low", "high"]].values]
+    keys = ["run", "protocol", "view", "eps", "reading"]
+    table = last.assign(share=shares).pivot(index=keys, columns="attack", values="share")
+    return table[shown].reset_index().to_string(index=False)
+
+
+_SHORT = {
+    "robust_avg_error": "±",
+    "preserved_information": "I[X;Z]",
+    "preserved_information_low": "low",
+    "preserved_information_high": "high",
+}
+_NOT_PRINTED = {
+    "dataset", "model", "reg", "gamma", "latent", "seed", "eps_max", "strongest_attack", "encoding_entropy",
+    "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
+}  # fmt: skip
+_SETTINGS = ("norm", "view", "backend", "columns")
+"""Printed where rows differ in them."""

@@ -1,0 +1,140 @@
+"""`python -m ibrobust.train`: a recipe in, a run on disk out."""
+
+from argparse import SUPPRESS, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.job_flags import add_job_flags
+from ibrobust.experiments.jobs import answers
+from ibrobust.recipe import Recipe, make_recipe, recipes_in
+from ibrobust.registry import declared_names
+
+if TYPE_CHECKING:
+    from ibrobust.subjects.zoo import Run
+
+_CHOICES = {
+    "data": ("datasets", "DATASETS"),
+    "model": ("models", "MODELS"),
+    "reg": ("learning.objectives", "REGULARIZERS"),
+    "augment": ("learning.augmentation", "AUGMENTATIONS"),
+    "likelihood": ("learning.objectives", "LIKELIHOODS"),
+    "lr_schedule": ("learning.schedules", "SCHEDULES"),
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = vars(_parser().parse_args(arguments))
+    given = {key: value for key in Recipe.model_fields if (value := options.get(key)) is not None}
+    file: Path | None = options["recipe"]
+    recipes = recipes_in(file, given) if file else [make_recipe(given)]
+    for _, trained in answers(partial(_trained, options=options), recipes, Namespace(**options)):
+        test = trained.card.metrics["test"]
+        print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
+
+
+def _trained(recipe: Recipe, *, options: dict[str, Any]) -> "Run":
+    """One job."""
+    return train_run(
+        recipe,
+        runs=options["runs"],
+        data_dir=options["data_dir"],
+        download=options["download"],
+        device=torch_device(options["device"], options["threads"]),
+        again=options["again"],
+        track=options["track_information"],
+    )
+
+
+def train_run(
+    recipe: Recipe,
+    *,
+    runs: Path,
+    data_dir: Path | None,
+    download: bool,
+    device: str,
+    again: bool = False,
+    track: int | None = None,
+) -> "Run":
+    """Train and save one recipe; a finished run of the same recipe is loaded instead unless `again`.
+
+    Args:
+        track: measure the information every so many epochs, for the run's `information.csv`.
+    """
+    from tqdm import tqdm
+
+    from ibrobust.datasets import load_dataset
+    from ibrobust.entropies.quantities import summary
+    from ibrobust.entropies.table import information_text
+    from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
+    from ibrobust.files import require_writable
+    from ibrobust.learning.training import train
+    from ibrobust.subjects.zoo import CARD, load_run, save_run, save_table
+
+    folder = runs / recipe.run_id
+    if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):
+        return load_run(folder)
+    data = load_dataset(recipe.data, data_dir=data_dir, download=download)
+    require_writable(runs)
+    with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
+
+        def progress(_epoch: int, row: dict[str, float | int]) -> None:
+            bar.set_postfix(loss=f"{row['loss']:.4g}", error=f"{row['error']:.4f}", refresh=False)
+            bar.update()
+
+        tracked = {"train": data.train[:_TRACKED], "test": data.test[:_TRACKED]}
+        trajectory = Trajectory(tracked, every=track, epochs=recipe.epochs, run=recipe.run_id) if track else None
+        observe = {"observe": trajectory} if trajectory else {}
+        trained = train(recipe, data, device=device, progress=progress, **observe)
+    if trajectory:
+        save_table(information_text(trajectory.table), folder / TRAJECTORY)
+    splits = {"train": data.train[:_MEASURED], "test": data.test[:_MEASURED]}
+    metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
+    return save_run(runs, recipe, data, trained, metrics)
+
+
+_MEASURED = 10_000
+"""Samples of each split that the card's metrics are of: the k-NN estimate is quadratic in them."""
+
+_TRACKED = 2000
+"""Samples of each split that a trajectory measures."""
+
+
+def _information(metrics: dict[str, float]) -> str:
+    nats = metrics.get("preserved_information")
+    return "" if nats is None else f"I[X;Z] {nats:.1f} nats"
+
+
+def _interval(text: str) -> int:
+    """`every=N` to N; argparse turns the error into one line."""
+    key, _, epochs = text.partition("=")
+    if key != "every" or not epochs.isdecimal() or int(epochs) < 1:
+        raise ArgumentTypeError(f"{text!r}; write every=N with N ≥ 1")
+    return int(epochs)
+
+
+def _parser() -> Parser:
+    parser = Parser("train", "Train a classifier with an information bottleneck, or a baseline without one.")
+    parser.add_argument("--recipe", type=Path, help="TOML file; flags beside it win, lists in it are grids")
+    defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
+    for key, field in Recipe.model_fields.items():
+        names = f"; {', '.join(declared_names(*_CHOICES[key]))}" if key in _CHOICES else ""
+        parser.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=type(defaults[key]),
+            metavar=key.upper(),
+            help=f"{field.description}{names} (default: {defaults[key]})",
+            default=SUPPRESS,
+        )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    parser.add_argument(
+        "--track-information", type=_interval, metavar="every=N", help="measure the information every N epochs"
+    )
+    parser.add_argument("--again", action="store_true", help="train even if this run is finished")
+    parser.add_data_flags()
+    # The bits of trained weights depend on the number of threads: one gives the same everywhere.
+    parser.add_device_flags(threads=1)
+    add_job_flags(parser)
+    return parser

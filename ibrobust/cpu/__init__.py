@@ -1,0 +1,1 @@
+"""Kernels and memory settings that make small networks fast on a CPU."""

@@ -1,0 +1,1 @@
+"""From names and folders to files: evaluations and audits, and the jobs that run them."""

@@ -1,0 +1,1 @@
+"""What can be asked: runs of the zoo, other people's models, and their digests."""
