@@ -1,33 +1,58 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and names that are safe to make a path of."""
 
+import errno
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, one_line
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where nobody else can remove a file that is open.
+    fcntl = None  # type: ignore[assignment]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,120}")
+_UNFINISHED = ".unfinished"
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder to write to; flushed and renamed to `path` when the block ends well.
 
+    What processes that were killed left unfinished in the folder is removed. A file that a living process writes is
+    locked by it and stays.
+
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or there is a folder where the file should be.
+        OSError: there is no room; its `filename` is the path.
     """
     require_writable(path.parent)
+    if path.is_dir():
+        raise BadInput(f"{str(path)!r} is a folder, where a file of that name is to be written")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
-        unfinished = Path(handle.name)
+    _remove_abandoned(path.parent)
+    handle, unfinished = _new_file(path)
     try:
         yield unfinished
-        with open(unfinished, "rb") as finished:
-            os.fsync(finished.fileno())
+        os.fsync(handle)
         unfinished.chmod(0o666 & ~_umask())
+        if fcntl is None:
+            os.close(handle)
         unfinished.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.close(handle)
 
 
 def require_writable(folder: Path) -> None:
@@ -35,13 +60,86 @@ def require_writable(folder: Path) -> None:
 
     Raises:
         BadInput: it cannot be made or written.
+        OSError: there is no room; its `filename` is the folder.
     """
     try:
         nearest = next(place for place in (folder, *folder.parents) if place.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
+        if no_room(error):
+            error.filename = str(folder)
+            raise
         raise BadInput(f"folder {str(folder)!r} cannot be written: {error.strerror}") from error
+
+
+def no_room(error: OSError) -> bool:
+    """Whether an error says that the machine has no room left (disk, open files, memory), and nothing about a path."""
+    return error.errno in _NO_ROOM
+
+
+def checked_name(name: object, what: str) -> str:
+    """The name itself if it is safe as part of a path and in a table: ASCII letters, digits, `.`, `-` and `_`, at most
+    120 of them, with no `.` in front.
+
+    Args:
+        what: the file and field, or the argument, that the name comes from.
+
+    Raises:
+        BadInput: it is anything else.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    shown = repr(name) if len(repr(name)) <= 60 else f"{repr(name)[:60]}…"
+    raise BadInput(f"{what}: {one_line(shown)} is no name; names are 1 to 120 letters, digits, '-', '_' and inner '.'")
+
+
+def as_name(text: str) -> str:
+    """A name that `checked_name` accepts: the text itself, or with a digest of it where characters had to go."""
+    if _NAME.fullmatch(text):
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text).lstrip('.')[:100]}-{digest}"
+
+
+def released_zoo() -> Path:
+    """The folder of released recipes, runs and results: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "released"
+    return installed if installed.is_dir() else package.parent / "zoo"
+
+
+def _new_file(path: Path) -> tuple[int, Path]:
+    """An open file beside the path, which is locked until it is closed."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        _lock(handle, wait=True)
+        # Between the two lines above another process may have taken it for abandoned.
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        with suppress(OSError):
+            if fcntl is None:
+                path.unlink()
+            elif path.is_file():
+                with path.open("r+b") as handle:
+                    if _lock(handle.fileno(), wait=False):
+                        path.unlink()
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Whether this process holds the file now; False too where the file system knows no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -91,7 +91,8 @@ class Recipe(BaseModel):
         different = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
         digest = hashlib.sha256(different.encode()).hexdigest()[:8]
         data = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).stem).strip("-").lower()
-        return f"{data}-{self.model}-{self.reg}-g{self.gamma:g}-s{self.seed}-{digest}"
+        rest = f"{self.model}-{self.reg}-g{self.gamma:g}-s{self.seed}".replace("+", "")
+        return f"{data[: 110 - len(rest)]}-{rest}-{digest}"
 
     def to_toml(self) -> str:
         """One `key = value` line per field; `recipes_in` reads it back."""

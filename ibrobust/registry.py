@@ -37,4 +37,6 @@ def declared_names(module: str, registry: str) -> list[str]:
     place = Path(__file__).parent.joinpath(*module.split("."))
     files = [place.with_name(f"{place.name}.py"), *sorted(place.glob("*.py"))]
     declaration = re.compile(rf'^@?{registry}(?:\.register\(|\[)"([^"]+)"', re.MULTILINE)
-    return sorted(name for file in files if file.exists() for name in declaration.findall(file.read_text()))
+    return sorted(
+        name for file in files if file.exists() for name in declaration.findall(file.read_text(encoding="utf-8"))
+    )

@@ -16,12 +16,13 @@ from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin
 from ibrobust.attacks.norms import wide
 from ibrobust.backends import CONSTANT_STEPS
 from ibrobust.datasets import load_dataset
+from ibrobust.files import released_zoo
 from ibrobust.images import frozen
 from ibrobust.models.bottleneck import view
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import robust_share
-from ibrobust.subjects.zoo import find_runs, released_zoo
+from ibrobust.subjects.zoo import find_runs
 from tests.oracles import Problem, Scaled, linear, linear_at_the_edge, trained_digits, two_layer
 
 BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ibrobust.commands import command_line
+from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results, save_results
-from ibrobust.subjects.zoo import released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 

@@ -16,11 +16,11 @@ from ibrobust.attacks.contract import BALL_TOLERANCE
 from ibrobust.certificates.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
 from ibrobust.commands.certify import main as certify
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.files import released_zoo
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import load_results, save_results
-from ibrobust.subjects.zoo import released_zoo
 
 
 def bottleneck(encoder: nn.Module, *, latent: int, classes: int, channels: int = 1, noise_std: float | None = 0.0):

@@ -7,9 +7,10 @@ import time
 import pandas as pd
 import pytest
 
+from ibrobust.files import released_zoo
 from ibrobust.registry import declared_names
 from ibrobust.robustness.storage import load_results
-from ibrobust.subjects.zoo import find_runs, released_zoo
+from ibrobust.subjects.zoo import find_runs
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 COMMANDS = ["train", "evaluate", "report", "audit", "certify", "compare", "information", "histories"]

@@ -11,11 +11,12 @@ import torch
 
 from ibrobust.attacks import ATTACKS
 from ibrobust.datasets import DATASETS, load_dataset
+from ibrobust.files import released_zoo
 from ibrobust.learning.objectives import REGULARIZERS
 from ibrobust.learning.training import train
 from ibrobust.recipe import make_recipe
 from ibrobust.robustness.breaking_radii import breaking_radii
-from ibrobust.subjects.zoo import find_runs, released_zoo
+from ibrobust.subjects.zoo import find_runs
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -19,8 +19,8 @@ from ibrobust.figures.robustness import (
     robustness_figure,
     save_figure,
 )
+from ibrobust.files import released_zoo
 from ibrobust.robustness.leaderboard import curves, leaderboard
-from ibrobust.subjects.zoo import released_zoo
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ibrobust.commands.report import print_report, stored_results
+from ibrobust.files import released_zoo
 from ibrobust.robustness.leaderboard import curves, leaderboard, printable, quarter_radii
 from ibrobust.robustness.storage import load_results
-from ibrobust.subjects.zoo import released_zoo
 
 PATHS = sorted((released_zoo() / "results" / "paper").glob("*.parquet"))
 

@@ -9,9 +9,10 @@ import torch
 from ibrobust.commands.report import stored_results
 from ibrobust.datasets import load_dataset
 from ibrobust.entropies.quantities import summary
+from ibrobust.files import released_zoo
 from ibrobust.learning.training import Trained, train
 from ibrobust.recipe import recipes_in
-from ibrobust.subjects.zoo import find_runs, load_run, released_zoo, save_run
+from ibrobust.subjects.zoo import find_runs, load_run, save_run
 
 MEGABYTE = 1_000_000
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.command_line import Parser, table_text, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.files import require_writable
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
-    from ibrobust.subjects.zoo import save_table
+    from ibrobust.tables import save_table
 
     require_writable(options.results)
     settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     table = pd.DataFrame(rows)
     path = options.results / "certified.csv"
     save_table(table, path)
-    print(table.to_string(index=False, float_format="{:.4f}".format))
+    print(table_text(table, float_format="{:.4f}".format))
     print(f"\n{path}")
     if wrong := [row["run"] for row in rows if row["refuted"]]:
         raise RunFailed(

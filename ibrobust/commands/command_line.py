@@ -1,13 +1,19 @@
 """The thin edge that every command shares: parsing, one line per error, exit codes. Imports nothing heavy."""
 
 import argparse
+import codecs
+import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ibrobust.errors import BadInput, RunFailed
+from ibrobust.errors import BadInput, RunFailed, one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Before torch starts its threads: on a busy machine threads that spin while they wait made training 9 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -58,18 +64,105 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Call a command's `main` with the arguments and exit as it says; expected errors are one line on stderr."""
+    """Call a command's `main` with the arguments and exit as it says; expected errors are one line on stderr.
+
+    Characters that the terminal cannot show are spelled: σ as sigma, ≤ as <=, others by their number.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=_SPELLED)
+    sys.exit(_exit_code(main))
+
+
+def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
     try:
-        sys.exit(main(sys.argv[1:]))
-    except (BadInput, RunFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted: finished work is kept, and the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+        try:
+            code: int | str | None = main(sys.argv[1:])
+        except SystemExit as stop:  # after --help, or a flag that was refused
+            code = stop.code
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _drop_output()
+        return 0
+    except (BadInput, RunFailed) as error:
+        return _failed(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("interrupted: finished work is kept, and the same command goes on from there", 130, prefix="")
+    except OSError as error:
+        if error.filename is None and error.errno == errno.ENOSPC:
+            _drop_output()
+        return _failed(_without_room(error), RunFailed.exit_code)
+    except MemoryError:
+        return _failed(_NO_MEMORY, RunFailed.exit_code)
+    return code
+
+
+def _failed(message: str, code: int, prefix: str = "error: ") -> int:
+    """The exit code, after one line on stderr."""
+    print(f"{prefix}{one_line(message)}", file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """What still waits to be printed goes nowhere: the interpreter would fail on it again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_NO_MEMORY = "not enough memory; what is finished is kept; try fewer --workers, a smaller --batch-size or fewer samples"
+_REMEDIES = {
+    errno.ENOSPC: "no room is left on the device; free some, and the same command goes on: what is finished is kept",
+    errno.EDQUOT: "the disk quota is used up; free some, and the same command goes on: what is finished is kept",
+    errno.EMFILE: "too many files are open for one process; raise the limit (ulimit -n) or take fewer --workers",
+    errno.ENFILE: "too many files are open on this machine; take fewer --workers",
+    errno.ENOMEM: _NO_MEMORY,
+}
+
+
+def _without_room(error: OSError) -> str:
+    """Where the system refused, and what is needed."""
+    reason = _REMEDIES.get(error.errno or 0) or error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+_SPELLINGS = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "Δ": "Delta", "δ": "delta", "ε": "eps", "θ": "theta", "λ": "lambda",
+    "μ": "mu", "π": "pi", "ρ": "rho", "Σ": "Sigma", "σ": "sigma", "ψ": "psi", "∞": "inf", "≤": "<=", "≥": ">=",
+    "×": "x", "±": "+/-", "−": "-", "–": "-", "—": "-", "→": "->", "…": "...", "·": "|", "²": "^2", "½": "1/2",
+    "¼": "1/4", "¾": "3/4", "§": "section ", "‖": "||", "○": "o", "≈": "~", "’": "'", "‘": "'", "“": '"', "”": '"',
+}  # fmt: skip
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal of few characters shows instead, as a handler of encoding errors."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    plain = (_SPELLINGS.get(one, one.encode("ascii", "backslashreplace").decode()) for one in characters)
+    return "".join(plain), error.end
+
+
+_SPELLED = "ibrobust.spelled"
+codecs.register_error(_SPELLED, _spelled)
+
+
+def table_text(
+    table: "pd.DataFrame", *, formatters: Mapping[str, Callable[[Any], str]] = MappingProxyType({}), **kwargs: Any
+) -> str:
+    """The table as the terminal can show it, a line per row whatever its names hold.
+
+    Args:
+        formatters: by column; kwargs: as `DataFrame.to_string` takes them.
+    """
+    text = table.rename(columns=lambda name: _shown(str(name)))
+    text = text.map(lambda cell: _shown(cell) if isinstance(cell, str) else cell)
+    formats = {_shown(name): form for name, form in formatters.items()}
+    return str(text.to_string(index=False, formatters=formats, **kwargs))
+
+
+def _shown(text: str) -> str:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return one_line(text).encode(encoding, _SPELLED).decode(encoding)
 
 
 def torch_device(name: str, threads: int | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser
+from ibrobust.commands.command_line import Parser, table_text
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
         ("A − B", "low", "high"), "{:+.4f}".format
     )
     lines = [f"{name}  {_described(results)}" for name, results in (("A", a), ("B", b))]
-    table = pd.DataFrame(columns).to_string(index=False, formatters=formats)
+    table = table_text(pd.DataFrame(columns), formatters=formats)
     return "\n".join([*lines, "", table, "", _NOTE.format(level=100 * level)])
 
 

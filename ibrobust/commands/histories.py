@@ -20,7 +20,8 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
 
     from ibrobust.figures.robustness import save_figure
-    from ibrobust.subjects.zoo import find_runs, save_table
+    from ibrobust.subjects.zoo import find_runs
+    from ibrobust.tables import save_table
 
     table = histories(find_runs(options.runs))
     out: Path = options.out

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str]) -> None:
 
     from ibrobust.entropies.table import information_text
     from ibrobust.files import require_writable
-    from ibrobust.subjects.zoo import CARD, find_runs, save_table
+    from ibrobust.subjects.zoo import CARD, find_runs
+    from ibrobust.tables import save_table
 
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     runs = find_runs(options.run or [options.runs if own else Path("zoo")])

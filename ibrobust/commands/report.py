@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser
+from ibrobust.commands.command_line import Parser, table_text
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     from ibrobust.figures.robustness import information_figure, robustness_figure, save_figure
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
-    from ibrobust.subjects.zoo import save_table
+    from ibrobust.tables import save_table
 
     board, all_curves = leaderboard(results), curves(results)
     text = printable(board)
@@ -73,7 +73,7 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     empty = {column for column in text if (text[column] == "").all()}
     alike = {column for column in _SETTINGS if text[column].nunique() == 1}
     shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
-    print(text[shown].rename(columns=_SHORT).to_string(index=False, na_rep=""))
+    print(table_text(text[shown].rename(columns=_SHORT), na_rep=""))
     paths = [out / "leaderboard.csv", out / "curves.csv"]
     if noisy := [result for result in results if isinstance(result, Readings)]:
         readings = noise_table(noisy)
@@ -97,7 +97,7 @@ def _noise_text(readings: "pd.DataFrame") -> str:
     shares = [f"{robust:.3f} [{low:.3f}, {high:.3f}]" for robust, low, high in last[["robust", "low", "high"]].values]
     keys = ["run", "protocol", "view", "eps", "reading"]
     table = last.assign(share=shares).pivot(index=keys, columns="attack", values="share")
-    return table[shown].reset_index().to_string(index=False)
+    return table_text(table[shown].reset_index())
 
 
 _SHORT = {

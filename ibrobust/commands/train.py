@@ -71,7 +71,8 @@ def train_run(
     from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
     from ibrobust.files import require_writable
     from ibrobust.learning.training import train
-    from ibrobust.subjects.zoo import CARD, load_run, save_run, save_table
+    from ibrobust.subjects.zoo import CARD, load_run, save_run
+    from ibrobust.tables import save_table
 
     folder = runs / recipe.run_id
     if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):

@@ -18,7 +18,8 @@ from ibrobust.experiments.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
-from ibrobust.subjects.zoo import Run, save_table
+from ibrobust.subjects.zoo import Run
+from ibrobust.tables import save_table
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ibrobust.attacks import PROTOCOLS, protocol_attacks
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
 from ibrobust.errors import BadInput
+from ibrobust.files import as_name
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.question import Progress
@@ -23,7 +24,8 @@ from ibrobust.robustness.radii import parse_radii
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.subjects.digests import digests
 from ibrobust.subjects.foreign import load_model, module_name, require_healthy
-from ibrobust.subjects.zoo import Run, save_table, versions
+from ibrobust.subjects.zoo import Run, versions
+from ibrobust.tables import save_table
 
 _USUAL: dict[str, Any] = {"search": "bisect", "columns": "own", "restarts": 1}
 """Settings where nothing else is said."""
@@ -65,7 +67,7 @@ def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: b
     module = load_model(model)
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
     file, _, factory = model.rpartition(":")
-    name = f"{Path(file).stem}-{factory}-{Path(data).stem}"
+    name = as_name(f"{Path(file).stem}-{factory}-{Path(data).stem}")
     described = {
         "model": {"run": name, "warnings": warnings, **digests(module, module_name(Path(file)))},
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},

@@ -4,9 +4,7 @@ import hashlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
@@ -15,12 +13,13 @@ from safetensors.torch import load, save
 import ibrobust
 from ibrobust.datasets import Dataset
 from ibrobust.errors import BadInput
-from ibrobust.files import written_whole
+from ibrobust.files import checked_name, released_zoo, written_whole
 from ibrobust.learning.objectives import noise_name
 from ibrobust.learning.training import Trained, decoder_name
 from ibrobust.models import ImageShape, build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.recipe import Recipe
+from ibrobust.tables import save_table
 
 CARD, WEIGHTS, HISTORY = "card.json", "weights.safetensors", "history.csv"
 
@@ -82,7 +81,7 @@ def save_run(
     with written_whole(run_folder / WEIGHTS) as unfinished:
         unfinished.write_bytes(weights)
     with written_whole(run_folder / CARD) as unfinished:
-        unfinished.write_text(card.model_dump_json(indent=2) + "\n")
+        unfinished.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
     return Run(run_folder, card)
 
 
@@ -94,11 +93,15 @@ def load_run(folder: Path) -> Run:
     if not path.is_file():
         raise BadInput(f"{str(folder)!r} holds no finished run: no {CARD}")
     try:
-        return Run(folder, Card.model_validate_json(path.read_bytes()))
+        card = Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"card {str(path)!r} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BadInput(f"card {str(path)!r} is not whole: {where}: {first['msg']}") from None
+    checked_name(card.run, f"card {str(path)!r}: run")
+    return Run(folder, card)
 
 
 def find_runs(paths: list[Path]) -> list[Run]:
@@ -119,22 +122,9 @@ def find_runs(paths: list[Path]) -> list[Run]:
     return [runs[name] for name in sorted(runs)]
 
 
-def released_zoo() -> Path:
-    """The folder of released recipes, runs and results: inside the package when installed, beside it in a checkout."""
-    package = Path(ibrobust.__file__).parent
-    installed = package / "released"
-    return installed if installed.is_dir() else package.parent / "zoo"
-
-
 def versions() -> dict[str, str]:
     """Of what decides a result's bits."""
     return {"ibrobust": ibrobust.__version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def save_table(table: pd.DataFrame, path: Path, **kwargs: Any) -> None:
-    """CSV with six significant digits: the same work gives the same bytes."""
-    with written_whole(path) as unfinished:
-        table.to_csv(unfinished, index=False, float_format="%.6g", lineterminator="\n", **kwargs)
 
 
 def _load_weights(path: Path, card: Card) -> Bottleneck:
