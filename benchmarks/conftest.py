@@ -68,5 +68,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(table.to_string(index=False))
     path: Path | None = config.getoption("--bench-ratios")
     if path is not None:
-        table.to_csv(path, index=False, lineterminator="\n")
+        table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
         terminalreporter.write_line(f"written to {path}")

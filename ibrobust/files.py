@@ -109,6 +109,13 @@ def released_zoo() -> Path:
     return installed if installed.is_dir() else package.parent / "zoo"
 
 
+def in_zoo(path: Path) -> Path:
+    """The path itself, or, where it begins with `zoo` and is not there, the file or folder of that name in the released
+    zoo: `zoo/results`, `zoo/recipes/mnist.toml`."""
+    first, *rest = path.parts or [""]
+    return released_zoo().joinpath(*rest) if first == "zoo" and not path.exists() else path
+
+
 def _new_file(path: Path) -> tuple[int, Path]:
     """An open file beside the path, which is locked until it is closed."""
     while True:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ibrobust.errors import BadInput
+from ibrobust.files import in_zoo
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -129,7 +130,7 @@ def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Reci
         BadInput: the file cannot be read, or a recipe in it is not valid.
     """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(in_zoo(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"recipe {str(file)!r} cannot be read: {error}") from error
     grids = content.pop("run", [{}])

@@ -19,8 +19,8 @@ from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.subjects.zoo import find_runs
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -36,7 +36,7 @@ def commands(text: str) -> list[str]:
 def test_readme_starts_with_demo_and_test():
     first = blocks(README, "sh")[0]
     assert first.index("make demo") < first.index("make test")
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"make (\w+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 

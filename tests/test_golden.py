@@ -21,7 +21,7 @@ def leaderboard(folder: Path) -> bytes:
 
 
 def test_the_leaderboard_of_a_small_run_has_not_moved(tmp_path):
-    assert leaderboard(tmp_path).decode() == GOLDEN.read_text()
+    assert leaderboard(tmp_path).decode() == GOLDEN.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

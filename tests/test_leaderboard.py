@@ -120,7 +120,7 @@ def test_no_attack_alone_is_below_all_of_them(results):
 def test_every_column_is_documented(results):
     from tests.conftest import ROOT
 
-    text = (ROOT / "docs" / "leaderboard.md").read_text()
+    text = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
     for column in leaderboard(results):
         name = "robust@ε" if column.startswith("robust@") else column
         assert f"`{name}`" in text, name

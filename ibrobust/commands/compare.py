@@ -26,9 +26,10 @@ def main(arguments: Sequence[str]) -> None:
     if options.resamples < 1:
         raise BadInput(f"--resamples {options.resamples}: 1 or more")
 
+    from ibrobust.files import in_zoo
     from ibrobust.robustness.storage import load_results
 
-    a, b = load_results(options.a), load_results(options.b)
+    a, b = load_results(in_zoo(options.a)), load_results(in_zoo(options.b))
     print(comparison_text(a, b, level=options.level, resamples=options.resamples, seed=options.seed))
 
 

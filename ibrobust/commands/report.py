@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, table_text
 from ibrobust.errors import BadInput
+from ibrobust.files import in_zoo, released_zoo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
-    parser.add_argument("results", type=Path, nargs="*", default=[Path("results")], help="folders of results")
+    parser.add_argument(
+        "results", type=Path, nargs="*", default=[Path("results")], help="folders of results; zoo for the released ones"
+    )
     parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
     parser.add_argument("--data", default=None, help="only results on this data set; all by default")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
@@ -38,7 +41,8 @@ def main(arguments: Sequence[str]) -> None:
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
     """Everything evaluated below the folders; shards of one evaluation are joined."""
     shards = defaultdict(list)
-    for folder in folders:
+    for given in folders:
+        folder = released_zoo() / "results" if str(given) == "zoo" else in_zoo(given)
         for path in sorted(folder.glob("*/*.parquet")):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
     return [_joined(paths) for _, paths in sorted(shards.items())]
@@ -70,23 +74,31 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     text = printable(board)
     save_table(text, out / "leaderboard.csv")
     save_table(curve_text(all_curves), out / "curves.csv")
-    empty = {column for column in text if (text[column] == "").all()}
-    alike = {column for column in _SETTINGS if text[column].nunique() == 1}
-    shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
-    print(table_text(text[shown].rename(columns=_SHORT), na_rep=""))
     paths = [out / "leaderboard.csv", out / "curves.csv"]
-    if noisy := [result for result in results if isinstance(result, Readings)]:
-        readings = noise_table(noisy)
+    noisy = [result for result in results if isinstance(result, Readings)]
+    readings = noise_table(noisy) if noisy else None
+    if readings is not None:
         save_table(curve_text(readings), out / "noise.csv")
         paths.append(out / "noise.csv")
-        print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
     own = board[board["reg"] == ""]
     if len(own):
         paths += save_figure(attacks_figure(own, all_curves), out / "attacks")
     if len(own) < len(board):
         paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
         paths += save_figure(information_figure(board), out / "information")
+    # Everything is written before the first line is printed, which may fail.
+    print(_board_text(text))
+    if readings is not None:
+        print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
     print("\n" + "\n".join(str(path) for path in paths))
+
+
+def _board_text(text: "pd.DataFrame") -> str:
+    """The leaderboard's columns that say something."""
+    empty = {column for column in text if (text[column] == "").all()}
+    alike = {column for column in _SETTINGS if text[column].nunique() == 1}
+    shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
+    return table_text(text[shown].rename(columns=_SHORT), na_rep="")
 
 
 def _noise_text(readings: "pd.DataFrame") -> str:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 import ibrobust
 from ibrobust.datasets import Dataset
 from ibrobust.errors import BadInput
-from ibrobust.files import checked_name, released_zoo, written_whole
+from ibrobust.files import checked_name, in_zoo, released_zoo, written_whole
 from ibrobust.learning.objectives import noise_name
 from ibrobust.learning.training import Trained, decoder_name
 from ibrobust.models import ImageShape, build_model
@@ -112,7 +112,7 @@ def find_runs(paths: list[Path]) -> list[Run]:
     """
     runs: dict[str, Run] = {}
     for path in paths:
-        folder = released_zoo() / "runs" if str(path) == "zoo" else path
+        folder = released_zoo() / "runs" if str(path) == "zoo" else in_zoo(path)
         found = [folder] if (folder / CARD).is_file() else sorted(card.parent for card in folder.glob(f"*/{CARD}"))
         if not found:
             raise BadInput(
