@@ -55,6 +55,9 @@ class Recipe(BaseModel):
     polyak: Share = Field(0.0, description="decay of the averaged weights that are kept; 0 keeps the last weights")
     clip: NonNegative = Field(0.0, description="gradients are scaled down to this norm; 0 leaves them alone")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of matrix products while training")
+    layout: Literal["auto", "nchw", "nhwc"] = Field(
+        "auto", description="of an .npz file's images: nchw, nhwc, or auto where their shape tells"
+    )
     shrink_latent: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="factor on the latent's scale after every epoch, undone in the decoder (Kirsch et al. §G.4)"
     )

@@ -50,14 +50,11 @@ def main(arguments: Sequence[str]) -> None:
 def _measured_run(found: "Run", options: Namespace, device: str) -> "pd.DataFrame":
     import pandas as pd
 
-    from ibrobust.datasets import load_dataset
     from ibrobust.entropies.measurement import measured, views_of
     from ibrobust.entropies.table import information_rows
 
     card = found.card
-    data = load_dataset(card.recipe.data, data_dir=options.data_dir, download=options.download)
-    if data.fingerprint != card.data_fingerprint:
-        raise BadInput(f"data {card.recipe.data!r} is not what it was trained on: fingerprints differ")
+    data = found.data(data_dir=options.data_dir, download=options.download)
     model = found.model().to(device)
     tables = []
     for split, samples in (("train", data.train[: options.samples]), ("test", data.test[: options.samples])):

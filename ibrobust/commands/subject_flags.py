@@ -20,6 +20,7 @@ def add_subject_flags(parser: Parser) -> None:
     )
     parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="take this nn.Module instead of runs")
     parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
+    parser.add_argument("--layout", default=None, help="of FILE.npz: auto (where its shape tells), nchw or nhwc")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_data_flags()
     parser.add_device_flags(threads=None)
@@ -41,10 +42,12 @@ def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]
             raise BadInput(f"--model {options.model}: that model is taken alone; leave out {options.run[0]}")
         if not options.data:
             raise BadInput(f"--model {options.model}: needs --data, a data set's name, an .npz file or a folder")
-        yield foreign_subject(options.model, options.data, **flags), None
+        yield foreign_subject(options.model, options.data, layout=options.layout or "auto", **flags), None
         return
     if options.data:
         raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
+    if options.layout:
+        raise BadInput(f"--layout {options.layout}: a run has a layout of its own; --layout goes with --model")
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     for found in find_runs(options.run or [options.runs if own else Path("zoo")]):
         yield run_subject(found, **flags), found

@@ -77,7 +77,7 @@ def train_run(
     folder = runs / recipe.run_id
     if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):
         return load_run(folder)
-    data = load_dataset(recipe.data, data_dir=data_dir, download=download)
+    data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
     require_writable(runs)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
 

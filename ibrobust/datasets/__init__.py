@@ -6,29 +6,37 @@ import torch
 
 from ibrobust.datasets import named  # noqa: F401 - registers its data sets
 from ibrobust.datasets.image_folders import folder_parts
-from ibrobust.datasets.interface import DATASETS, Dataset, Loader, Split
+from ibrobust.datasets.interface import DATASETS, Dataset, Loader, Parts, Split
+from ibrobust.datasets.layouts import AUTO, require_layout
 from ibrobust.datasets.npz import npz_parts
 from ibrobust.errors import BadInput
 
-__all__ = ["DATASETS", "Dataset", "Loader", "Split", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Loader", "Parts", "Split", "load_dataset"]
 
 
-def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = False) -> Dataset:
+def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = False, layout: str = AUTO) -> Dataset:
     """A registered data set, an `.npz` file with `x` and `y` (and `x_train`, `y_train` to train on), or a folder with
     one folder of images per class, perhaps below `train` and `test`.
+
+    Args:
+        layout: of an `.npz` file's images: `nchw`, `nhwc`, or `auto` where their shape tells.
 
     Raises:
         BadInput: no such name, file or folder, or its content is not a data set.
     """
+    require_layout(layout)
+    is_npz = name not in DATASETS and name.lower().endswith(".npz")
+    if layout != AUTO and not is_npz:
+        raise BadInput(f"layout {layout!r} is for .npz files; data {name!r} is not one")
     if name in DATASETS:
-        train, test = DATASETS[name](data_dir, download)
-    elif name.endswith(".npz"):
-        train, test = npz_parts(Path(name))
+        parts = Parts(*DATASETS[name](data_dir, download))
+    elif is_npz:
+        parts = npz_parts(Path(name), layout)
     elif Path(name).is_dir():
-        train, test = folder_parts(Path(name))
+        parts = Parts(*folder_parts(Path(name)))
     else:
         raise BadInput(
             f"no data set {name!r}; choose from {', '.join(sorted(DATASETS))}, an .npz file or a folder of classes"
         )
-    classes = int(torch.cat([train.y, test.y]).max()) + 1
-    return Dataset(name, train, test, classes)
+    classes = len(parts.class_names) or int(torch.cat([parts.train.y, parts.test.y]).max()) + 1
+    return Dataset(name, parts.train, parts.test, classes, parts.class_names, parts.order)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -24,6 +25,24 @@ class Split:
         return Split(self.x[rows], self.y[rows])
 
 
+STORED = "stored"
+"""The order of samples that a file has."""
+
+
+class Parts(NamedTuple):
+    """What a data set is read as; a plain (train, test) will do where there is nothing more to say.
+
+    Attributes:
+        class_names: by label, where classes have names; empty otherwise.
+        order: how the samples of each part are ordered, for the card.
+    """
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...] = ()
+    order: str = STORED
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set; `train` is empty where a file or folder has no training part."""
@@ -32,6 +51,8 @@ class Dataset:
     train: Split
     test: Split
     classes: int
+    class_names: tuple[str, ...] = ()
+    order: str = STORED
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,8 +67,16 @@ class Dataset:
         channels, height, width = self.test.x.shape[1:]
         return channels, height, width
 
+    @property
+    def card(self) -> dict[str, Any]:
+        """What results say about their data: name and fingerprint; where they are not the file's own, the names of the
+        classes and the order of the samples."""
+        named = {"classes": list(self.class_names)} if self.class_names else {}
+        ordered = {"order": self.order} if self.order != STORED else {}
+        return {"name": self.name, "fingerprint": self.fingerprint, **named, **ordered}
 
-Loader = Callable[[Path | None, bool], tuple[Split, Split]]
+
+Loader = Callable[[Path | None, bool], tuple[Split, Split] | Parts]
 """(data folder, whether to download) → training and test part."""
 
 DATASETS: Registry[Loader] = Registry("data set")

@@ -51,8 +51,8 @@ DATASETS["cifar10"] = _from_torchvision("CIFAR10")
 def _permutation_mnist(folder: Path | None, download: bool) -> tuple[Split, Split]:
     """MNIST with its pixels in one fixed random order (Goodfellow et al. 2013)."""
     order = torch.from_numpy(np.random.RandomState(0).permutation(28 * 28))  # its stream is frozen for all versions
-    train, test = DATASETS["mnist"](folder, download)
-    return _permuted(train, order), _permuted(test, order)
+    mnist = DATASETS["mnist"](folder, download)
+    return _permuted(mnist[0], order), _permuted(mnist[1], order)
 
 
 def _permuted(split: Split, order: Tensor) -> Split:

@@ -51,26 +51,24 @@ def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
         BadInput: the data is not what the run was trained on.
     """
     card = run.card
-    data = load_dataset(card.recipe.data, data_dir=data_dir, download=download)
-    if data.fingerprint != card.data_fingerprint:
-        raise BadInput(f"run {card.run}: data {card.recipe.data!r} is not what it was trained on: fingerprints differ")
+    data = run.data(data_dir=data_dir, download=download)
     described = {
         "model": card.model_dump(mode="json", include={"run", "recipe", "metrics", "noise", "weights_sha256"}),
-        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "data": data.card,
     }
     return Subject(card.run, run.model, data.test, described)
 
 
-def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: bool) -> Subject:
-    """Anybody's `FILE.py:FACTORY` on a data set's test part."""
-    dataset = load_dataset(data, data_dir=data_dir, download=download)
+def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: bool, layout: str = "auto") -> Subject:
+    """Anybody's `FILE.py:FACTORY` on a data set's test part; `layout` as `load_dataset` takes it."""
+    dataset = load_dataset(data, data_dir=data_dir, download=download, layout=layout)
     module = load_model(model)
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
     file, _, factory = model.rpartition(":")
     name = as_name(f"{Path(file).stem}-{factory}-{Path(data).stem}")
     described = {
         "model": {"run": name, "warnings": warnings, **digests(module, module_name(Path(file)))},
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "data": dataset.card,
     }
     return Subject(name, lambda: module, dataset.test, described)
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 import ibrobust
-from ibrobust.datasets import Dataset
+from ibrobust.datasets import Dataset, load_dataset
 from ibrobust.errors import BadInput
 from ibrobust.files import checked_name, in_zoo, released_zoo, written_whole
 from ibrobust.learning.objectives import noise_name
@@ -56,6 +56,19 @@ class Run:
             BadInput: the weights are missing, truncated, or not those of the card.
         """
         return _load_weights(self.folder / WEIGHTS, self.card)
+
+    def data(self, *, data_dir: Path | None, download: bool) -> Dataset:
+        """The data set that the run was trained on.
+
+        Raises:
+            BadInput: it is not there, or has other content than it had.
+        """
+        recipe = self.card.recipe
+        data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
+        if data.fingerprint != self.card.data_fingerprint:
+            name = f"data {recipe.data!r} of run {self.card.run}"
+            raise BadInput(f"{name} is not what it was trained on: fingerprints differ")
+        return data
 
 
 def save_run(

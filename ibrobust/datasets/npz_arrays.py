@@ -1,0 +1,103 @@
+"""Arrays of an `.npz` file, read as data alone: nothing is unpickled, and no more is read than the file declares."""
+
+import math
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from ibrobust.errors import BadInput
+
+_READ_AT_A_TIME = 2**24
+
+
+def npz_arrays(file: Path, wanted: Sequence[str]) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+    """Those of the wanted arrays that are in the file, and the names of everything in it.
+
+    Raises:
+        BadInput: the file cannot be read, or an array in it is cut off, damaged, not of numbers or larger than this
+            machine's memory; one line that names the file and the array.
+    """
+    if not file.is_file():
+        raise BadInput(f"data {str(file)!r} {'is not a file' if file.exists() else 'is not there'}")
+    with warnings.catch_warnings(action="ignore"):  # about headers that are odd, or that Python 2 wrote
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                present = {key: members[key] for key in wanted if key in members}
+                _require_memory(file, present)
+                return {key: _array(archive, info, file, key) for key, info in present.items()}, sorted(members)
+        except BadInput:
+            raise
+        except Exception as error:  # zipfile and zlib raise ten kinds of errors on damaged bytes
+            raise BadInput(f"data {str(file)!r} cannot be read as an .npz file: {_in_one_line(error)}") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path, key: str) -> NDArray[np.generic]:
+    name = f"data {str(file)!r}: {key}"
+    if not info.filename.endswith(".npy"):
+        raise BadInput(f"{name} is not an array but a file called {info.filename!r}")
+    with archive.open(info) as member:
+        assert isinstance(member, zipfile.ZipExtFile), "zipfile promises any IO[bytes]"
+        try:
+            shape, by_columns, dtype = _header(member)
+        except Exception as error:  # numpy evaluates the header's text, which may be anything
+            raise BadInput(f"{name} is not an array: {_in_one_line(error)}") from error
+        if dtype.kind not in "biuf":
+            kind = "Python objects" if dtype.hasobject else f"dtype {dtype}"
+            raise BadInput(f"{name} holds {kind}; write numbers")
+        declared, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+        if declared != held or min(shape, default=0) < 0:
+            raise BadInput(f"{name} declares shape {shape} of {dtype}, {declared} bytes, but holds {held}")
+        try:
+            values = _values(member, math.prod(shape), dtype)
+        except Exception as error:
+            raise BadInput(f"{name} is cut off or damaged: {_in_one_line(error)}") from error
+    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
+
+
+def _header(member: zipfile.ZipExtFile) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    version = npy.read_magic(member)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the .npy format")
+    return npy.read_array_header_1_0(member) if version == (1, 0) else npy.read_array_header_2_0(member)
+
+
+def _values(member: zipfile.ZipExtFile, count: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    values = np.empty(count, dtype)
+    buffer = values.view(np.uint8)
+    filled = 0
+    # One read more than the array holds: only at the member's end is its check sum compared.
+    while part := member.read(_READ_AT_A_TIME):
+        buffer[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+        filled += len(part)
+    if filled != len(buffer):
+        raise ValueError(f"{filled} of {len(buffer)} bytes are there")
+    return values
+
+
+def _require_memory(file: Path, members: dict[str, zipfile.ZipInfo]) -> None:
+    declared = sum(info.file_size for info in members.values())
+    if declared > _memory():
+        raise BadInput(
+            f"data {str(file)!r} declares {declared / 1e9:.3g} GB in {', '.join(members)}; "
+            f"this machine has {_memory() / 1e9:.3g} GB of memory"
+        )
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has; infinite where the system does not say."""
+    known = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(known):
+        return math.inf
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _in_one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
