@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Every test uses one thread; as many run at a time as there are cores.
+TESTS := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test check bench clean
 
@@ -14,14 +16,14 @@ demo: $(READY)
 	$(BIN)/python -m ibrobust.report results zoo/results --protocol strict --data digits --out report
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only
