@@ -181,6 +181,39 @@ def test_ksg_is_symmetric_and_blind_to_the_order_of_the_samples() -> None:
     assert ksg_mutual_information(y[order], x[order]) == pytest.approx(ksg_mutual_information(x, y), abs=1e-12)
 
 
+@pytest.mark.parametrize("constant", [0.0, 1.0, -0.3, 1e6])
+@pytest.mark.parametrize("count", [200, 3000])
+def test_a_constant_says_exactly_nothing(constant: float, count: int) -> None:
+    y = torch.randn(count, 1, generator=torch.Generator().manual_seed(0))
+    alone = torch.full((count, 2), constant)
+    assert ksg_mutual_information(alone, y) == ksg_mutual_information(y, alone) == 0
+
+
+def test_a_constant_dimension_beside_others_changes_nothing() -> None:
+    x, y = torch.randn(2, 300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    more = torch.cat([x, torch.full((300, 1), 0.3, dtype=torch.float64)], 1)
+    assert ksg_mutual_information(more, x + y) == ksg_mutual_information(x, x + y)
+
+
+@pytest.mark.parametrize(("dims", "correlation"), [(16, 0.5), (32, 0.5), (4, 0.999)])
+def test_ksg_says_where_it_sees_too_little(dims: int, correlation: float) -> None:
+    """Correlated pairs, whose information is −dims/2 ln(1 − correlation²): a third of it is found in 16 + 16."""
+    x, noise = torch.randn(2, 2000, dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = correlation * x + math.sqrt(1 - correlation**2) * noise
+    truth = -dims / 2 * math.log(1 - correlation**2)
+    with pytest.warns(UserWarning, match="on Gaussians of the same covariance, whose information is") as caught:
+        found = ksg_mutual_information(x, y)
+    assert found < 0.75 * truth
+    stated = float(str(caught[0].message).split("whose information is ")[1].split(",")[0])
+    assert stated == pytest.approx(truth, rel=0.15)
+
+
+def test_ksg_of_copies_says_that_the_information_may_be_infinite() -> None:
+    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match="may be infinite"):
+        ksg_mutual_information(x, x.clone())
+
+
 @pytest.mark.parametrize("norm", ["l2", "max"])
 def test_copies_raise_with_their_count(norm: str) -> None:
     z = sample(standard_gaussian(4), 100)

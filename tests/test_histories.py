@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ibrobust.commands.histories import figures, histories, main, summary_lines
 from ibrobust.commands.train import main as train_main
 from ibrobust.errors import BadInput
-from ibrobust.figures.histories import multiplier_shift
+from ibrobust.figures.histories import multiplier_shift, pathology_figure
 from ibrobust.subjects.zoo import find_runs
 
 
@@ -61,10 +61,29 @@ def test_pictures_and_numbers_are_those_that_the_runs_allow(runs) -> None:
     table = histories(find_runs([runs]))
     assert set(figures(table)) == {"pathology", "cross_entropies", "multipliers"}
     lines = summary_lines(table)
-    assert [line.split(",")[0] for line in lines[:2]] == ["trained with decoder", "trained with prediction"]
-    assert len(lines) == 4
+    starts = ["noise none", "trained with decoder", "trained with prediction"]
+    assert [line.split(",")[0] for line in lines[:3]] == starts
+    assert len(lines) == 5
     plain = table[table["rescaled_error"].isna() & (table["reg"] == "l2")]
     assert figures(plain.dropna(axis=1, how="all")) == {}
+
+
+def test_entropies_without_bounds_are_not_drawn(runs) -> None:
+    """Histories of an earlier version hold raw estimates, of which 25 nats may be bias."""
+    table = histories(find_runs([runs])).drop(columns=["encoding_entropy_low", "encoding_entropy_high"])
+    assert "pathology" not in figures(table)
+    assert "train them again" in summary_lines(table)[0]
+
+
+def test_the_rescaled_latents_entropy_is_drawn_between_its_bounds(runs) -> None:
+    low, high = [0.0, 0.0], [30.0, 0.5]
+    rows = pd.DataFrame({"epoch": [1, 2], "encoding_entropy": [20.0, 0.2], "rescaled_error": [0.1, 0.9]})
+    noisy = rows.assign(noise="zero-entropy", encoding_entropy_low=low, encoding_entropy_high=high)
+    quiet = rows.assign(noise="none", encoding_entropy_low=-np.inf, encoding_entropy_high=[25.0, -60.0])
+    ax = pathology_figure(pd.concat([noisy, quiet])).axes[0]
+    outline = {(float(x), float(y)) for band in ax.collections for path in band.get_paths() for x, y in path.vertices}
+    assert {(1.0, 0.0), (1.0, 30.0), (2.0, 0.5)} <= outline
+    assert any(line.get_linestyle() == ":" and list(line.get_ydata()) == [25.0, -60.0] for line in ax.lines)
 
 
 def test_the_command_writes_the_same_bytes_twice(runs, tmp_path, capsys) -> None:

@@ -169,7 +169,7 @@ def test_command_writes_every_run_split_and_view(folder: Path) -> None:
     assert table["n"].max() == 200
     printed = (folder / "printed.txt").read_text()
     assert "· test · fresh: error" in printed
-    assert "warning: encoding_entropy" in printed
+    assert "warning" not in printed
 
 
 def test_command_gives_the_same_bytes_again(folder: Path) -> None:
@@ -217,18 +217,9 @@ def test_a_run_that_cannot_be_measured_does_not_stop_the_others(folder: Path, ca
     assert set(read_information(Path("rest") / "information.csv")["run"]) == {second.name}
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["nowhere"], "no run in 'nowhere'"),
-        (["--distance", "l7"], "no norm 'l7'; choose from l2, max"),
-        (["--noise", "loud"], "no noise view 'loud' of this model"),
-    ],
-)
-def test_bad_input_is_named(folder: Path, capsys, words: list[str], message: str) -> None:
-    with pytest.raises((BadInput, RunFailed)) as raised:
-        information.main([*MEASURE, "--out", "bad", *words])
-    assert message in f"{raised.value} {capsys.readouterr().err}"
+def test_a_folder_without_runs_is_named(folder: Path) -> None:
+    with pytest.raises(BadInput, match="no run in 'nowhere'"):
+        information.main([*MEASURE, "--out", "bad", "nowhere"])
 
 
 def test_a_wrong_interval_is_one_line(folder: Path, capsys) -> None:

@@ -186,6 +186,23 @@ def torch_device(name: str, threads: int | None) -> str:
 
 def count(text: str) -> int:
     """An argument's type: a whole number above 0."""
-    if not (text.isdecimal() and int(text) > 0):
+    if not (text.isdecimal() and len(text) < 100 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """An argument's type: a whole number from `least` to `most`."""
+
+    def checked(text: str) -> int:
+        # A number of so many digits is too large whatever they are, and Python refuses to read it.
+        short = text.strip().lstrip("-+").isdecimal() and len(text) < 100
+        if not (short and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return checked
+
+
+seed = whole_number(0, 2**63 - 1)
+"""An argument's type: the seed of random numbers."""

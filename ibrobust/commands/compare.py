@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, table_text
+from ibrobust.commands.command_line import Parser, seed, table_text, whole_number
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("a", type=Path, help="results file (.parquet) of model A")
     parser.add_argument("b", type=Path, help="results file of model B, same samples, protocol and radii")
     parser.add_argument("--level", type=float, default=0.95, help="level of the intervals")
-    parser.add_argument("--resamples", type=int, default=10_000, help="resamples of the paired bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
+    parser.add_argument(
+        "--resamples", type=whole_number(1, 1_000_000), default=10_000, help="resamples of the paired bootstrap"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the resampling")
     options = parser.parse_args(arguments)
     if not 0 < options.level < 1:
         raise BadInput(f"--level {options.level}: above 0 and below 1")
-    if options.resamples < 1:
-        raise BadInput(f"--resamples {options.resamples}: 1 or more")
 
     from ibrobust.files import in_zoo
     from ibrobust.robustness.storage import load_results

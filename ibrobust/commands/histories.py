@@ -63,8 +63,8 @@ def figures(table: "pd.DataFrame") -> dict[str, "Figure"]:
     from ibrobust.figures.histories import cross_entropy_figure, multiplier_figure, pathology_figure
 
     found: dict[str, Figure] = {}
-    if "rescaled_error" in table:
-        found["pathology"] = pathology_figure(table[table["rescaled_error"].notna()])
+    if len(rescaled := _rescaled(table)):
+        found["pathology"] = pathology_figure(rescaled)
     compared = _compared(table)
     if len(compared):
         found["cross_entropies"] = cross_entropy_figure(compared)
@@ -78,7 +78,7 @@ def summary_lines(table: "pd.DataFrame") -> list[str]:
     """What the pictures show, in numbers: medians and quartiles over seeds, and the shift between DVIB and l2."""
     from ibrobust.figures.histories import multiplier_shift
 
-    lines = []
+    lines = _pathology_lines(table)
     for likelihood, rows in _last(_compared(table)).groupby("likelihood"):
         terms = [
             c
@@ -98,6 +98,25 @@ def summary_lines(table: "pd.DataFrame") -> list[str]:
             shift = multiplier_shift(multipliers, column, reg, "l2")
             lines.append(f"{column}: {reg} at γ·{shift:.2f} is closest to l2 at γ")
     return lines
+
+
+def _pathology_lines(table: "pd.DataFrame") -> list[str]:
+    """The entropy between its bounds and the error at the last epoch of runs whose latent was rescaled."""
+    if "rescaled_error" in table and "encoding_entropy_low" not in table:
+        return [
+            "rescaled latents: no figure, for an earlier version kept raw entropies without bounds; train them again"
+        ]
+    return [
+        f"noise {row.noise}, epoch {row.epoch}: H[Z] {row.encoding_entropy:.4g} in [{row.encoding_entropy_low:.4g}, "
+        f"{row.encoding_entropy_high:.4g}], error {row.rescaled_error:.4g}"
+        for row in _last(_rescaled(table)).itertuples()
+    ]
+
+
+def _rescaled(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Runs whose latent was rescaled, with bounds on its entropy."""
+    columns = {"rescaled_error", "encoding_entropy_low"}
+    return table.dropna(subset=list(columns)) if columns <= set(table.columns) else table.iloc[:0]
 
 
 def _multipliers(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -3,71 +3,123 @@
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.command_line import Parser, count, seed, torch_device, whole_number
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.registry import declared_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ibrobust.subjects.zoo import Run
 
+TABLE = "information.csv"
 _SAMPLES = 10_000
+_MOST_DRAWS = 10_000
 
 
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
+    _require_known(options)
     device = torch_device(options.device, options.threads)
 
-    from ibrobust.entropies.table import information_text
     from ibrobust.files import require_writable
     from ibrobust.subjects.zoo import CARD, find_runs
-    from ibrobust.tables import save_table
 
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     runs = find_runs(options.run or [options.runs if own else Path("zoo")])
     require_writable(options.out)
+    _require_enough_samples(runs, options)
     tables, failed = [], []
     for found in runs:
         try:
-            tables.append(_measured_run(found, options, device))
+            measured = _measured_run(found, options, device)
         except BadInput as error:
             failed.append(found.card.run)
             print(f"error: run {found.card.run}: {error}", file=sys.stderr, flush=True)
+            continue
+        tables.append(measured.table)
+        # Before a word is printed: a terminal that cannot take it costs no result.
+        _save(tables, options.out)
+        print("\n".join(measured.lines), flush=True)
     if tables:
-        import pandas as pd
-
-        table = pd.concat(tables, ignore_index=True)
-        save_table(information_text(table), options.out / "information.csv")
-        paths = [options.out / "information.csv", *(_figures(table, runs, options.out) if options.figures else [])]
-        print("\n".join(map(str, paths)))
+        paths = _figures(_joined(tables), runs, options.out) if options.figures else []
+        print("\n".join(map(str, [options.out / TABLE, *paths])))
     if failed:
         raise RunFailed(f"{len(failed)} of {len(runs)} runs could not be measured: {', '.join(failed)}")
 
 
-def _measured_run(found: "Run", options: Namespace, device: str) -> "pd.DataFrame":
-    import pandas as pd
+def _require_known(options: Namespace) -> None:
+    """Raises:
+    BadInput: a distance or a noise view that does not exist.
+    """
+    if options.distance not in (distances := declared_names("entropies.entropy", "LOG_UNIT_BALL")):
+        raise BadInput(f"--distance {options.distance!r}: choose from {', '.join(distances)}")
+    kind, _, draws = (options.noise or "mean").partition(":")
+    averaged = kind == "averaged" and draws.isdecimal() and 1 <= int(draws[:6]) <= _MOST_DRAWS
+    if not averaged and options.noise not in (None, "mean", "fresh"):
+        raise BadInput(f"--noise {options.noise!r}: choose from mean, fresh, averaged:N with N from 1 to {_MOST_DRAWS}")
 
+
+def _require_enough_samples(runs: "list[Run]", options: Namespace) -> None:
+    """Raises:
+    BadInput: a part of a run's data has no k-th neighbour. Data that cannot be loaded is that run's failure, later.
+    """
+    for found in runs:
+        try:
+            data = found.data(data_dir=options.data_dir, download=options.download)
+        except BadInput:
+            continue
+        for split, samples in (("train", data.train), ("test", data.test)):
+            count = min(options.samples, len(samples))
+            if max(options.k) >= count > 0:
+                raise BadInput(
+                    f"--k {max(options.k)}: run {found.card.run} has {count} {split} samples (--samples "
+                    f"{options.samples}); choose k from 1 to {count - 1}"
+                )
+
+
+class _Measured(NamedTuple):
+    table: "pd.DataFrame"
+    lines: list[str]
+
+
+def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
     from ibrobust.entropies.measurement import measured, views_of
     from ibrobust.entropies.table import information_rows
 
-    card = found.card
+    run = found.card.run
     data = found.data(data_dir=options.data_dir, download=options.download)
     model = found.model().to(device)
-    tables = []
+    tables, lines = [], []
     for split, samples in (("train", data.train[: options.samples]), ("test", data.test[: options.samples])):
+        if not len(samples):
+            lines.append(f"{run} · {split}: no samples")
+            continue
         for view in [options.noise] if options.noise else views_of(model, options.draws):
             measurement = measured(
                 model, samples, view=view, ks=options.k, norm=options.distance, retrain=options.retrain_decoder,
                 repeats=options.repeats, seed=options.seed,
             )  # fmt: skip
-            table = information_rows(measurement, run=card.run, split=split, view=view)
-            print(f"{card.run} · {split} · {view}: {_summary(table, measurement.error)}", flush=True)
-            for sentence in measurement.warnings:
-                print(f"  warning: {sentence}", flush=True)
-            tables.append(table)
+            tables.append(information_rows(measurement, run=run, split=split, view=view))
+            lines.append(f"{run} · {split} · {view}: {_summary(tables[-1], measurement.error)}")
+            lines += [f"  warning: {sentence}" for sentence in measurement.warnings]
+    return _Measured(_joined(tables), lines)
+
+
+def _save(tables: "list[pd.DataFrame]", out: Path) -> None:
+    from ibrobust.entropies.table import information_text
+    from ibrobust.tables import save_table
+
+    save_table(information_text(_joined(tables)), out / TABLE)
+
+
+def _joined(tables: "list[pd.DataFrame]") -> "pd.DataFrame":
+    import pandas as pd
+
     return pd.concat(tables, ignore_index=True)
 
 
@@ -80,8 +132,14 @@ def _summary(table: "pd.DataFrame", error: float) -> str:
         if quantity in set(table["quantity"]):
             values = wide(table, [quantity], estimator="knn", keys=["run"]).iloc[0]
             best, low, high = (values[f"{quantity}{end}"] for end in ("", "_low", "_high"))
-            words.append(f"{symbol} {best:.2f} in [{low:.2f}, {high:.2f}]")
+            words.append(f"{symbol} {_interval(best, low, high)}")
     return ", ".join(words)
+
+
+def _interval(best: float, low: float, high: float) -> str:
+    """The calibrated number between its bounds; bounds alone where there is no number."""
+    number = "" if isnan(best) else f"{best:.2f} "
+    return f"{number}in [{low:.2f}, {high:.2f}]"
 
 
 def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
@@ -114,16 +172,23 @@ def _parser() -> Parser:
     parser = Parser("information", "Measure what trained runs keep of their input, each number with its error.")
     parser.add_argument("run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones")
     parser.add_argument("--noise", default=None, help="one view: mean, fresh or averaged:N; all of a model by default")
-    parser.add_argument("--draws", type=int, default=12, help="samples of the noise in the averaged view")
-    parser.add_argument("--samples", type=int, default=_SAMPLES, help="first N of each split; costs grow as N²")
-    parser.add_argument("--k", type=int, nargs="+", default=[3], help="neighbours of the entropy estimates")
+    parser.add_argument(
+        "--draws", type=whole_number(1, _MOST_DRAWS), default=12, help="samples of the noise in the averaged view"
+    )
+    parser.add_argument("--samples", type=count, default=_SAMPLES, help="first N of each split; costs grow as N²")
+    parser.add_argument("--k", type=count, nargs="+", default=[3], help="neighbours of the entropy estimates")
     parser.add_argument("--distance", default="l2", help="norm of the entropy estimates: l2, max")
     parser.add_argument(
         "--retrain-decoder", action="store_true", help="bound H[Y|Z] by a decoder trained on each split"
     )
-    parser.add_argument("--repeats", type=int, default=4, help="sets of Gaussian samples that each bias is measured on")
+    parser.add_argument(
+        "--repeats",
+        type=whole_number(1, 1000),
+        default=4,
+        help="sets of Gaussian samples that each bias is measured on",
+    )
     parser.add_argument("--figures", action="store_true", help="draw information planes, curves and I-diagrams too")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the latent's noise and of the Gaussian samples")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the latent's noise and of the Gaussian samples")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     parser.add_data_flags()

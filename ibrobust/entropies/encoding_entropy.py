@@ -2,12 +2,11 @@
 
 import math
 
+from ibrobust.entropies.bounds import LN_2PIE, NO_UPPER, NOTHING, Bound
 from ibrobust.entropies.calibration import EntropyEstimate, calibrated_conditional_entropy, calibrated_entropy
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.models.bottleneck import Bottleneck, Encoding
 from ibrobust.types import Labels
-
-_LN_2PIE = math.log(2 * math.pi * math.e)
 
 
 def encoding_entropy(
@@ -30,10 +29,8 @@ def encoding_entropy(
         BadInput: as `entropy.knn_entropy`.
     """
     floor = noise_entropy(model, encoding)
-    low, high = preserved_information_bounds(encoding) if has_known_density(model) else (0.0, math.inf)
-    return calibrated_entropy(
-        encoding.z, y, k=k, norm=norm, low=floor + low, high=_plus(floor, high), repeats=repeats, seed=seed
-    )
+    low, high = preserved_information_bounds(encoding) if has_known_density(model) else (NOTHING, NO_UPPER)
+    return calibrated_entropy(encoding.z, y, k=k, norm=norm, **_from(floor, low, high), repeats=repeats, seed=seed)
 
 
 def reverse_decoder_uncertainty(
@@ -52,19 +49,19 @@ def reverse_decoder_uncertainty(
         BadInput: as `entropy.conditional_knn_entropy`.
     """
     floor = noise_entropy(model, encoding)
-    low, high = redundant_information_bounds(encoding, y) if has_known_density(model) else (0.0, math.inf)
+    low, high = redundant_information_bounds(encoding, y) if has_known_density(model) else (NOTHING, NO_UPPER)
     return calibrated_conditional_entropy(
-        encoding.z, y, k=k, norm=norm, low=floor + low, high=_plus(floor, high), repeats=repeats, seed=seed
+        encoding.z, y, k=k, norm=norm, **_from(floor, low, high), repeats=repeats, seed=seed
     )
 
 
 def noise_entropy(model: Bottleneck, encoding: Encoding) -> float:
     """H of the latent's own noise: H[Z|X] where there is no other, a lower bound of it with dropout; −∞ without."""
     if model.noise_std is None:
-        return float((0.5 * _LN_2PIE + encoding.std.double().log()).sum(dim=1).mean())
+        return float((0.5 * LN_2PIE + encoding.std.double().log()).sum(dim=1).mean())
     if model.noise_std == 0:
         return -math.inf
-    return encoding.z.shape[1] * (0.5 * _LN_2PIE + math.log(model.noise_std))
+    return encoding.z.shape[1] * (0.5 * LN_2PIE + math.log(model.noise_std))
 
 
 def has_known_density(model: Bottleneck) -> bool:
@@ -72,6 +69,7 @@ def has_known_density(model: Bottleneck) -> bool:
     return model.noise_std != 0 and not model.noisy_layers
 
 
-def _plus(floor: float, high: float) -> float:
-    """floor + high, where no upper bound is none whatever the floor."""
-    return math.inf if high == math.inf else floor + high
+def _from(floor: float, low: Bound, high: Bound) -> dict[str, float]:
+    """The bounds of I[X;Z], which is never negative, as bounds of H[Z] = H[Z|X] + I[X;Z]."""
+    upper = high.upper if floor > -math.inf else math.inf
+    return {"low": floor + max(0.0, low.lower), "high": floor + upper if math.isfinite(upper) else math.inf}

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibrobust.datasets import Split
-from ibrobust.entropies.calibration import EntropyEstimate, label_entropy
+from ibrobust.entropies.bounds import label_entropy
+from ibrobust.entropies.calibration import EntropyEstimate
 from ibrobust.entropies.categorical import exact_quantities
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoding_entropy import (
@@ -24,7 +25,8 @@ from ibrobust.entropies.encoding_entropy import (
     noise_entropy,
     reverse_decoder_uncertainty,
 )
-from ibrobust.entropies.quantities import encoded
+from ibrobust.entropies.entropy import LOG_UNIT_BALL
+from ibrobust.entropies.quantities import blocks, encoded, mean_latents
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
 from ibrobust.models import categorical
@@ -36,7 +38,6 @@ from ibrobust.types import Labels, Logits, PerSample
 Rows = list[tuple[str, EntropyEstimate]]
 
 _TWO_SIDED = 1.96
-_PIXELS_AT_A_TIME = 2**20
 _WARNED = ("encoding_entropy", "reverse_decoder_uncertainty", "preserved_relevant_information")
 """What the other rows follow from: one sentence each is enough."""
 _RETRAINED_ON = 20_000
@@ -89,8 +90,10 @@ def measured(
         repeats: sets of Gaussian samples that each bias is measured on.
 
     Raises:
-        BadInput: no such view of this model, or samples of its latent coincide.
+        BadInput: no such view of this model, or k, repeats or the seed cannot be used. What samples of the latent do
+            not allow, as a class of two does not allow H[Z|Y], is left out, and a warning says so.
     """
+    _require_usable(ks, norm, repeats, seed, samples=len(split))
     y = split.y.to(next(model.parameters()).device)
     if view not in views_of(model, _draws(view)):
         raise BadInput(f"no noise view {view!r} of this model; choose from {', '.join(views_of(model, 12))}")
@@ -98,22 +101,39 @@ def measured(
         return _averaged(model, split.x, y, _draws(view), seed)
     if model.categorical:
         return _categorical(model, split.x, y, seed)
-    encoding = encoded(model, split.x, seed=seed) if view == "fresh" else _mean_path(model, split.x)
+    encoding = encoded(model, split.x, seed=seed) if view == "fresh" else _without_noise(model, split.x)
     logits = _decoded(model, encoding)
     rows = _decoder_rows("decoder", _log_loss(logits, y), y)
     if retrain and view == "fresh":
         rows += _retrained_rows(model, split.x, encoding, y, seed)
+    left_out = []
     if view == "fresh" or not _is_noisy(model):
         settings = {"norm": norm, "repeats": repeats, "seed": seed}
         for k in ks:
-            rows += _neighbour_rows(model, encoding, y, _log_loss(logits, y), {"k": k, **settings})
-    return _checked(rows, logits, y)
+            found, reasons = _neighbour_rows(model, encoding, y, _log_loss(logits, y), {"k": k, **settings})
+            rows += found
+            left_out += reasons
+    measurement = _checked(rows, logits, y)
+    return replace(measurement, warnings=[*left_out, *measurement.warnings])
+
+
+def _require_usable(ks: Sequence[int], norm: str, repeats: int, seed: int, *, samples: int) -> None:
+    LOG_UNIT_BALL[norm]
+    if samples < 1:
+        raise BadInput("samples 0: information needs at least one sample")
+    for k in ks:
+        if k < 1:
+            raise BadInput(f"k {k}: a number of neighbours from 1 to the samples less one")
+    if repeats < 1:
+        raise BadInput(f"repeats {repeats}: a bias needs 1 or more sets of Gaussian samples")
+    if seed < 0:
+        raise BadInput(f"seed {seed}: 0 or more")
 
 
 def _decoder_rows(estimator: str, loss: Float[Tensor, " batch"], y: Labels) -> Rows:
     """From the log loss: Hθ[Y|Z], and what it bounds if every input has one label (H[Y|X] = 0)."""
     label, mean = label_entropy(y), float(loss.mean())
-    error = _TWO_SIDED * float(loss.std()) / math.sqrt(len(loss))
+    error = _TWO_SIDED * float(loss.std()) / math.sqrt(len(loss)) if len(loss) > 1 else math.inf
 
     def row(nats: float, low: float, high: float, name: str = estimator) -> EntropyEstimate:
         return EntropyEstimate(nats, name, None, len(loss), 0.0, 0.0, low, high)
@@ -129,20 +149,43 @@ def _decoder_rows(estimator: str, loss: Float[Tensor, " batch"], y: Labels) -> R
 
 def _neighbour_rows(
     model: Bottleneck, encoding: Encoding, y: Labels, loss: PerSample, settings: dict[str, Any]
+) -> tuple[Rows, list[str]]:
+    """From H[Z] and H[Z|Y], and from H[Z|X] where it is known; and a sentence for what had to be left out."""
+    try:
+        entropy = encoding_entropy(model, encoding, y, **settings)
+    except BadInput as error:
+        return [], [f"entropies with k = {settings['k']} are left out: {error}"]
+    rows, left_out = [("encoding_entropy", entropy)], []
+    reverse = None
+    try:
+        reverse = reverse_decoder_uncertainty(model, encoding, y, **settings)
+        rows += [("reverse_decoder_uncertainty", reverse), *_label_rows(entropy, reverse, y, loss)]
+    except BadInput as error:
+        left_out.append(f"H[Z|Y], I[Y;Z], H[Y|Z] and I[X;Z|Y] with k = {settings['k']} are left out: {error}")
+    return rows + _rows_less_noise(model, encoding, entropy, reverse), left_out
+
+
+def _rows_less_noise(
+    model: Bottleneck, encoding: Encoding, entropy: EntropyEstimate, reverse: EntropyEstimate | None
 ) -> Rows:
-    """From H[Z] and H[Z|Y], and from H[Z|X] where it is known."""
-    entropy = encoding_entropy(model, encoding, y, **settings)
-    reverse = reverse_decoder_uncertainty(model, encoding, y, **settings)
+    """H[Z|X], I[X;Z] and, where there is H[Z|Y], I[X;Z|Y]: numbers where the density p(z|x) is known, bounds where only
+    the latent's own noise is (dropout's part of H[Z|X] cannot be computed, §G.3.1)."""
     floor = noise_entropy(model, encoding)
-    rows = [("encoding_entropy", entropy), ("reverse_decoder_uncertainty", reverse)]
-    rows += _label_rows(entropy, reverse, y, loss)
+    named = [("preserved_information", entropy), *([("redundant_information", reverse)] if reverse else [])]
     if has_known_density(model):
-        given_input = EntropyEstimate(floor, "closed-form", None, len(y), 0.0, 0.0, floor, floor)
-        rows.append(("encoding_entropy_given_input", given_input))
-        rows += [("preserved_information", entropy - floor), ("redundant_information", reverse - floor)]
-    elif floor > -math.inf:
-        rows += _not_computable(entropy, reverse, floor)
-    return rows
+        given_input = EntropyEstimate(floor, "closed-form", None, entropy.n, 0.0, 0.0, floor, floor)
+        return [("encoding_entropy_given_input", given_input), *((name, row - floor) for name, row in named)]
+    if floor == -math.inf:
+        return []
+
+    def between(low: float, high: float) -> EntropyEstimate:
+        return EntropyEstimate(math.nan, "not computable", None, entropy.n, math.nan, math.nan, low, high)
+
+    given_input = between(floor, entropy.high)
+    return [
+        ("encoding_entropy_given_input", given_input),
+        *((name, between(0.0, row.high - floor)) for name, row in named),
+    ]
 
 
 def _label_rows(entropy: EntropyEstimate, reverse: EntropyEstimate, y: Labels, loss: PerSample) -> Rows:
@@ -167,19 +210,6 @@ def _label_rows(entropy: EntropyEstimate, reverse: EntropyEstimate, y: Labels, l
     ]
 
 
-def _not_computable(entropy: EntropyEstimate, reverse: EntropyEstimate, floor: float) -> Rows:
-    """Dropout's part of H[Z|X] cannot be computed (§G.3.1): only that the latent's own noise is part of it."""
-
-    def between(low: float, high: float) -> EntropyEstimate:
-        return EntropyEstimate(math.nan, "not computable", None, entropy.n, math.nan, math.nan, low, high)
-
-    return [
-        ("encoding_entropy_given_input", between(floor, entropy.high)),
-        ("preserved_information", between(0.0, entropy.high - floor)),
-        ("redundant_information", between(0.0, reverse.high - floor)),
-    ]
-
-
 def _retrained_rows(model: Bottleneck, x: Tensor, encoding: Encoding, y: Labels, seed: int) -> Rows:
     draws = range(1, 1 + max(4, -(-_RETRAINED_ON // len(y))))
     others = torch.cat([encoded(model, x, seed=seed + draw).z for draw in draws])
@@ -196,7 +226,7 @@ def _averaged(model: Bottleneck, x: Tensor, y: Labels, draws: int, seed: int) ->
     draw = sample_draw(seed, torch.arange(len(x), device=y.device)).fold("information")
     parts = []
     with frozen(model), torch.no_grad():
-        for block in _blocks(x):
+        for block in blocks(x):
             encodings = model.encodings(as_images(x[block].to(y.device)), draw[block], draws)
             parts.append(torch.stack([model.decoder(encoding.z).double() for encoding in encodings]))
     log_probability = torch.cat(parts, dim=1).log_softmax(dim=2)
@@ -244,10 +274,8 @@ def _draws(view: str) -> int:
     return int(count) if count.isdecimal() and int(count) > 0 else 1
 
 
-def _mean_path(model: Bottleneck, x: Tensor) -> Encoding:
-    device = next(model.parameters()).device
-    with frozen(model), torch.no_grad():
-        mean = torch.cat([model.distribution(as_images(x[rows].to(device)))[0] for rows in _blocks(x)])
+def _without_noise(model: Bottleneck, x: Tensor) -> Encoding:
+    mean = mean_latents(model, x)
     return Encoding(mean, torch.zeros_like(mean), mean)
 
 
@@ -255,11 +283,6 @@ def _decoded(model: Bottleneck, encoding: Encoding) -> Logits:
     with torch.no_grad():
         logits: Logits = model.decoder(encoding.z).double()
     return logits
-
-
-def _blocks(x: Tensor) -> list[slice]:
-    size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
-    return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
 def _log_loss(logits: Logits, y: Labels) -> PerSample:

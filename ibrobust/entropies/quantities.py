@@ -12,6 +12,7 @@ from ibrobust.randomness import sample_draw
 from ibrobust.types import Labels, Latents
 
 _PIXELS_AT_A_TIME = 2**20
+_K = 3
 
 
 def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0) -> Encoding:
@@ -19,20 +20,19 @@ def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0) -> Encoding:
     device = next(model.parameters()).device
     draw = sample_draw(seed, torch.arange(len(x), device=device)).fold("information")
     with frozen(model), torch.no_grad():
-        parts = [model.encode(as_images(x[rows].to(device)), draw[rows]) for rows in _blocks(x)]
+        parts = [model.encode(as_images(x[rows].to(device)), draw[rows]) for rows in blocks(x)]
     return Encoding(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-def _mean_path(model: Bottleneck, x: Tensor, encoding: Encoding) -> Latents:
-    """The latents without any noise: the encoding's means, unless layers have noise of their own."""
-    if not model.noisy_layers:
-        return encoding.mean
+def mean_latents(model: Bottleneck, x: Tensor) -> Latents:
+    """The latents of the mean path: no noise, neither the latent's own nor that of layers."""
+    device = next(model.parameters()).device
     with frozen(model), torch.no_grad():
-        parts = [model.distribution(as_images(x[rows].to(encoding.z.device)))[0] for rows in _blocks(x)]
-    return torch.cat(parts)
+        return torch.cat([model.distribution(as_images(x[rows].to(device)))[0] for rows in blocks(x)])
 
 
-def _blocks(x: Tensor) -> list[slice]:
+def blocks(x: Tensor) -> list[slice]:
+    """Parts of the images that go through the model at once."""
     size = max(1, _PIXELS_AT_A_TIME // x[0].numel())
     return [slice(start, start + size) for start in range(0, len(x), size)]
 
@@ -48,12 +48,13 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
     encoding = encoded(model, x, seed=seed)
     y = y.to(encoding.z.device)
     with torch.no_grad():
-        error = (model.decoder(_mean_path(model, x, encoding)).argmax(1) != y).double().mean().item()
+        means = mean_latents(model, x) if model.noisy_layers else encoding.mean
+        error = (model.decoder(means).argmax(1) != y).double().mean().item()
         cross_entropy = F.cross_entropy(model.decoder(encoding.z).double(), y).item()
     measured = {"error": error, "decoder_cross_entropy": cross_entropy}
-    if model.noise_std == 0:
+    if model.noise_std == 0 or len(x) <= _K:
         return measured
-    estimate = encoding_entropy(model, encoding, y, repeats=2)
+    estimate = encoding_entropy(model, encoding, y, k=_K, repeats=2)
     entropy = {"": estimate.best, "_low": estimate.low, "_high": estimate.high}
     measured |= {f"encoding_entropy{end}": nats for end, nats in entropy.items()}
     if model.noisy_layers:  # dropout's part of H[Z|X] cannot be computed (Kirsch et al. §G.3.1)

@@ -21,20 +21,36 @@ _SYMBOLS = {
 
 
 def pathology_figure(table: pd.DataFrame) -> Figure:
-    """The latent's entropy and the error after each rescaling, by noise (Kirsch et al. figure 3).
+    """The latent's entropy and the error after each rescaling, by noise (Kirsch et al. figure 3). The band lies between
+    the entropy's bounds; without noise there is no lower one, and a dotted line shows the upper.
 
     Args:
-        table: noise, epoch, encoding_entropy, rescaled_error.
+        table: noise, epoch, encoding_entropy with its _low and _high, rescaled_error.
     """
     figure, axes = _row(2)
+    noises = sorted(set(table["noise"]))
+    palette = dict(zip(noises, sns.color_palette("colorblind"), strict=False))
     for ax, column, label in zip(
         axes, ("encoding_entropy", "rescaled_error"), ("encoding entropy H[Z] (nats)", "training error"), strict=True
     ):
-        sns.lineplot(table, x="epoch", y=column, hue="noise", marker="o", markersize=4, legend=ax is axes[1], ax=ax)
+        sns.lineplot(
+            table, x="epoch", y=column, hue="noise", hue_order=noises, palette=palette, marker="o", markersize=4,
+            legend=ax is axes[1], ax=ax,
+        )  # fmt: skip
         ax.set_ylabel(label)
+    for noise, rows in table.sort_values("epoch").groupby("noise"):
+        _draw_bounds(axes[0], rows, palette[noise])
     axes[0].axhline(0, color="gray", linewidth=0.8)
     axes[1].set_ylim(0, 1)
     return figure
+
+
+def _draw_bounds(ax: Axes, rows: pd.DataFrame, color: tuple[float, float, float]) -> None:
+    low, high = rows["encoding_entropy_low"], rows["encoding_entropy_high"]
+    if np.isfinite(low).all():
+        ax.fill_between(rows["epoch"], low, high, color=color, alpha=0.25, linewidth=0)
+    else:
+        ax.plot(rows["epoch"], high, ":", color=color, linewidth=1)
 
 
 def cross_entropy_figure(table: pd.DataFrame) -> Figure:
