@@ -17,6 +17,7 @@ from ibrobust.backends import BACKENDS, CONSTANT_STEPS, adapter_of, peer_breakin
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.backends.comparison import compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.registry import Registry
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import BreakingRadii
 from tests.oracles import linear, linear_at_the_edge, trained_digits
@@ -72,7 +73,9 @@ def test_square_through_a_library_breaks_nothing_inside_the_boundary(
 ) -> None:
     """Random search has no guarantee from above; on 64 pixels it comes within a third, and a step of the radii."""
     pytest.importorskip(backend)
-    monkeypatch.setitem(ATTACKS, "square", replace(ATTACKS["square"], settings=SHORT_SQUARE))
+    short = replace(ATTACKS["square"], settings=SHORT_SQUARE)
+    monkeypatch.delitem(ATTACKS, "square")
+    monkeypatch.setitem(ATTACKS, "square", short)
     problem = linear_at_the_edge("linf")
     radii = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
     results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, attacks=["square"])
@@ -185,7 +188,9 @@ def test_a_library_that_is_not_installed_names_the_extra(backend: str, monkeypat
     for module in [name for name in sys.modules if name == backend or name.startswith(f"{backend}.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, backend, None)
-    monkeypatch.delitem(sys.modules, BACKENDS[backend], raising=False)
+    monkeypatch.delitem(sys.modules, f"ibrobust.backends.{backend}", raising=False)
+    fresh = Registry("backend", {backend: f"backends.{backend}:ADAPTER"})
+    monkeypatch.setattr("ibrobust.backends.BACKENDS", fresh)
     with pytest.raises(BadInput, match=rf"backend '{backend}' is not installed .*pip install 'ibrobust\[peers\]'"):
         adapter_of(backend)
 

@@ -30,7 +30,9 @@ def _short_attacks(monkeypatch):
         "apgd-ce": {"steps": 10}, "apgd-t": {"steps": 10, "targets": 2}, "fab-t": {"steps": 3, "targets": 2},
         "square": {"queries": 100},
     }.items():  # fmt: skip
-        monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], settings={**ATTACKS[name].settings, **settings}))
+        short = replace(ATTACKS[name], settings={**ATTACKS[name].settings, **settings})
+        monkeypatch.delitem(ATTACKS, name)
+        monkeypatch.setitem(ATTACKS, name, short)
 
 
 def digits() -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
-"""Attacks by name. One file per family; importing this package registers them all."""
+"""Attacks by name, one file per family."""
 
-from ibrobust.attacks import apgd, deepfool, fab, gradient_ascent, square
 from ibrobust.attacks.interface import ATTACKS, Attack
 from ibrobust.attacks.norms import NORMS, Norm
 from ibrobust.attacks.protocols import PROTOCOLS, protocol_attacks
@@ -14,11 +13,6 @@ __all__ = [
     "Norm",
     "Queries",
     "Victim",
-    "apgd",
-    "deepfool",
-    "fab",
-    "gradient_ascent",
     "protocol_attacks",
-    "square",
     "victim",
 ]

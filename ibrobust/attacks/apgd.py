@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.restarts import closest_of
@@ -220,6 +220,6 @@ def _checked(state: _State, since: int) -> _State:
     )
 
 
-ATTACKS["apgd-ce"] = Attack(apgd, settings={"loss": "cross-entropy", "steps": 100, "restarts": 1})
-ATTACKS["apgd-dlr"] = Attack(apgd, settings={"loss": "dlr", "steps": 100, "restarts": 1})
-ATTACKS["apgd-t"] = Attack(apgd_targeted, settings={"targets": 9, "steps": 100, "restarts": 1})
+APGD_CE = Attack(apgd, settings={"loss": "cross-entropy", "steps": 100, "restarts": 1})
+APGD_DLR = Attack(apgd, settings={"loss": "dlr", "steps": 100, "restarts": 1})
+APGD_T = Attack(apgd_targeted, settings={"targets": 9, "steps": 100, "restarts": 1})

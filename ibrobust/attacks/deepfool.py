@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.norms import Norm, shortest_change
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
@@ -70,6 +70,4 @@ def _step_to_nearest(
     return steps[torch.arange(len(x), device=x.device), nearest].view_as(x)
 
 
-ATTACKS["deepfool"] = Attack(
-    deepfool, minimal=True, settings={"steps": 50, "overshoot": 0.02, "candidates": 3, "approach": 3}
-)
+DEEPFOOL = Attack(deepfool, minimal=True, settings={"steps": 50, "overshoot": 0.02, "candidates": 3, "approach": 3})

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import classes_by_logit
 from ibrobust.attacks.norms import Norm, shortest_change, wide
 from ibrobust.attacks.victim import Victim
@@ -66,4 +66,4 @@ def _gap(logits: Logits, pair: Tensor) -> Float[Tensor, " batch"]:
     return both[:, 0] - both[:, 1]
 
 
-ATTACKS["fab-t"] = Attack(fab_targeted, minimal=True, settings={"targets": 9, "steps": 20})
+FAB_T = Attack(fab_targeted, minimal=True, settings={"targets": 9, "steps": 20})

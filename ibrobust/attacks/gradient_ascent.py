@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import cross_entropy, margin
 from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.restarts import closest_of
@@ -73,6 +73,6 @@ def restarted_ascent(
 
 
 _STEP = {"step": 1.0, "shrinking": True}
-ATTACKS["fgsm"] = Attack(gradient_ascent, settings={"steps": 1, **_STEP, "random_start": False})
-ATTACKS["bim"] = Attack(gradient_ascent, settings={"steps": 10, **_STEP, "random_start": False})
-ATTACKS["pgd"] = Attack(restarted_ascent, settings={"steps": 40, **_STEP, "random_start": True, "restarts": 1})
+FGSM = Attack(gradient_ascent, settings={"steps": 1, **_STEP, "random_start": False})
+BIM = Attack(gradient_ascent, settings={"steps": 10, **_STEP, "random_start": False})
+PGD = Attack(restarted_ascent, settings={"steps": 40, **_STEP, "random_start": True, "restarts": 1})

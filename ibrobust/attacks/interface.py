@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images
 
 
@@ -27,4 +27,4 @@ class Attack:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-ATTACKS: Registry[Attack] = Registry("attack")
+ATTACKS: Registry[Attack] = extension_point("attack", Attack)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ibrobust.randomness import Draw
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images, PerSample
 
 
@@ -87,8 +87,8 @@ def _l2_start(x: Images, eps: PerSample, draw: Draw) -> Images:
     return _l2_project(x + direction * wide(eps * radius / _length(direction)), x, eps)
 
 
-NORMS: Registry[Norm] = Registry("norm")
-NORMS["linf"] = Norm(
+NORMS: Registry[Norm] = extension_point("norm", Norm)
+LINF = Norm(
     name="linf",
     distance=lambda a, b: (a - b).flatten(1).abs().amax(1),
     project=lambda x_adv, x, eps: x_adv.clamp(x - wide(eps), x + wide(eps)).clamp(0, 1),
@@ -98,7 +98,7 @@ NORMS["linf"] = Norm(
     profile=torch.ones_like,
     length=lambda changes: changes.abs().amax(-1),
 )
-NORMS["l2"] = Norm(
+L2 = Norm(
     name="l2",
     distance=lambda a, b: _length(a - b),
     project=_l2_project,

@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 from ibrobust.attacks.interface import ATTACKS, Attack
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
-PROTOCOLS: Registry[tuple[str, ...]] = Registry("protocol")
+PROTOCOLS: Registry[tuple[str, ...]] = extension_point("protocol", tuple)
 # Kirsch et al. §4 name these four; a sample counts as robust if it survives all of them.
-PROTOCOLS["paper"] = ("fgsm", "deepfool", "bim", "pgd")
+PAPER = ("fgsm", "deepfool", "bim", "pgd")
 # And the four of AutoAttack (Croce & Hein 2020), its answer to overestimated robustness.
-PROTOCOLS["strict"] = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "fab-t", "apgd-t", "square")
+STRICT = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "fab-t", "apgd-t", "square")
 # For models with noise, where every query is an average over it: AutoAttack's "rand" beside the paper's four.
-PROTOCOLS["strict-rand"] = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr")
+STRICT_RAND = ("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr")
 
 
 def protocol_attacks(protocol: str, *, restarts: int | None = None) -> dict[str, Attack]:

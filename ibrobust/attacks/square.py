@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import margin
 from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.restarts import closest_of
@@ -195,4 +195,4 @@ START["linf"], START["l2"] = _linf_start, _l2_start
 PATCH: Registry[Patch] = Registry("norm")
 PATCH["linf"], PATCH["l2"] = _linf_patch, _l2_patch
 
-ATTACKS["square"] = Attack(square, black_box=True, settings={"queries": 5000, "area": 0.8, "restarts": 1})
+SQUARE = Attack(square, black_box=True, settings={"queries": 5000, "area": 0.8, "restarts": 1})

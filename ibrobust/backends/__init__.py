@@ -3,7 +3,6 @@
 One file per library; it is imported when its backend is asked for, and so is the library.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,17 +14,13 @@ from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack
 from ibrobust.backends.adapter import Adapter, library_attack, minimal_library_attack
 from ibrobust.errors import BadInput
 from ibrobust.images import frozen
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.question import Progress
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.types import Images, Logits
 
-BACKENDS: Registry[str] = Registry("backend")
-"""The module that adapts each library."""
-BACKENDS["art"] = "ibrobust.backends.art"
-BACKENDS["foolbox"] = "ibrobust.backends.foolbox"
-BACKENDS["torchattacks"] = "ibrobust.backends.torchattacks"
+BACKENDS: Registry[Adapter] = extension_point("backend", Adapter)
 
 CONSTANT_STEPS = {"bim": {"step": 1 / 5, "shrinking": False}, "pgd": {"step": 1 / 10, "shrinking": False}}
 """The libraries' steps do not shrink: theirs travel twice the radius in BIM, and four times in PGD."""
@@ -118,10 +113,9 @@ def adapter_of(backend: str) -> Adapter:
         BadInput: it is not installed.
     """
     try:
-        adapter: Adapter = importlib.import_module(BACKENDS[backend]).ADAPTER
+        return BACKENDS[backend]
     except ModuleNotFoundError as error:
         raise BadInput(f"backend {backend!r} is not installed ({error}): pip install 'ibrobust[peers]'") from error
-    return adapter
 
 
 def _peer_attack(adapter: Adapter, name: str, norm: str) -> Attack:

@@ -1,6 +1,5 @@
-"""Checks of a robustness claim by name. One file per family; importing this package registers them all."""
+"""Checks of a robustness claim by name, one file per family."""
 
-from ibrobust.checks import gradients, planted, stronger, transfer
 from ibrobust.checks.interface import CHECKS, Case, Check, Finding
 from ibrobust.checks.verdict import Verdict, audited, verdict_of
 
@@ -11,9 +10,5 @@ __all__ = [
     "Finding",
     "Verdict",
     "audited",
-    "gradients",
-    "planted",
-    "stronger",
-    "transfer",
     "verdict_of",
 ]

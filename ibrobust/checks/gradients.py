@@ -4,7 +4,7 @@ import torch
 
 from ibrobust.attacks.losses import cross_entropy, margin
 from ibrobust.attacks.norms import wide
-from ibrobust.checks.interface import CHECKS, Case, Finding
+from ibrobust.checks.interface import Case, Finding
 
 _SHARE = 0.05
 """Of samples that may fail a check of gradients by chance."""
@@ -12,7 +12,6 @@ _BENT = 0.2
 """Of samples near a kink of a piecewise-linear network, where no slope describes the margin."""
 
 
-@CHECKS.register("zero-gradient")
 def zero_gradient(case: Case) -> Finding:
     """The share of samples whose clean cross-entropy gradient is exactly zero: no step of FGSM, BIM or PGD moves."""
     value = float(case.claim.sample_N["zero_gradient"].mean())
@@ -20,7 +19,6 @@ def zero_gradient(case: Case) -> Finding:
     return Finding("zero-gradient", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
 
 
-@CHECKS.register("same-answer")
 def same_answer(case: Case) -> Finding | None:
     """The share of samples that get other logits when their gradient is asked for: a model that notices attacks."""
     if case.seen.draws:
@@ -35,7 +33,6 @@ def same_answer(case: Case) -> Finding | None:
     return Finding("same-answer", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
 
 
-@CHECKS.register("slope")
 def slope(case: Case) -> Finding | None:
     """The share of samples on which the margin does not move as its gradient says, over a tenth of the radius both
     ways along the steepest direction: a gradient that is not of what is scored."""
@@ -57,7 +54,6 @@ def slope(case: Case) -> Finding | None:
     return Finding("slope", value, _BENT, value <= _BENT, "suspect", sentence)
 
 
-@CHECKS.register("rising-loss")
 def rising_loss(case: Case) -> Finding | None:
     """The share of claimed survivors on which 40 steps up the cross-entropy did not raise it."""
     chosen = case.survivors(case.radius)

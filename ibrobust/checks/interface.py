@@ -17,7 +17,7 @@ from ibrobust.attacks.norms import wide
 from ibrobust.attacks.victim import Loss
 from ibrobust.models.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 from ibrobust.robustness.noisy_readings import noisy_readings, score_draw
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.storage import Results
@@ -275,7 +275,7 @@ class Case:
 Check = Callable[[Case], Finding | None]
 """None where the question does not arise: nothing claimed, no noise, no twin."""
 
-CHECKS: Registry[Check] = Registry("check")
+CHECKS: Registry[Check] = extension_point("check", Callable)
 
 
 def registered(*names: str) -> dict[str, Attack]:

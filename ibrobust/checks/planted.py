@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ibrobust.attacks import ATTACKS, victim
 from ibrobust.attacks.contract import Samples, broken_at
-from ibrobust.checks.interface import CHECKS, Case, Finding, Indices
+from ibrobust.checks.interface import Case, Finding, Indices
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, Logits
@@ -40,7 +40,6 @@ class _Numbered(Draw):
         return _Numbered(super().fold(name).keys, self.index)
 
 
-@CHECKS.register("planted")
 def planted(case: Case) -> Finding | None:
     """The share of planted adversarial examples that the claim's PGD does not find."""
     chosen, plain = case.correct[:_SAMPLES], case.seen_without_chance

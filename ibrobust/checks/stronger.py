@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ibrobust.attacks import Attack
 from ibrobust.attacks.losses import margin
-from ibrobust.checks.interface import CHECKS, GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
+from ibrobust.checks.interface import GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
 from ibrobust.models.bottleneck import View
 
 _BREAKS = 0.05
@@ -18,7 +18,6 @@ _LESS = 0.02
 """Share by which a weaker attack may beat a stronger one: a few samples."""
 
 
-@CHECKS.register("fgsm-beats-pgd")
 def fgsm_beats_pgd(case: Case) -> Finding | None:
     """One step that breaks more than many: the gradient further out leads away."""
     iterated = case.claimed("bim", "pgd")
@@ -30,7 +29,6 @@ def fgsm_beats_pgd(case: Case) -> Finding | None:
     return Finding("fgsm-beats-pgd", value, case.allowed(_LESS), value <= case.allowed(_LESS), "masked", sentence)
 
 
-@CHECKS.register("fgsm-gap")
 def fgsm_gap(case: Case) -> Finding | None:
     """How far FGSM is above a strong attack: what the paper's weakest attack says and what is so are two things."""
     if case.claim.card["protocol"] != "paper" or not case.claimed("fgsm"):
@@ -46,7 +44,6 @@ def fgsm_gap(case: Case) -> Finding | None:
     return Finding("fgsm-gap", value, _GAP, value <= _GAP, "suspect", sentence)
 
 
-@CHECKS.register("square")
 def square(case: Case) -> Finding:
     """A black-box attack that breaks what no attack with gradients could: the gradients are hidden."""
     by_square = case.strict_breaks[1]
@@ -58,7 +55,6 @@ def square(case: Case) -> Finding:
     return Finding("square", value, case.allowed(_LESS), value <= case.allowed(_LESS), "masked", sentence)
 
 
-@CHECKS.register("effort")
 def effort(case: Case) -> Finding | None:
     """Twice the steps and another random start: an attack that had converged finds nothing more."""
     doubled = _doubled({name: attack for name, attack in registered(*case.claim.attacks).items() if not attack.minimal})
@@ -70,7 +66,6 @@ def effort(case: Case) -> Finding | None:
     return Finding("effort", value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "suspect", sentence)
 
 
-@CHECKS.register("margin-loss")
 def margin_loss(case: Case) -> Finding | None:
     """PGD on the margin instead of the cross-entropy, against what cross-entropy attacks left."""
     by_cross_entropy = case.claimed(*GRADIENT_ATTACKS)
@@ -87,7 +82,6 @@ def margin_loss(case: Case) -> Finding | None:
     return Finding("margin-loss", value, case.allowed(_LOSSES), value <= case.allowed(_LOSSES), "masked", sentence)
 
 
-@CHECKS.register("rescaled-logits")
 def rescaled_logits(case: Case) -> Finding | None:
     """The cross-entropy attacks once more, the logits divided so that the median margin is 1.
 
@@ -110,7 +104,6 @@ def rescaled_logits(case: Case) -> Finding | None:
     return Finding("rescaled-logits", value, case.allowed(_LOSSES), value <= case.allowed(_LOSSES), "masked", sentence)
 
 
-@CHECKS.register("strict")
 def strict(case: Case) -> Finding | None:
     """The attacks of the strict protocol that the claim does not rest on."""
     if len(case.claimed(*STRICT_ATTACKS)) == len(STRICT_ATTACKS):
@@ -120,7 +113,6 @@ def strict(case: Case) -> Finding | None:
     return Finding("strict", value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "suspect", sentence)
 
 
-@CHECKS.register("radius-one")
 def radius_one(case: Case) -> Finding | None:
     """With every image in reach a classifier cannot be robust: what is left are attacks that fail."""
     largest = case.norm.distance(0 * case.x[:1], 0 * case.x[:1] + 1).item()

@@ -3,7 +3,7 @@
 import torch
 
 from ibrobust.attacks.losses import margin
-from ibrobust.checks.interface import CHECKS, Case, Finding
+from ibrobust.checks.interface import Case, Finding
 from ibrobust.models.bottleneck import View, view
 
 _BREAKS = 0.05
@@ -13,7 +13,6 @@ _GUESSES = 0.5
 """The same where images are chosen on one stream of noise and scored on another."""
 
 
-@CHECKS.register("repeatable")
 def repeatable(case: Case) -> Finding:
     """The share of samples whose prediction changes between passes: an attack's success may be the noise's. Where the
     score accounts for noise, only a model that mostly guesses is a reason for doubt."""
@@ -25,7 +24,6 @@ def repeatable(case: Case) -> Finding:
     return Finding("repeatable", value, threshold, value <= threshold, "suspect", sentence)
 
 
-@CHECKS.register("noise-off")
 def noise_off(case: Case) -> Finding | None:
     """Images made on the mean path, which has gradients without noise."""
     if not case.seen.draws or case.seen_without_chance is None:
@@ -33,7 +31,6 @@ def noise_off(case: Case) -> Finding | None:
     return _transferred(case, "noise-off", view(case.model, "mean"), "made with the noise off")
 
 
-@CHECKS.register("fixed-noise")
 def fixed_noise(case: Case) -> Finding | None:
     """Images made on one draw of the noise that stays the same for all steps."""
     if not case.seen.draws or case.seen_without_chance is None:
@@ -41,7 +38,6 @@ def fixed_noise(case: Case) -> Finding | None:
     return _transferred(case, "fixed-noise", case.seen_without_chance, "made on one fixed draw of the noise")
 
 
-@CHECKS.register("twin")
 def twin(case: Case) -> Finding | None:
     """Images made on the same model trained without a regulariser: gradients of a model that hides none."""
     if case.twin is None:

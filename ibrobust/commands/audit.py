@@ -11,7 +11,7 @@ from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
-from ibrobust.registry import declared_names
+from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.radii import parse_radii
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def _parser() -> Parser:
     add_subject_flags(parser)
     parser.add_argument("--eps", default="0:0.1", help="radii where results are missing: 0:0.1, 0:0.1:21, or a list")
     for flag, default in (("protocol", "paper"), ("norm", "linf")):
-        names = declared_names("attacks", f"{flag.upper()}S")
-        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(names))
+        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=EXTENSION_POINTS[flag].choices)
     parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=int, default=200, help="samples audited, the first of the results")

@@ -11,7 +11,7 @@ from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import answers
-from ibrobust.registry import declared_names
+from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     from ibrobust.experiments.evaluation import Subject
@@ -72,9 +72,7 @@ def _parser() -> Parser:
         "certify", "Radii within which no L∞ perturbation can change a prediction, beside what attacks broke."
     )
     add_subject_flags(parser)
-    parser.add_argument(
-        "--protocol", default="paper", metavar="PROTOCOL", help=", ".join(declared_names("attacks", "PROTOCOLS"))
-    )
+    parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=EXTENSION_POINTS["protocol"].choices)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=int, default=100, help="samples certified, the first of the results")
     add_job_flags(parser)

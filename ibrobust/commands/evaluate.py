@@ -13,7 +13,7 @@ from ibrobust.commands.report import print_report, stored_results
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
-from ibrobust.registry import declared_names
+from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.radii import parse_radii
 
 if TYPE_CHECKING:
@@ -66,11 +66,8 @@ def _parser() -> Parser:
     parser = Parser("evaluate", "Attack trained runs, the released zoo or your own model; write a leaderboard.")
     add_subject_flags(parser)
     parser.add_argument("--eps", default="0:0.1", help="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05")
-    for flag, default, module in (
-        ("protocol", "paper", "attacks"), ("norm", "linf", "attacks"), ("search", "bisect", "robustness.search"),
-        ("backend", "native", "backends"),
-    ):  # fmt: skip
-        names = {default, *declared_names(module, f"{flag.upper()}{'ES' if flag == 'search' else 'S'}")}
+    for flag, default in (("protocol", "paper"), ("norm", "linf"), ("search", "bisect"), ("backend", "native")):
+        names = {default, *EXTENSION_POINTS[flag]}
         parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(sorted(names)))
     parser.add_argument(
         "--columns",

@@ -3,12 +3,15 @@
 from argparse import Namespace
 
 from ibrobust.commands.command_line import Parser, count, torch_device
+from ibrobust.registry import EXTENSION_POINTS
 
 
 def add_job_flags(parser: Parser) -> None:
     """Where jobs run."""
     parser.add_argument("--workers", type=count, default=1, help="processes that share the runs; changes no result")
-    parser.add_argument("--engine", default="local", metavar="ENGINE", help="where they run: local, ray")
+    parser.add_argument(
+        "--engine", default="local", metavar="ENGINE", help=f"where they run: {EXTENSION_POINTS['engine'].choices}"
+    )
     parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
 
 

@@ -10,19 +10,20 @@ from ibrobust.commands.command_line import Parser, torch_device
 from ibrobust.commands.job_flags import add_job_flags
 from ibrobust.experiments.jobs import answers
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
-from ibrobust.registry import declared_names
+from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     from ibrobust.subjects.zoo import Run
 
 _CHOICES = {
-    "data": ("datasets", "DATASETS"),
-    "model": ("models", "MODELS"),
-    "reg": ("learning.objectives", "REGULARIZERS"),
-    "augment": ("learning.augmentation", "AUGMENTATIONS"),
-    "likelihood": ("learning.objectives", "LIKELIHOODS"),
-    "lr_schedule": ("learning.schedules", "SCHEDULES"),
+    "data": "data set",
+    "model": "model",
+    "reg": "regulariser",
+    "augment": "augmentation",
+    "likelihood": "likelihood",
+    "lr_schedule": "schedule",
 }
+"""Recipe field → the extension point that its value is a name of."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -121,7 +122,7 @@ def _parser() -> Parser:
     parser.add_argument("--recipe", type=Path, help="TOML file; flags beside it win, lists in it are grids")
     defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
     for key, field in Recipe.model_fields.items():
-        names = f"; {', '.join(declared_names(*_CHOICES[key]))}" if key in _CHOICES else ""
+        names = f"; {EXTENSION_POINTS[_CHOICES[key]].choices}" if key in _CHOICES else ""
         parser.add_argument(
             f"--{key.replace('_', '-')}",
             type=type(defaults[key]),

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-from ibrobust.datasets import named  # noqa: F401 - registers its data sets
 from ibrobust.datasets.image_folders import folder_parts
 from ibrobust.datasets.interface import DATASETS, Dataset, Loader, Parts, Split
 from ibrobust.datasets.layouts import AUTO, require_layout
@@ -35,8 +34,6 @@ def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = Fa
     elif Path(name).is_dir():
         parts = Parts(*folder_parts(Path(name)))
     else:
-        raise BadInput(
-            f"no data set {name!r}; choose from {', '.join(sorted(DATASETS))}, an .npz file or a folder of classes"
-        )
+        raise BadInput(f"no data set {name!r}; choose from {DATASETS.choices}, an .npz file or a folder of classes")
     classes = len(parts.class_names) or int(torch.cat([parts.train.y, parts.test.y]).max()) + 1
     return Dataset(name, parts.train, parts.test, classes, parts.class_names, parts.order)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
 
 @dataclass(frozen=True)
@@ -79,4 +79,4 @@ class Dataset:
 Loader = Callable[[Path | None, bool], tuple[Split, Split] | Parts]
 """(data folder, whether to download) → training and test part."""
 
-DATASETS: Registry[Loader] = Registry("data set")
+DATASETS: Registry[Loader] = extension_point("data set", Callable)

@@ -7,18 +7,17 @@ import torch
 from torch import Tensor
 
 from ibrobust.datasets.image_folders import image_split
-from ibrobust.datasets.interface import DATASETS, Loader, Split
+from ibrobust.datasets.interface import Loader, Split
 from ibrobust.errors import BadInput
 
 
-@DATASETS.register("digits")
-def _digits(_folder: Path | None, _download: bool) -> tuple[Split, Split]:
+def digits(_folder: Path | None, _download: bool) -> tuple[Split, Split]:
     """1797 digits of 8 × 8 from scikit-learn's wheel. The last 500 are the test set: other writers than the first."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    x = torch.tensor(digits.images / 16, dtype=torch.float32).unsqueeze(1)
-    everything = Split(x, torch.tensor(digits.target, dtype=torch.int64))
+    loaded = load_digits()
+    x = torch.tensor(loaded.images / 16, dtype=torch.float32).unsqueeze(1)
+    everything = Split(x, torch.tensor(loaded.target, dtype=torch.int64))
     return everything[:-500], everything[-500:]
 
 
@@ -42,25 +41,23 @@ def _array_split(dataset: object) -> Split:
     return Split(x, torch.as_tensor(getattr(dataset, "targets"), dtype=torch.int64))  # noqa: B009
 
 
-DATASETS["mnist"] = _from_torchvision("MNIST")
-DATASETS["fashion-mnist"] = _from_torchvision("FashionMNIST")
-DATASETS["cifar10"] = _from_torchvision("CIFAR10")
+mnist = _from_torchvision("MNIST")
+fashion_mnist = _from_torchvision("FashionMNIST")
+cifar10 = _from_torchvision("CIFAR10")
 
 
-@DATASETS.register("permutation-mnist")
-def _permutation_mnist(folder: Path | None, download: bool) -> tuple[Split, Split]:
+def permutation_mnist(folder: Path | None, download: bool) -> tuple[Split, Split]:
     """MNIST with its pixels in one fixed random order (Goodfellow et al. 2013)."""
     order = torch.from_numpy(np.random.RandomState(0).permutation(28 * 28))  # its stream is frozen for all versions
-    mnist = DATASETS["mnist"](folder, download)
-    return _permuted(mnist[0], order), _permuted(mnist[1], order)
+    train, test = mnist(folder, download)[:2]
+    return _permuted(train, order), _permuted(test, order)
 
 
 def _permuted(split: Split, order: Tensor) -> Split:
     return Split(split.x.flatten(1)[:, order].view(split.x.shape), split.y)
 
 
-@DATASETS.register("imagenette")
-def _imagenette(folder: Path | None, download: bool) -> tuple[Split, Split]:
+def imagenette(folder: Path | None, download: bool) -> tuple[Split, Split]:
     """Ten classes of ImageNet, shorter side 256, centre crop 224."""
     from torchvision import datasets
 

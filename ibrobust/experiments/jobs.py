@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -25,7 +25,7 @@ Waits = Iterator[Callable[[], Any]]
 Engine = Callable[[Job, Sequence[Any], int, str | None], Waits]
 """(job, items, workers, address of a cluster) → waits."""
 
-ENGINES: Registry[Engine] = Registry("engine")
+ENGINES: Registry[Engine] = extension_point("engine", Callable)
 
 
 def answers(job: Callable[[Item], Answer], items: Sequence[Item], options: Namespace) -> Iterator[tuple[Item, Answer]]:
@@ -53,8 +53,7 @@ def answers(job: Callable[[Item], Answer], items: Sequence[Item], options: Names
         raise RunFailed(those if len(items) == 1 else f"{len(failures)} of {len(items)} failed: {those}")
 
 
-@ENGINES.register("local")
-def _local(job: Job, items: Sequence[Any], workers: int, _address: str | None) -> Waits:
+def local(job: Job, items: Sequence[Any], workers: int, _address: str | None) -> Waits:
     if workers == 1 or len(items) == 1:
         yield from (partial(job, item) for item in items)
         return
@@ -66,8 +65,7 @@ def _local(job: Job, items: Sequence[Any], workers: int, _address: str | None) -
         pool.shutdown(cancel_futures=True)
 
 
-@ENGINES.register("ray")
-def _ray(job: Job, items: Sequence[Any], workers: int, address: str | None) -> Waits:
+def ray_cluster(job: Job, items: Sequence[Any], workers: int, address: str | None) -> Waits:
     try:
         import ray
     except ModuleNotFoundError as error:

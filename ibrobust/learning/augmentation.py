@@ -6,19 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
-AUGMENTATIONS: Registry[Callable[[Tensor, torch.Generator], Tensor]] = Registry("augmentation")
+AUGMENTATIONS: Registry[Callable[[Tensor, torch.Generator], Tensor]] = extension_point("augmentation", Callable)
 """Name → (images (B, C, H, W), generator on their device) → images of the same shape and type."""
 
 
-@AUGMENTATIONS.register("none")
 def none(x: Tensor, _generator: torch.Generator) -> Tensor:
     """The images as they are."""
     return x
 
 
-@AUGMENTATIONS.register("crop")
 def crop(x: Tensor, generator: torch.Generator) -> Tensor:
     """Each image moved by up to 4 pixels either way, black at the border."""
     batch, channels, height, width = x.shape
@@ -31,14 +29,12 @@ def crop(x: Tensor, generator: torch.Generator) -> Tensor:
     return padded[images, channel, rows, columns]
 
 
-@AUGMENTATIONS.register("flip")
 def flip(x: Tensor, generator: torch.Generator) -> Tensor:
     """Left and right exchanged in half of the images."""
     mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
 
 
-@AUGMENTATIONS.register("crop-flip")
 def crop_flip(x: Tensor, generator: torch.Generator) -> Tensor:
     """Both (Kirsch et al. §G.1)."""
     return flip(crop(x, generator), generator)

@@ -14,7 +14,7 @@ from ibrobust.models import categorical
 from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
 from ibrobust.randomness import Noise
 from ibrobust.recipe import Recipe
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images, Labels, Latents, Logits, Scalar
 
 SampledLogits = Float[Tensor, "samples batch classes"]
@@ -39,7 +39,7 @@ class Regularizer:
     module: Callable[[int, int], nn.Module] | None = None
 
 
-REGULARIZERS: Registry[Regularizer] = Registry("regulariser")
+REGULARIZERS: Registry[Regularizer] = extension_point("regulariser", Regularizer)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Likelihood:
     decoder: str = "network"
 
 
-LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
+LIKELIHOODS: Registry[Likelihood] = extension_point("likelihood", Likelihood)
 
 
 def decoder_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
@@ -76,10 +76,10 @@ def mean_log_probability(logits: SampledLogits) -> Logits:
     return log_probability
 
 
-LIKELIHOODS["decoder"] = Likelihood(decoder_cross_entropy, categorical.decoder_cross_entropy)
-LIKELIHOODS["prediction"] = Likelihood(prediction_cross_entropy, categorical.prediction_cross_entropy)
+DECODER = Likelihood(decoder_cross_entropy, categorical.decoder_cross_entropy)
+PREDICTION = Likelihood(prediction_cross_entropy, categorical.prediction_cross_entropy)
 # With the data's own p(y|z) held fixed, the decoder cross-entropy has the value and the gradient of H[Y|Z].
-LIKELIHOODS["uncertainty"] = Likelihood(None, categorical.decoder_cross_entropy, decoder="data")
+UNCERTAINTY = Likelihood(None, categorical.decoder_cross_entropy, decoder="data")
 
 
 def squared_norm(z: Latents) -> Scalar:
@@ -143,14 +143,14 @@ def squared_weights(model: nn.Module) -> Scalar:
     return total
 
 
-REGULARIZERS["none"] = Regularizer(lambda encoding, _y, _model: encoding.z.new_zeros(()))
-REGULARIZERS["l2"] = Regularizer(lambda encoding, _y, _model: squared_norm(encoding.z))
-REGULARIZERS["log-l2"] = Regularizer(lambda encoding, _y, _model: log_squared_norm(encoding.z))
-REGULARIZERS["logvar"] = Regularizer(lambda encoding, _y, _model: log_variance(encoding.z))
-REGULARIZERS["cond-logvar"] = Regularizer(lambda encoding, y, _model: conditional_log_variance(encoding.z, y))
-REGULARIZERS["dvib"] = Regularizer(lambda encoding, _y, _model: rate(encoding), noise="learned", rate=True)
-REGULARIZERS["ceb"] = Regularizer(conditional_rate, noise="1", rate=True, module=ClassMeans)
-REGULARIZERS["weight-decay"] = Regularizer(lambda _encoding, _y, model: squared_weights(model))
+NONE = Regularizer(lambda encoding, _y, _model: encoding.z.new_zeros(()))
+L2 = Regularizer(lambda encoding, _y, _model: squared_norm(encoding.z))
+LOG_L2 = Regularizer(lambda encoding, _y, _model: log_squared_norm(encoding.z))
+LOGVAR = Regularizer(lambda encoding, _y, _model: log_variance(encoding.z))
+COND_LOGVAR = Regularizer(lambda encoding, y, _model: conditional_log_variance(encoding.z, y))
+DVIB = Regularizer(lambda encoding, _y, _model: rate(encoding), noise="learned", rate=True)
+CEB = Regularizer(conditional_rate, noise="1", rate=True, module=ClassMeans)
+WEIGHT_DECAY = Regularizer(lambda _encoding, _y, model: squared_weights(model))
 
 _NAMED_STD = {"zero-entropy": ZERO_ENTROPY_STD, "none": 0.0, "learned": None}
 

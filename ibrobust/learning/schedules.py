@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
 from ibrobust.recipe import Recipe
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
 
 @dataclass(frozen=True)
@@ -18,25 +18,22 @@ class Schedule:
     after_epoch: Callable[[float], object] = lambda _loss: None
 
 
-SCHEDULES: Registry[Callable[[Optimizer, Recipe, int], Schedule]] = Registry("schedule")
+SCHEDULES: Registry[Callable[[Optimizer, Recipe, int], Schedule]] = extension_point("schedule", Callable)
 """Name → (optimiser, recipe, number of all steps) → schedule."""
 
 
-@SCHEDULES.register("plateau")
 def plateau(optimizer: Optimizer, recipe: Recipe, _steps: int) -> Schedule:
     """× lr_factor when the training loss has not improved for more than lr_patience epochs (Kirsch et al. §G.1)."""
     scheduler = ReduceLROnPlateau(optimizer, factor=recipe.lr_factor, patience=recipe.lr_patience)
     return Schedule(after_epoch=scheduler.step)
 
 
-@SCHEDULES.register("decay")
 def decay(optimizer: Optimizer, recipe: Recipe, _steps: int) -> Schedule:
     """× lr_factor after every lr_patience epochs (Alemi et al. 2016: 0.97 every 2)."""
     scheduler = StepLR(optimizer, step_size=recipe.lr_patience, gamma=recipe.lr_factor)
     return Schedule(after_epoch=lambda _loss: scheduler.step())
 
 
-@SCHEDULES.register("one-cycle")
 def one_cycle(optimizer: Optimizer, _recipe: Recipe, steps: int) -> Schedule:
     """Up in a straight line for a fifth of the steps, then down to 0: the most for a short training."""
     rise = max(1, steps // 5)
@@ -44,7 +41,6 @@ def one_cycle(optimizer: Optimizer, _recipe: Recipe, steps: int) -> Schedule:
     return Schedule(after_step=scheduler.step)
 
 
-@SCHEDULES.register("constant")
 def constant(_optimizer: Optimizer, _recipe: Recipe, _steps: int) -> Schedule:
     """The same throughout."""
     return Schedule()

@@ -1,6 +1,5 @@
-"""Encoders by name. One file per family; importing this package registers them all."""
+"""Encoders by name, one file per family."""
 
-from ibrobust.models import cnn, mlp, resnet
 from ibrobust.models.interface import DECODERS, MODELS, ImageShape, build_model
 
-__all__ = ["DECODERS", "MODELS", "ImageShape", "build_model", "cnn", "mlp", "resnet"]
+__all__ = ["DECODERS", "MODELS", "ImageShape", "build_model"]

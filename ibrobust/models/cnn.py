@@ -3,11 +3,10 @@
 import torch
 from torch import nn
 
-from ibrobust.models.interface import MODELS, ImageShape
+from ibrobust.models.interface import ImageShape
 from ibrobust.models.stochastic import Dropout
 
 
-@MODELS.register("cnn")
 def cnn(shape: ImageShape, features: int) -> nn.Module:
     """Two convolutions with pooling and one hidden layer, the size of LeNet-5: fast on a CPU, 99 % on MNIST."""
     convolutions = nn.Sequential(
@@ -23,7 +22,6 @@ def cnn(shape: ImageShape, features: int) -> nn.Module:
     return nn.Sequential(*convolutions, nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, features))
 
 
-@MODELS.register("lenet")
 def lenet(shape: ImageShape, features: int) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: 64,000 weights, a quarter of a megabyte."""
     convolutions = nn.Sequential(
@@ -40,7 +38,6 @@ def lenet(shape: ImageShape, features: int) -> nn.Module:
     return nn.Sequential(*convolutions, *hidden, nn.Linear(84, features))
 
 
-@MODELS.register("dropout-cnn")
 def dropout_cnn(shape: ImageShape, features: int) -> nn.Module:
     """The network of PyTorch's basic MNIST example, dropout 0.25 and 0.5 (Kirsch et al. §G.1)."""
     convolutions = nn.Sequential(

@@ -9,12 +9,12 @@ from torch import nn
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.categorical import DataDecoder, NetworkDecoder
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
-MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
+MODELS: Registry[Callable[..., nn.Module]] = extension_point("model", Callable)
 """Name → (image shape, features) → encoder from normalised images (B, C, H, W) to (B, features). An architecture that
 has them takes the rates `dropout` and `dropconnect` by name."""
 

@@ -4,11 +4,10 @@ import math
 
 from torch import Tensor, nn
 
-from ibrobust.models.interface import MODELS, ImageShape
+from ibrobust.models.interface import ImageShape
 from ibrobust.models.stochastic import dropout_layer
 
 
-@MODELS.register("mlp")
 def mlp(shape: ImageShape, features: int) -> nn.Module:
     """pixels-128-128-K with ReLU: enough for digits of 8 × 8."""
     pixels = math.prod(shape)
@@ -17,7 +16,6 @@ def mlp(shape: ImageShape, features: int) -> nn.Module:
     )
 
 
-@MODELS.register("mlp-1024")
 def mlp_1024(shape: ImageShape, features: int, *, dropout: float = 0.0) -> nn.Module:
     """pixels-1024-1024-K with ReLU and dropout after both layers (Kirsch et al. §G.1, §G.5; Alemi et al. 2016)."""
     return nn.Sequential(
@@ -32,7 +30,6 @@ def mlp_1024(shape: ImageShape, features: int, *, dropout: float = 0.0) -> nn.Mo
     )
 
 
-@MODELS.register("resnet-mlp")
 def resnet_mlp(shape: ImageShape, features: int, *, dropout: float = 0.0) -> nn.Module:
     """A fully connected residual network (Kirsch et al. §4 name one and not its size): 512 wide, four pre-activation
     blocks of two layers, dropout before the last layer."""

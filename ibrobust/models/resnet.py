@@ -9,13 +9,12 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ibrobust.models.interface import MODELS, ImageShape
+from ibrobust.models.interface import ImageShape
 from ibrobust.models.stochastic import BatchNorm2d, DropConnectConv2d, dropout_layer
 
 _WIDTHS = [64, 128, 256, 512]
 
 
-@MODELS.register("resnet18")
 def resnet18(shape: ImageShape, features: int, *, dropout: float = 0.0, dropconnect: float = 0.0) -> nn.Module:
     """ResNet18, post-activation: 11.2 million weights."""
     stem = _stem(shape, [BatchNorm2d(64), nn.ReLU()])
@@ -30,7 +29,6 @@ def resnet18(shape: ImageShape, features: int, *, dropout: float = 0.0, dropconn
     return nn.Sequential(*stem, *blocks, *_end(512, features, dropout))
 
 
-@MODELS.register("resnet18v2")
 def resnet18v2(shape: ImageShape, features: int, *, dropout: float = 0.0, dropconnect: float = 0.0) -> nn.Module:
     """ResNet18v2, pre-activation, with the batch norm that closes the last block: 11.2 million weights."""
     blocks = [
@@ -45,7 +43,6 @@ def resnet18v2(shape: ImageShape, features: int, *, dropout: float = 0.0, dropco
     return nn.Sequential(*_stem(shape, []), *blocks, *end)
 
 
-@MODELS.register("resnet-small")
 def resnet_small(shape: ImageShape, features: int, *, dropout: float = 0.0, dropconnect: float = 0.0) -> nn.Module:
     """A pre-activation network for CPUs: three blocks of 32, 64 and 128 channels, each halving the image."""
     stem = nn.Conv2d(shape[0], 32, 3, padding=1, bias=False)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
 Indices = Int[Tensor, " batch"]
 BreaksAt = Callable[[Indices, Indices], Bool[Tensor, " batch"]]
@@ -48,6 +48,4 @@ def exhaustive(breaks_at: BreaksAt, limit: Indices, _guess: Indices) -> Indices:
 Search = Callable[[BreaksAt, Indices, Indices], Indices]
 """(breaks_at, limit, guess) → per sample the smallest index below the limit that breaks."""
 
-SEARCHES: Registry[Search] = Registry("search")
-SEARCHES["bisect"] = bisect
-SEARCHES["exhaustive"] = exhaustive
+SEARCHES: Registry[Search] = extension_point("search", Callable)
