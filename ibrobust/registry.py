@@ -179,6 +179,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "strict": "attacks.protocols:STRICT",
             "strict-rand": "attacks.protocols:STRICT_RAND",
         },
+        "distance": {"l2": "entropies.entropy:L2", "max": "entropies.entropy:MAX"},
         "search": {"bisect": "robustness.search:bisect", "exhaustive": "robustness.search:exhaustive"},
         "backend": {
             "art": "backends.art:ADAPTER",

@@ -20,6 +20,7 @@ def test_what_is_declared_is_there(kind, name):
     import ibrobust.attacks
     import ibrobust.backends
     import ibrobust.checks
+    import ibrobust.entropies.entropy
     import ibrobust.experiments.jobs
     import ibrobust.learning.training
     import ibrobust.models

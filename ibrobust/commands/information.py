@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ibrobust.commands.command_line import Parser, count, seed, torch_device, whole_number
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.registry import declared_names
+from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +56,8 @@ def _require_known(options: Namespace) -> None:
     """Raises:
     BadInput: a distance or a noise view that does not exist.
     """
-    if options.distance not in (distances := declared_names("entropies.entropy", "LOG_UNIT_BALL")):
-        raise BadInput(f"--distance {options.distance!r}: choose from {', '.join(distances)}")
+    if options.distance not in (distances := EXTENSION_POINTS["distance"]):
+        raise BadInput(f"--distance {options.distance!r}: choose from {distances.choices}")
     kind, _, draws = (options.noise or "mean").partition(":")
     averaged = kind == "averaged" and draws.isdecimal() and 1 <= int(draws[:6]) <= _MOST_DRAWS
     if not averaged and options.noise not in (None, "mean", "fresh"):
@@ -177,7 +177,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--samples", type=count, default=_SAMPLES, help="first N of each split; costs grow as N²")
     parser.add_argument("--k", type=count, nargs="+", default=[3], help="neighbours of the entropy estimates")
-    parser.add_argument("--distance", default="l2", help="norm of the entropy estimates: l2, max")
+    parser.add_argument(
+        "--distance", default="l2", help=f"norm of the entropy estimates: {EXTENSION_POINTS['distance'].choices}"
+    )
     parser.add_argument(
         "--retrain-decoder", action="store_true", help="bound H[Y|Z] by a decoder trained on each split"
     )

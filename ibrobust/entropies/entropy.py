@@ -11,6 +11,7 @@ dimensions): `ibrobust.entropies.calibration` says by how much.
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
-from ibrobust.registry import Registry
+from ibrobust.registry import Registry, extension_point
 
 Samples = Float[Tensor, "samples dims"]
 Distances = Float[Tensor, "rows neighbours"]
@@ -28,10 +29,22 @@ _BLOCK = 512
 _SPARE = 6
 """Neighbours proposed beyond the k-th, so that rounding seldom decides."""
 
-LOG_UNIT_BALL: Registry[Callable[[int], float]] = Registry("norm")
-"""Log volume of the ball of radius 1 by dimension: the distance to the neighbour goes with it, not twice that."""
-LOG_UNIT_BALL["l2"] = lambda dims: dims / 2 * math.log(math.pi) - math.lgamma(dims / 2 + 1)
-LOG_UNIT_BALL["max"] = lambda dims: dims * math.log(2)
+
+@dataclass(frozen=True)
+class Distance:
+    """A norm that nearest neighbours are measured in.
+
+    Attributes:
+        log_unit_ball: number of dimensions → log volume of the ball of radius 1: the distance to the neighbour goes
+            with it, not twice that.
+        neighbours: (samples, k) → distances of each sample to its 1st … k-th nearest other samples.
+    """
+
+    log_unit_ball: Callable[[int], float]
+    neighbours: Callable[[Samples, int], Distances]
+
+
+DISTANCES: Registry[Distance] = extension_point("distance", Distance)
 
 
 def knn_entropy(z: Samples, k: int = 3, norm: str = "l2") -> float:
@@ -54,7 +67,7 @@ def knn_entropies(z: Samples, ks: Sequence[int], norm: str = "l2") -> dict[int, 
     """
     log_distance_K = neighbour_distances(z, max(ks), norm).log().mean(dim=0)
     count, dims = z.shape
-    log_volume = LOG_UNIT_BALL[norm](dims)
+    log_volume = DISTANCES[norm].log_unit_ball(dims)
     return {k: digamma(count) - digamma(k) + log_volume + dims * float(log_distance_K[k - 1]) for k in ks}
 
 
@@ -166,7 +179,7 @@ def neighbour_distances(z: Samples, k: int, norm: str = "l2") -> Distances:
     # A power of two: squares neither overflow nor vanish, and no bit of a distance changes.
     largest = float(torch.linalg.vector_norm(z, math.inf))
     unit = 2.0 ** math.floor(math.log2(max(largest, torch.finfo(torch.float64).tiny)))
-    distances = _SEARCHES[norm](z.double() / unit, k) * unit
+    distances = DISTANCES[norm].neighbours(z.double() / unit, k) * unit
     coincide = int((distances[:, 0] == 0).sum())
     if coincide:
         raise BadInput(
@@ -234,9 +247,8 @@ def _nearest_others(distances: Float[Tensor, "rows samples"], rows: Int[Tensor, 
     return distances.topk(k, largest=False, sorted=True).values
 
 
-_SEARCHES: Registry[Callable[[Samples, int], Distances]] = Registry("norm")
-_SEARCHES["l2"] = _euclidean
-_SEARCHES["max"] = _max_norm
+L2 = Distance(lambda dims: dims / 2 * math.log(math.pi) - math.lgamma(dims / 2 + 1), _euclidean)
+MAX = Distance(lambda dims: dims * math.log(2), _max_norm)
 
 
 def _closer_than(samples: Samples, radius: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:

@@ -25,7 +25,7 @@ from ibrobust.entropies.encoding_entropy import (
     noise_entropy,
     reverse_decoder_uncertainty,
 )
-from ibrobust.entropies.entropy import LOG_UNIT_BALL
+from ibrobust.entropies.entropy import DISTANCES
 from ibrobust.entropies.quantities import blocks, encoded, mean_latents
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
@@ -118,7 +118,7 @@ def measured(
 
 
 def _require_usable(ks: Sequence[int], norm: str, repeats: int, seed: int, *, samples: int) -> None:
-    LOG_UNIT_BALL[norm]
+    DISTANCES[norm]
     if samples < 1:
         raise BadInput("samples 0: information needs at least one sample")
     for k in ks:
