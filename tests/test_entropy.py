@@ -229,7 +229,7 @@ def test_copies_raise_with_their_count(norm: str) -> None:
         (torch.eye(3), 3, "l2", "k = 3 with 3 samples"),
         (torch.eye(3), 0, "l2", "k = 0"),
         (torch.tensor([[1.0], [math.nan], [math.inf]]), 1, "l2", "2 of 3 samples are not finite"),
-        (torch.eye(3), 1, "l3", "no norm 'l3'; choose from l2, max"),
+        (torch.eye(3), 1, "l3", "no distance 'l3'; choose from l2, max"),
     ],
 )
 def test_bad_input_is_named(z: Tensor, k: int, norm: str, message: str) -> None:
