@@ -104,7 +104,7 @@ def test_flags_of_compare_are_refused_in_one_line(
         ({"ks": [0]}, "k 0: "),
         ({"repeats": 0}, "repeats 0: "),
         ({"seed": -1}, "seed -1: "),
-        ({"norm": "l7"}, "no norm 'l7'; choose from l2, max"),
+        ({"norm": "l7"}, "no distance 'l7'; choose from l2, max"),
     ],
 )
 def test_from_python_the_parameter_is_named(settings: dict, message: str) -> None:
