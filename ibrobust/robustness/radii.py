@@ -7,6 +7,8 @@ from fractions import Fraction
 
 from ibrobust.errors import BadInput
 
+_MOST = 10_000
+"""Radii at most: more than anybody draws, and few enough for memory."""
 _FORMS = "write 0:0.1 (11 even radii), 0:0.1:21 (21 of them) or a list such as 2/255,0.05"
 
 
@@ -35,11 +37,11 @@ def _from_text(text: str) -> list[float]:
             return [_number(part) for part in text.split(",")]
         first, last, *count = text.split(":")
         steps = int(count[0]) - 1 if count else 10
-        if len(count) > 1 or steps < 1:
+        if len(count) > 1 or not 1 <= steps < _MOST:
             raise ValueError(text)
         low, high = _number(first), _number(last)
         return [low + (high - low) * step / steps for step in range(steps + 1)]
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, OverflowError, ZeroDivisionError):
         raise BadInput(f"--eps {text!r} is not a list of radii; {_FORMS}") from None
 
 
