@@ -86,7 +86,7 @@ def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
         _drop_output()
         return 0
     except (BadInput, RunFailed) as error:
-        return _failed(str(error), error.exit_code)
+        return _failed(_as_typed(str(error), sys.argv[1:]), error.exit_code)
     except KeyboardInterrupt:
         return _failed("interrupted: finished work is kept, and the same command goes on from there", 130, prefix="")
     except OSError as error:
@@ -98,6 +98,13 @@ def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
             raise
         return _failed(_NO_MEMORY, RunFailed.exit_code)
     return code
+
+
+def _as_typed(message: str, arguments: Sequence[str]) -> str:
+    """A message that begins with the name of a parameter, beginning with the flag that was typed for it instead."""
+    flag = f"--{message.partition(' ')[0].replace('_', '-')}"
+    typed = any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+    return f"{flag}{message[len(flag) - 2 :]}" if typed else message
 
 
 def _failed(message: str, code: int, prefix: str = "error: ") -> int:
