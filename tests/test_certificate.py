@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust.attacks.contract import BALL_TOLERANCE
+from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.certificates.certificate import certified_eps_N, certified_margins, piecewise_linear_layers
 from ibrobust.commands.certify import main as certify
 from ibrobust.errors import BadInput, RunFailed

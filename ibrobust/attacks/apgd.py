@@ -9,9 +9,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
-from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin, targeted_dlr
+from ibrobust.attacks.losses import cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.restarts import closest_of
+from ibrobust.attacks.targets import likely_targets
 from ibrobust.attacks.victim import Loss, Victim
 from ibrobust.randomness import Draw
 from ibrobust.registry import Registry
@@ -57,7 +58,7 @@ def apgd_targeted(
     restarts: int,
 ) -> Images:
     """APGD on the targeted DLR loss towards each of the `targets` most likely wrong classes in turn."""
-    rivals = classes_by_logit(victim.clean_logits(x), y)[:, :targets]
+    rivals = likely_targets(victim, x, y, targets)
     starts = (
         (draw.fold(f"target {rank}").fold(restart), torch.stack([y, rivals[:, rank]], dim=1))
         for rank in range(rivals.shape[1])

@@ -7,14 +7,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
-from ibrobust.attacks.norms import Norm
+from ibrobust.attacks.norms import BALL_TOLERANCE, Norm
 from ibrobust.attacks.victim import Victim
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, Labels, Logits, PerSample
-
-BALL_TOLERANCE = 1e-6
-"""How far beyond its radius float32 arithmetic may put an image."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
-from ibrobust.attacks.losses import classes_by_logit
 from ibrobust.attacks.norms import Norm, shortest_change, wide
+from ibrobust.attacks.targets import likely_targets
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, Labels, Logits, PerSample
@@ -24,7 +24,7 @@ BACKWARD = 0.9
 def fab_targeted(victim: Victim, x: Images, y: Labels, _draw: Draw, norm: Norm, *, targets: int, steps: int) -> Images:
     """From each image towards each of its most likely wrong classes: steps onto the linearised boundary, a little
     drawn to the point of it nearest to the image; the nearest misclassified point seen is the answer."""
-    rivals = classes_by_logit(victim.clean_logits(x), y)[:, :targets]
+    rivals = likely_targets(victim, x, y, targets)
     nearest = _Nearest(x.clone(), torch.full_like(x[:, 0, 0, 0], torch.inf))
     for rank in range(rivals.shape[1]):
         pair = torch.stack([y, rivals[:, rank]], dim=1)
@@ -53,8 +53,8 @@ def _stepped(victim: Victim, x: Images, point: Images, pair: Tensor, norm: Norm)
     logits, gradient = victim.loss_gradient(point, pair, _gap)
     gap, slope = _gap(logits, pair), gradient.flatten(1)
     gap_at_x = gap + (slope * (x - point).flatten(1)).sum(1)
-    change = shortest_change(norm, point.flatten(1), slope, -gap).view_as(x)
-    change_of_x = shortest_change(norm, x.flatten(1), slope, -gap_at_x).view_as(x)
+    change = shortest_change(norm, point.flatten(1), slope, -gap).reshape(x.shape)
+    change_of_x = shortest_change(norm, x.flatten(1), slope, -gap_at_x).reshape(x.shape)
     near, far = norm.length(change.flatten(1)), norm.length(change_of_x.flatten(1))
     pull = wide((near / (near + far).clamp(min=1e-8)).clamp(max=LARGEST_PULL))
     return ((1 - pull) * (point + OVERSHOOT * change) + pull * (x + OVERSHOOT * change_of_x)).clamp(0, 1)

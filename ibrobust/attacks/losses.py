@@ -5,10 +5,22 @@ from torch.nn import functional as F
 
 from ibrobust.types import Labels, Logits, PerSample
 
+SURE = 12.0
+"""Nats by which the label leads from which on float32 rounds 1 − p(y) to less than two digits."""
+
 
 def cross_entropy(logits: Logits, y: Labels) -> PerSample:
-    """−ln p(y): its gradient vanishes where the model is sure, so it measures the scale of the logits too."""
-    return F.cross_entropy(logits, y, reduction="none")
+    """−ln p(y): its gradient vanishes where the model is sure, so it measures the scale of the logits too.
+
+    Where the model is so sure that 1 − p(y) would be rounding, the same number is ln(1 + Σ exp(zₖ − z_y)) over the
+    wrong classes k, whose gradient keeps its direction down to the smallest numbers: 87 nats in float32.
+    """
+    plain = F.cross_entropy(logits, y, reduction="none")
+    sure = margin(logits.detach(), y) < -SURE
+    if not sure.any():
+        return plain
+    lags = logits.scatter(1, y[:, None], -torch.inf) - logits.gather(1, y[:, None])
+    return torch.where(sure, F.softplus(lags.logsumexp(1)), plain)
 
 
 def margin(logits: Logits, y: Labels) -> PerSample:

@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ibrobust.errors import BadInput
 from ibrobust.randomness import Draw
 from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images, PerSample
+
+BALL_TOLERANCE = 1e-6
+"""How far beyond its radius float32 arithmetic may put an image."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Norm:
     """One ball.
 
     Attributes:
-        distance: (a, b) → ‖a − b‖ per sample.
+        distance: (a, b) → ‖a − b‖ per sample, in float64.
         project: (x_adv, x, eps) → the point of the ball around x, cut with [0, 1], that x_adv is moved to.
         ascent: gradient → the direction of unit norm that raises a linear loss most.
         start: (x, eps, draw) → a random point of the ball, cut with [0, 1].
@@ -51,10 +53,11 @@ def shortest_change(
     Pixels move along the profile until each meets its end of the range, so the rise is a concave, piecewise linear
     function of the step, and Newton's method from zero climbs to the answer from below in a few rounds.
     """
-    uphill = gradient * torch.sign(rise)[..., None]
+    scale = ordinary_size(gradient, gradient.abs().amax(-1))
+    uphill = gradient * scale[..., None] * torch.sign(rise)[..., None]
     slope, profile = uphill.abs(), norm.profile(uphill)
     room = torch.where(uphill > 0, 1 - x, x)
-    step, wanted = torch.zeros_like(rise), rise.abs()
+    step, wanted = torch.zeros_like(rise), (rise.abs() * scale).clamp(max=torch.finfo(rise.dtype).max)
     for _ in range(50):
         moves = step[..., None] * profile
         missing = wanted - (slope * moves.minimum(room)).sum(-1)
@@ -67,8 +70,49 @@ def shortest_change(
     return torch.sign(uphill) * (step[..., None] * profile).minimum(room)
 
 
-def _length(images: Images) -> PerSample:
-    length: PerSample = torch.linalg.vector_norm(images.flatten(1), dim=1)
+def drawn_in(x_adv: Images, x: Images, eps: PerSample, distance: Callable[[Images, Images], PerSample]) -> Images:
+    """The same images, each that rounding put beyond its radius drawn back to it.
+
+    They are shrunk towards x in float64, and each pixel is then rounded towards x, so that the distance holds whatever
+    the number of pixels. Images that lie within half of the tolerance keep their bits.
+    """
+    reached = distance(x_adv, x)
+    outside = (reached > eps + BALL_TOLERANCE / 2).nonzero().squeeze(1)
+    if not len(outside):
+        return x_adv
+    centre, share = x[outside].double(), wide(eps[outside] / reached[outside])
+    change = (x_adv[outside].double() - centre) * share
+    rounded = (centre + change).to(x.dtype)
+    further = (rounded.double() - centre).abs() > change.abs()
+    return x_adv.index_copy(0, outside, torch.where(further, rounded.nextafter(x[outside]), rounded))
+
+
+def ordinary_size(tensor: Float[Tensor, "..."], largest: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The power of two that brings each largest absolute value close to 1: multiplying by it costs no bit, and squares
+    then neither underflow nor overflow."""
+    exponent = torch.frexp(largest).exponent.clamp(-126, 126)
+    return ((127 - exponent) << 23).to(torch.int32).view(torch.float32).to(tensor.dtype)
+
+
+def _length(changes: Tensor) -> Tensor:
+    """Euclidean length over the last dimension, of any size down to the smallest numbers."""
+    scale = ordinary_size(changes, changes.abs().amax(-1))
+    length: Tensor = torch.linalg.vector_norm(changes * scale[..., None], dim=-1) / scale
+    return length
+
+
+def _l2_ascent(gradient: Images) -> Images:
+    flat = gradient.flatten(1)
+    scaled = gradient * wide(ordinary_size(flat, flat.abs().amax(1)))
+    return scaled / wide(_length(scaled.flatten(1))).clamp(min=torch.finfo(gradient.dtype).tiny)
+
+
+def linf_distance(a: Images, b: Images) -> PerSample:
+    return (a.double() - b.double()).flatten(1).abs().amax(1)
+
+
+def l2_distance(a: Images, b: Images) -> PerSample:
+    length: PerSample = torch.linalg.vector_norm((a.double() - b.double()).flatten(1), dim=1)
     return length
 
 
@@ -79,19 +123,20 @@ def _linf_start(x: Images, eps: PerSample, draw: Draw) -> Images:
 def _l2_project(x_adv: Images, x: Images, eps: PerSample) -> Images:
     # Box first, ball second: shrinking towards x, itself in the box, never leaves the box again.
     moved = x_adv.clamp(0, 1) - x
-    return x + moved * (wide(eps) / wide(_length(moved)).clamp(min=1e-12)).clamp(max=1)
+    shrunk = x + moved * (wide(eps) / wide(_length(moved.flatten(1))).clamp(min=1e-12)).clamp(max=1)
+    return drawn_in(shrunk, x, eps, l2_distance)
 
 
 def _l2_start(x: Images, eps: PerSample, draw: Draw) -> Images:
     direction = draw.fold("direction").normal(*x.shape[1:])
     radius = draw.fold("radius").uniform()
-    return _l2_project(x + direction * wide(eps * radius / _length(direction)), x, eps)
+    return _l2_project(x + direction * wide(eps * radius / _length(direction.flatten(1))), x, eps)
 
 
 NORMS: Registry[Norm] = extension_point("norm", Norm)
 LINF = Norm(
     name="linf",
-    distance=lambda a, b: (a - b).flatten(1).abs().amax(1),
+    distance=linf_distance,
     project=lambda x_adv, x, eps: x_adv.clamp(x - wide(eps), x + wide(eps)).clamp(0, 1),
     ascent=torch.sign,
     start=_linf_start,
@@ -101,32 +146,11 @@ LINF = Norm(
 )
 L2 = Norm(
     name="l2",
-    distance=lambda a, b: _length(a - b),
+    distance=l2_distance,
     project=_l2_project,
-    ascent=lambda gradient: gradient / wide(_length(gradient)).clamp(min=1e-12),
+    ascent=_l2_ascent,
     start=_l2_start,
-    dual=lambda gradient: torch.linalg.vector_norm(gradient.flatten(-3), dim=-1),
+    dual=lambda gradient: _length(gradient.flatten(-3)),
     profile=torch.abs,
-    length=lambda changes: torch.linalg.vector_norm(changes, dim=-1),
+    length=_length,
 )
-
-
-_SPELLINGS = {
-    "linf": ("inf", "infinity", "linfty", "linfinity", "l∞", "∞", "max", "chebyshev"),
-    "l2": ("2", "2.0", "euclidean"),
-    "l1": ("1", "1.0", "manhattan"),
-}
-"""How people and other libraries write the norms' names; capitals, spaces, hyphens and underscores do not matter."""
-
-
-def norm_name(norm: str | int | float) -> str:
-    """The registered name of a norm as people write it: `Linf`, `l_inf`, `inf`, `np.inf`, `L2`, `2`, …
-
-    Raises:
-        BadInput: there is no such norm.
-    """
-    plain = str(norm).lower().translate({ord(mark): None for mark in " -_"})
-    for name in (norm, plain, next((name for name, others in _SPELLINGS.items() if plain in others), None)):
-        if name in NORMS:
-            return str(name)
-    raise BadInput(f"no norm {norm!r}; choose from {NORMS.choices}")

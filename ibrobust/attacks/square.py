@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import margin
-from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.norms import Norm, drawn_in, l2_distance, wide
 from ibrobust.attacks.restarts import closest_of
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
@@ -41,6 +41,7 @@ def square(
     restarts: int,
 ) -> Images:
     """Random patches, each kept where it raises the margin; they cover a share `area` of the image and shrink."""
+    x = x.contiguous()
 
     def run(left: Tensor, restart: int) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:
         walk = draw[left].fold(restart)
@@ -109,8 +110,7 @@ def _linf_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Dr
     new = new.clamp(0, 1)
     asked = _worth_asking(x_adv.flatten(2).gather(2, window), new, every)
     tried = x_adv[asked]
-    tried.flatten(2).scatter_(2, window[asked], new[asked])
-    return asked, tried
+    return asked, tried.flatten(2).scatter(2, window[asked], new[asked]).reshape(tried.shape)
 
 
 def _l2_start(x: Images, eps: PerSample, draw: Draw) -> Images:
@@ -150,7 +150,7 @@ def _l2_patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw
     new = new / _norm(new) * length[:, None, None]
     flat = flat.scatter(2, source[:, None].expand(-1, channels, -1), 0.0)
     flat = flat.scatter(2, target[:, None].expand(-1, channels, -1), new)
-    tried = _onto_sphere(x, flat.view_as(x), eps)
+    tried = _onto_sphere(x, flat.reshape(x.shape), eps)
     asked = _worth_asking(x_adv, tried, every)
     return asked, tried[asked]
 
@@ -169,7 +169,7 @@ def _norm(pixels: Float[Tensor, "batch channels pixels"]) -> Float[Tensor, "batc
 
 def _onto_sphere(x: Images, change: Images, eps: PerSample) -> Images:
     length = torch.linalg.vector_norm(change.flatten(1), dim=1).clamp(min=1e-12)
-    return (x + change * wide(eps / length)).clamp(0, 1)
+    return drawn_in((x + change * wide(eps / length)).clamp(0, 1), x, eps, l2_distance)
 
 
 def _bump(side: int, device: torch.device) -> Float[Tensor, "side side"]:

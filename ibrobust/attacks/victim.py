@@ -98,11 +98,11 @@ class Victim:
         return logits, gradient
 
     def output_gradients(
-        self, x: Images, y: Labels, outputs: Callable[[Logits, Labels], Float[Tensor, "batch outputs"]]
+        self, x: Images, y: Tensor, outputs: Callable[[Logits, Tensor], Float[Tensor, "batch outputs"]]
     ) -> tuple[Logits, Float[Tensor, "batch outputs"], Float[Tensor, "batch outputs channels height width"]]:
         """Logits, several functions of them per sample, and the gradient of each: one forward, one backward each."""
 
-        def one_batch(x: Images, y: Labels, answer: Answer) -> tuple[Tensor, Tensor, Tensor]:
+        def one_batch(x: Images, y: Tensor, answer: Answer) -> tuple[Tensor, Tensor, Tensor]:
             x = x.detach().requires_grad_()
             with torch.enable_grad():
                 logits = answer(x)
@@ -124,6 +124,7 @@ class Victim:
     def _in_batches(
         self, one_batch: Callable[[Tensor, Tensor, Answer], tuple[Tensor, ...]], x: Images, y: Tensor | None
     ) -> list[Tensor]:
+        x = x.contiguous()  # Kernels round by layout.
         y = torch.zeros(len(x), dtype=torch.int64, device=x.device) if y is None else y
         noise = self._next_noise(len(x))
         favoured = None if self.favoured is None else self.favoured[self.rows]

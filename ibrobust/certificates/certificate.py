@@ -12,7 +12,7 @@ from jaxtyping import Float, Num
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ibrobust.attacks.contract import BALL_TOLERANCE
+from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.certificates import linear_bounds
 from ibrobust.certificates.linear_bounds import Layer
 from ibrobust.errors import BadInput

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
-from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, image_found, image_within
-from ibrobust.attacks.norms import wide
+from ibrobust.attacks.contract import Samples, image_found, image_within
+from ibrobust.attacks.norms import BALL_TOLERANCE, wide
 from ibrobust.attacks.victim import Loss
 from ibrobust.models.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw

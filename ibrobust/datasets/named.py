@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibrobust.datasets.image_folders import folder_parts
-from ibrobust.datasets.interface import Loader, Parts, Split
+from ibrobust.datasets.image_folders import image_split
+from ibrobust.datasets.interface import Loader, Split
 from ibrobust.errors import BadInput
 
 
@@ -57,16 +57,17 @@ def _permuted(split: Split, order: Tensor) -> Split:
     return Split(split.x.flatten(1)[:, order].view(split.x.shape), split.y)
 
 
-def imagenette(folder: Path | None, download: bool) -> Parts:
-    """Ten classes of ImageNet, shorter side 256, centre crop 224, in an order that is spread over the classes."""
+def imagenette(folder: Path | None, download: bool) -> tuple[Split, Split]:
+    """Ten classes of ImageNet, shorter side 256, centre crop 224."""
     from torchvision import datasets
 
     root = _data_folder(folder)
     try:
-        datasets.Imagenette(root, split="val", size="320px", download=download)
+        parts = [datasets.Imagenette(root, split=part, size="320px", download=download) for part in ("train", "val")]
     except RuntimeError as error:
         raise BadInput(f"Imagenette is not in {str(root)!r}; add --download to fetch it there") from error
-    return folder_parts(root / "imagenette2-320", 224)
+    train, test = (image_split([(Path(file), label) for file, label in part._samples], 224) for part in parts)
+    return train, test
 
 
 def _data_folder(folder: Path | None) -> Path:

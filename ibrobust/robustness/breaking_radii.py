@@ -1,5 +1,6 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -9,15 +10,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from ibrobust.attacks import Attack, victim
-from ibrobust.attacks.contract import BALL_TOLERANCE, Samples, breaking_distance, broken_at, check_finite
+from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, check_finite
 from ibrobust.attacks.losses import cross_entropy
-from ibrobust.attacks.protocols import Chosen
+from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
-from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.samples import Arrays
 from ibrobust.robustness.search import SEARCHES, Search
 from ibrobust.types import Images, Labels
 
@@ -27,17 +26,17 @@ COLUMNS = ("own", "standing")
 
 def breaking_radii(
     model: nn.Module,
-    x: Arrays,
-    y: Arrays,
+    x: Tensor,
+    y: Tensor,
     *,
-    eps: Radii = "0:0.1",
+    eps: str | Sequence[float] = "0:0.1",
     protocol: str = "paper",
-    attacks: Chosen = None,
-    norm: str | int | float = "linf",
+    attacks: Mapping[str, Attack] | None = None,
+    norm: str = "linf",
     search: str = "bisect",
     columns: str = "own",
     seed: int = 0,
-    ids: Arrays | None = None,
+    ids: Tensor | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
@@ -49,10 +48,9 @@ def breaking_radii(
 
     Args:
         model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside.
-        x, y: the samples, floating point in [0, 1] or bytes, and their labels (whole numbers or one-hot rows); tensors,
-            arrays or lists.
-        eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, a number, or several.
-        attacks: instead of the protocol's: a mapping of your own by name, or names of registered ones.
+        x, y: the samples, float in [0, 1] or uint8, and their labels.
+        eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, or numbers.
+        attacks: by name, instead of the protocol's: your own, or some of them.
         protocol, norm, search: names from `PROTOCOLS`, `NORMS`, `SEARCHES`.
         columns: `own` gives each attack's own answer; `standing` asks an attack only below the radius at which those
             before it broke a sample, so that a column holds the answer of all attacks so far. The all-attack curve
@@ -129,7 +127,7 @@ class _Evaluation:
             if not len(standing):
                 return limit
             distance = breaking_distance(name, attack, samples[standing], self.asked.norm)
-            index = torch.searchsorted(self.radii + BALL_TOLERANCE, distance)
+            index = torch.searchsorted(self.radii.double() + BALL_TOLERANCE, distance)
             return limit.index_copy(0, standing, index.minimum(limit[standing]))
 
         def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:

@@ -5,6 +5,7 @@ flips with p = 2 % with 7.8 %. So an attack climbs the average over n draws (EOT
 mistake is beyond the noise, and is judged on draws that neither it nor the choice between attacks has seen.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,17 +17,14 @@ from torch import Tensor, nn
 from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples, check_finite, image_found, image_within
 from ibrobust.attacks.losses import cross_entropy, margin
-from ibrobust.attacks.norms import wide
-from ibrobust.attacks.protocols import Chosen
+from ibrobust.attacks.norms import drawn_in, wide
 from ibrobust.attacks.victim import HEAD_START
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import Bottleneck, View, view
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
-from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
-from ibrobust.robustness.samples import Arrays
 from ibrobust.types import Images, Labels, PerSample
 
 Right = Bool[Tensor, "readings batch"]
@@ -34,16 +32,16 @@ Right = Bool[Tensor, "readings batch"]
 
 def noisy_readings(
     model: nn.Module,
-    x: Arrays,
-    y: Arrays,
+    x: Tensor,
+    y: Tensor,
     *,
-    eps: Radii = "0:0.1",
+    eps: str | Sequence[float] = "0:0.1",
     protocol: str = "strict-rand",
-    attacks: Chosen = None,
-    norm: str | int | float = "linf",
+    attacks: Mapping[str, Attack] | None = None,
+    norm: str = "linf",
     noise: str = "fresh",
     seed: int = 0,
-    ids: Arrays | None = None,
+    ids: Tensor | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
@@ -191,8 +189,9 @@ class _Walk:
     def _shortened(self, found: Tensor, left: Tensor, radius: Float[Tensor, ""]) -> Images:
         """A minimal attack's images, those beyond the radius drawn back to it."""
         x, norm = self.judge.x[left], self.judge.asked.norm
-        share = (radius / norm.distance(found[left], x).clamp(min=1e-12)).clamp(max=1)
-        return (x + wide(share) * (found[left] - x)).clamp(0, 1)
+        share = (radius / norm.distance(found[left], x).clamp(min=1e-12)).clamp(max=1).to(x.dtype)
+        shortened = (x + wide(share) * (found[left] - x)).clamp(0, 1)
+        return drawn_in(shortened, x, radius.expand(len(share)), norm.distance)
 
     def _keep_better(self, images: Images, left: Tensor) -> None:
         lead = self.judge.lead(images, left)
