@@ -12,7 +12,7 @@ import torch
 
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
-from tests.test_bad_input import exit_of
+from tests.refusals import exit_of
 
 KNOWN = [
     ((1, 28, 28), "nchw"), ((28, 28, 1), "nhwc"), ((3, 32, 32), "nchw"), ((32, 32, 3), "nhwc"), ((8, 9, 3), "nhwc"),
