@@ -22,6 +22,17 @@ def one_line(text: str) -> str:
     )
 
 
+def shortened(text: str) -> str:
+    """The text on one line, and what is beyond 80 characters of it as dots: for what was read from a file."""
+    return one_line(text if len(text) <= 80 else f"{text[:80]}…")
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says so: PyTorch has no class of its own for it on a CPU."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error) or "failed to allocate" in str(error)
+
+
 def _breaks(character: str) -> bool:
     """Control and format characters, surrogates (bytes of a file name that are not UTF-8), separators of lines."""
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")

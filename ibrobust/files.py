@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ibrobust.errors import BadInput, one_line
+from ibrobust.errors import BadInput, shortened
 
 try:
     import fcntl
@@ -34,8 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: there is no room; its `filename` is the path.
     """
     require_writable(path.parent)
-    if path.is_dir():
-        raise BadInput(f"{str(path)!r} is a folder, where a file of that name is to be written")
+    require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     handle, unfinished = _new_file(path)
@@ -73,6 +72,17 @@ def require_writable(folder: Path) -> None:
         raise BadInput(f"folder {str(folder)!r} cannot be written: {error.strerror}") from error
 
 
+def require_replaceable(*paths: Path) -> None:
+    """Whether files of these names can be written later, looked at before the work begins.
+
+    Raises:
+        BadInput: there is a folder where a file should be.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise BadInput(f"{str(path)!r} is a folder, where a file of that name is to be written")
+
+
 def no_room(error: OSError) -> bool:
     """Whether an error says that the machine has no room left (disk, open files, memory), and nothing about a path."""
     return error.errno in _NO_ROOM
@@ -90,8 +100,8 @@ def checked_name(name: object, what: str) -> str:
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
-    shown = repr(name) if len(repr(name)) <= 60 else f"{repr(name)[:60]}…"
-    raise BadInput(f"{what}: {one_line(shown)} is no name; names are 1 to 120 letters, digits, '-', '_' and inner '.'")
+    rule = "names are 1 to 120 letters, digits, '-', '_' and inner '.'"
+    raise BadInput(f"{what}: {shortened(repr(name))} is no name; {rule}")
 
 
 def as_name(text: str) -> str:

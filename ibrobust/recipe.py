@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 from ibrobust.files import in_zoo
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -37,8 +39,10 @@ class Recipe(BaseModel):
     learning_rate: Positive = Field(1e-3, description="Adam's initial learning rate")
     lr_factor: Positive = Field(0.5, description="what the schedule multiplies the learning rate with")
     lr_patience: Count = Field(5, description="epochs without improvement, or between decays, before it does")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of initial weights, batches and noise")
-    train_samples: Annotated[int, Field(ge=0)] = Field(0, description="training images used, the first; 0 for all")
+    seed: Seed = Field(0, description="seed of initial weights, batches and noise")
+    train_samples: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="training images used, the first; 0 for all"
+    )
     augment: str = Field("none", description="changes to training images")
     latent_kind: Literal["continuous", "categorical"] = Field(
         "continuous", description="continuous, or categorical: the encoder chooses one of K categories"
@@ -117,9 +121,10 @@ def make_recipe(values: dict[str, Any], file: Path | None = None) -> Recipe:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise BadInput(
-                f"{file or 'recipe'}: no key {key!r}; choose from {', '.join(Recipe.model_fields)}"
+                f"{file or 'recipe'}: no key {shortened(repr(key))}; choose from {', '.join(Recipe.model_fields)}"
             ) from None
-        value = f"{key} = {first['input']!r}: " if file else f"--{key.replace('_', '-')} {first['input']}: "
+        given = shortened(repr(first["input"]) if file else str(first["input"]))
+        value = f"{key} = {given}: " if file else f"--{key.replace('_', '-')} {given}: "
         reason = first["msg"].removeprefix("Value error, ")
         where = f"{file}: " if file else ""
         raise BadInput(f"{where}{value if key else ''}{reason[:1].lower()}{reason[1:]}") from None
@@ -134,12 +139,30 @@ def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Reci
     """
     try:
         content = tomllib.loads(in_zoo(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(f"recipe {str(file)!r} cannot be read: {error}") from error
+    except RecursionError:
+        raise BadInput(f"recipe {str(file)!r} cannot be read: its lists are nested too deeply") from None
     grids = content.pop("run", [{}])
+    if not (isinstance(grids, list) and all(isinstance(grid, dict) for grid in grids)):
+        raise BadInput(f"recipe {str(file)!r}: run = {shortened(repr(grids))}; each run is a table, [[run]]")
+    for grid in grids:
+        _require_few({**content, **grid, **(overrides or {})}, file)
     combinations = [values for grid in grids for values in _combinations({**content, **grid, **(overrides or {})})]
     recipes = [make_recipe(values, file) for values in combinations]
     return list(dict.fromkeys(recipes))
+
+
+def _require_few(grid: dict[str, Any], file: Path) -> None:
+    count = math.prod(len(value) if isinstance(value, list) else 1 for value in grid.values())
+    if count > _MOST_RUNS:
+        raise BadInput(f"recipe {str(file)!r}: its lists make {count} runs; {_MOST_RUNS} is the most")
+    if empty := [key for key, value in grid.items() if value == []]:
+        raise BadInput(f"recipe {str(file)!r}: {empty[0]} = []: the list is empty, so there is nothing to train")
+
+
+_MOST_RUNS = 100_000
+"""What one file may ask for: a list too many in a grid is soon more than a computer holds."""
 
 
 def _combinations(grid: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ibrobust.errors import BadInput, one_line
+from ibrobust.errors import BadInput, one_line, shortened
 from ibrobust.files import written_whole
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
@@ -35,12 +35,14 @@ def save_table(table: pd.DataFrame, path: Path) -> None:
         text.to_csv(unfinished, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8")
 
 
-def read_table(path: Path, *, columns: Sequence[str] = (), numbers: Sequence[str] = (), **kwargs: Any) -> pd.DataFrame:
+def read_table(
+    path: Path, *, columns: Sequence[str] = (), numbers: Sequence[str] | None = (), **kwargs: Any
+) -> pd.DataFrame:
     """A table that `save_table` wrote.
 
     Args:
         columns: those that have to be there.
-        numbers: those of them that hold nothing but numbers, or nothing.
+        numbers: those that have to be there and hold nothing but numbers, or nothing; None for all there are.
         kwargs: as `pandas.read_csv` takes them.
 
     Raises:
@@ -48,14 +50,14 @@ def read_table(path: Path, *, columns: Sequence[str] = (), numbers: Sequence[str
             or lacks a column; one line that names the file and the row or column.
     """
     header, rows = _checked_rows(path)
-    if missing := [name for name in (*columns, *numbers) if name not in header]:
-        raise BadInput(f"table {str(path)!r}: no column {missing[0]!r}; it has {_shortened(', '.join(header))}")
-    for name in numbers:
+    if missing := [name for name in (*columns, *(numbers or ())) if name not in header]:
+        raise BadInput(f"table {str(path)!r}: no column {missing[0]!r}; it has {shortened(', '.join(header))}")
+    for name in header if numbers is None else numbers:
         place = header.index(name)
         for row, cells in enumerate(rows):
             if cells[place] and not _NUMBER.fullmatch(cells[place]):
                 raise BadInput(
-                    f"table {str(path)!r}: {name} of row {row + 1} is {_shortened(repr(cells[place]))}, not a number"
+                    f"table {str(path)!r}: {name} of row {row + 1} is {shortened(repr(cells[place]))}, not a number"
                 )
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
@@ -63,7 +65,7 @@ def read_table(path: Path, *, columns: Sequence[str] = (), numbers: Sequence[str
     try:
         table: pd.DataFrame = pd.read_csv(buffer, **kwargs)
     except (ValueError, OverflowError) as error:
-        raise BadInput(f"table {str(path)!r} cannot be read: {_shortened(str(error))}") from error
+        raise BadInput(f"table {str(path)!r} cannot be read: {shortened(str(error))}") from error
     return table
 
 
@@ -78,7 +80,7 @@ def _checked_rows(path: Path) -> tuple[list[str], list[list[str]]]:
         raise BadInput(f"table {str(path)!r} is empty")
     header = [_plain(name) for name in rows[0]]
     if twice := [name for name in header if header.count(name) > 1]:
-        raise BadInput(f"table {str(path)!r}: two columns are called {_shortened(repr(twice[0]))}")
+        raise BadInput(f"table {str(path)!r}: two columns are called {shortened(repr(twice[0]))}")
     for number, row in enumerate(rows[1:]):
         if len(row) != len(header):
             raise BadInput(f"table {str(path)!r}: row {number + 1} has {len(row)} cells, not {len(header)}")
@@ -91,7 +93,3 @@ def _as_text(cell: str) -> str:
 
 def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def _shortened(text: str) -> str:
-    return one_line(text if len(text) <= 80 else f"{text[:80]}…")

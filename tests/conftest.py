@@ -1,6 +1,7 @@
 """Shapes in signatures are checked, and one thread is used, whenever the tests run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,15 @@ def command(tmp_path_factory):
         )
 
     return finished
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with one released run in `runs`, and nothing else."""
+    from ibrobust.files import released_zoo
+    from tests.refusals import RUN
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IBROBUST_DATA", raising=False)
+    shutil.copytree(released_zoo() / "runs" / RUN, tmp_path / "runs" / RUN)
+    return tmp_path

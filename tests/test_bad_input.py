@@ -1,51 +1,14 @@
 """Whatever is wrong with the input: one line that names it, exit code 2, nothing half-written."""
 
-import importlib
 import json
-import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ibrobust.commands import command_line
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results, save_results
-
-RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
-
-
-def exit_of(capsys, monkeypatch, *words: str) -> tuple[int, str]:
-    """(exit code, stderr) of a command, run in this process."""
-    module = importlib.import_module(f"ibrobust.{words[0]}")
-    monkeypatch.setattr(sys, "argv", [words[0], *words[1:]])
-    with pytest.raises(SystemExit) as stop:
-        command_line.run(module.main)
-    return stop.value.code, capsys.readouterr().err
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """A folder with one released run in `runs`, and nothing else."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("IBROBUST_DATA", raising=False)
-    shutil.copytree(released_zoo() / "runs" / RUN, tmp_path / "runs" / RUN)
-    return tmp_path
-
-
-def refused(folder: Path, capsys, monkeypatch, words: list[str], named: list[str]) -> None:
-    before = sorted(str(path) for path in folder.rglob("*"))
-    code, err = exit_of(capsys, monkeypatch, *words)
-    assert code == 2, err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1, err
-    for name in named:
-        assert name in err
-    left_behind = {str(path) for path in folder.rglob("*")} - set(before)
-    assert not left_behind
-
+from tests.refusals import RUN, refused
 
 TRAIN = [
     (["--reg", "l3"], ["'l3'", "l2", "logvar"]),

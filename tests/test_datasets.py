@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ibrobust.datasets import Dataset, Split, load_dataset
-from ibrobust.errors import BadInput
 
 DATA = Path(os.environ["IBROBUST_DATA"]) if "IBROBUST_DATA" in os.environ else None
 needs_data = pytest.mark.skipif(DATA is None, reason="IBROBUST_DATA names no folder of data sets")
@@ -54,25 +52,3 @@ def test_npz_in_both_layouts_and_with_a_training_part(tmp_path):
     assert last.shape == (3, 8, 9)
     assert len(last.train) == 0
     assert torch.allclose(first.train.x * 255, first.test.x.float(), atol=1e-4)
-
-
-def test_class_folders_with_and_without_parts(tmp_path):
-    for part in ("train", "test"):
-        for label, name in enumerate(["cat", "dog"]):
-            (tmp_path / part / name).mkdir(parents=True)
-            for i in range(2):
-                Image.new("RGB", (6, 5), (label * 100, i, 0)).save(tmp_path / part / name / f"{i}.png")
-    both, alone = load_dataset(str(tmp_path)), load_dataset(str(tmp_path / "test"))
-    assert (len(both.train), len(both.test), both.shape) == (4, 4, (3, 5, 6))
-    assert both.test.y.tolist() == [0, 0, 1, 1]
-    assert both.test.x[2, 0].unique().tolist() == [100]
-    assert len(alone.train) == 0
-    assert torch.equal(alone.test.x, both.test.x)
-
-
-def test_images_of_two_sizes_are_refused(tmp_path):
-    (tmp_path / "cat").mkdir()
-    for i in (5, 6):
-        Image.new("L", (i, i)).save(tmp_path / "cat" / f"{i}.png")
-    with pytest.raises(BadInput, match=r"differ in size.*6\.png"):
-        load_dataset(str(tmp_path))

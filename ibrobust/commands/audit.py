@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.command_line import Parser, count, seed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
-from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
 from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.radii import parse_radii
@@ -23,16 +22,17 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     parse_radii(options.eps)
-    if options.samples < 1:
-        raise BadInput(f"--samples {options.samples}: 1 or more")
     options.device = torch_device(options.device, options.threads)
 
-    from ibrobust.experiments.auditing import save_findings, twin_of
-    from ibrobust.files import require_writable
+    from ibrobust.experiments.auditing import FINDINGS, earlier_findings, save_findings, twin_of
+    from ibrobust.files import require_replaceable, require_writable
     from ibrobust.subjects.zoo import find_runs
 
     require_writable(options.results)
-    path = options.results / "audit.csv"
+    path = options.results / FINDINGS
+    require_replaceable(path)
+    if path.is_file():
+        earlier_findings(path)
     claims = [
         (subject, twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None)
         for subject, its_run in chosen_subjects(options)
@@ -63,7 +63,7 @@ def _parser() -> Parser:
         parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=EXTENSION_POINTS[flag].choices)
     parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
-    parser.add_argument("--samples", type=int, default=200, help="samples audited, the first of the results")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks where results are missing")
+    parser.add_argument("--samples", type=count, default=200, help="samples audited, the first of the results")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the attacks where results are missing")
     add_job_flags(parser)
     return parser

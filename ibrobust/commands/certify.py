@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser, table_text, torch_device
+from ibrobust.commands.command_line import Parser, count, table_text, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
-    if options.samples < 1:
-        raise BadInput(f"--samples {options.samples}: 1 or more")
     options.device = torch_device(options.device, options.threads)
 
     import pandas as pd
 
     from ibrobust.experiments.auditing import stored_claim
-    from ibrobust.files import require_writable
+    from ibrobust.files import require_replaceable, require_writable
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
     from ibrobust.tables import save_table
 
     require_writable(options.results)
+    path = options.results / "certified.csv"
+    require_replaceable(path)
     settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
     claims = []
     for subject, _ in chosen_subjects(options):
@@ -45,7 +45,6 @@ def main(arguments: Sequence[str]) -> None:
         claims.append((subject, first_samples(claim, options.samples)))
     rows = [row for _, row in answers(partial(_certified, options=options), claims, options)]
     table = pd.DataFrame(rows)
-    path = options.results / "certified.csv"
     save_table(table, path)
     print(table_text(table, float_format="{:.4f}".format))
     print(f"\n{path}")
@@ -74,6 +73,6 @@ def _parser() -> Parser:
     add_subject_flags(parser)
     parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=EXTENSION_POINTS["protocol"].choices)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
-    parser.add_argument("--samples", type=int, default=100, help="samples certified, the first of the results")
+    parser.add_argument("--samples", type=count, default=100, help="samples certified, the first of the results")
     add_job_flags(parser)
     return parser

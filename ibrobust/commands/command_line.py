@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ibrobust.errors import BadInput, RunFailed, one_line
+from ibrobust.errors import BadInput, RunFailed, one_line, ran_out_of_memory, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,14 +52,14 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--download", action="store_true", help="fetch a missing data set into the data folder")
 
-    def add_device_flags(self, *, threads: int | None) -> None:
+    def add_device_flags(self, *, default_threads: int | None) -> None:
         """Where tensors live, and CPU threads; None leaves the number to torch."""
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
         self.add_argument(
             "--threads",
-            type=count,
-            default=threads,
-            help="CPU threads" if threads else "CPU threads; all cores by default",
+            type=threads,
+            default=default_threads,
+            help="CPU threads" if default_threads else "CPU threads; all cores by default",
         )
 
 
@@ -86,16 +86,25 @@ def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
         _drop_output()
         return 0
     except (BadInput, RunFailed) as error:
-        return _failed(str(error), error.exit_code)
+        return _failed(_as_typed(str(error), sys.argv[1:]), error.exit_code)
     except KeyboardInterrupt:
         return _failed("interrupted: finished work is kept, and the same command goes on from there", 130, prefix="")
     except OSError as error:
         if error.filename is None and error.errno == errno.ENOSPC:
             _drop_output()
         return _failed(_without_room(error), RunFailed.exit_code)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
         return _failed(_NO_MEMORY, RunFailed.exit_code)
     return code
+
+
+def _as_typed(message: str, arguments: Sequence[str]) -> str:
+    """A message that begins with the name of a parameter, beginning with the flag that was typed for it instead."""
+    flag = f"--{message.partition(' ')[0].replace('_', '-')}"
+    typed = any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+    return f"{flag}{message[len(flag) - 2 :]}" if typed else message
 
 
 def _failed(message: str, code: int, prefix: str = "error: ") -> int:
@@ -184,13 +193,6 @@ def torch_device(name: str, threads: int | None) -> str:
     return name
 
 
-def count(text: str) -> int:
-    """An argument's type: a whole number above 0."""
-    if not (text.isdecimal() and len(text) < 100 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def whole_number(least: int, most: int) -> Callable[[str], int]:
     """An argument's type: a whole number from `least` to `most`."""
 
@@ -198,11 +200,17 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         # A number of so many digits is too large whatever they are, and Python refuses to read it.
         short = text.strip().lstrip("-+").isdecimal() and len(text) < 100
         if not (short and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{shortened(text)!r} is not a whole number from {least} to {most}")
         return int(text)
 
     return checked
 
 
+count = whole_number(1, 2**31 - 1)
+"""An argument's type: how many."""
+
 seed = whole_number(0, 2**63 - 1)
 """An argument's type: the seed of random numbers."""
+
+threads = whole_number(1, 1024)
+"""An argument's type: a number of CPU threads."""

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, torch_device
+from ibrobust.commands.command_line import Parser, count, seed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 from ibrobust.experiments.jobs import answers
 from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.radii import parse_radii
@@ -26,17 +26,20 @@ def main(arguments: Sequence[str]) -> None:
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
-    from ibrobust.experiments.evaluation import save_timing
-    from ibrobust.files import require_writable
+    from ibrobust.experiments.evaluation import TIMINGS, save_timing, timings
+    from ibrobust.files import require_replaceable, require_writable
 
     subjects = [subject for subject, _ in chosen_subjects(options)]
     require_writable(options.out)
+    require_replaceable(*(options.out / name for name in ("leaderboard.csv", "curves.csv", "noise.csv", TIMINGS)))
+    if (options.out / TIMINGS).is_file():
+        timings(options.out / TIMINGS)
     for subject in subjects:
         for warning in subject.card["model"].get("warnings", []):
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
     for _, (path, seconds) in answers(partial(_evaluated, options=options, samples=samples), subjects, options):
         if seconds is not None:
-            save_timing(options.out / "timings.csv", path, seconds)
+            save_timing(options.out / TIMINGS, path, seconds)
     print_report(stored_results([options.out]), options.out)
 
 
@@ -57,8 +60,9 @@ def _sample_range(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, _, last = text.rpartition(":")
-    if not (last.isdecimal() and (first or "0").isdecimal() and int(first or 0) < int(last)):
-        raise BadInput(f"--samples {text!r}; write N for the first N or A:B for those from A up to B")
+    whole = last.isdecimal() and (first or "0").isdecimal() and len(text) < 30
+    if not (whole and int(first or 0) < int(last)):
+        raise BadInput(f"--samples {shortened(text)!r}; write N for the first N or A:B for those from A up to B")
     return int(first or 0), int(last)
 
 
@@ -78,7 +82,7 @@ def _parser() -> Parser:
     parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks' random starts and noise")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the attacks' random starts and noise")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     add_job_flags(parser)
     return parser

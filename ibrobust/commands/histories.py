@@ -43,6 +43,7 @@ def histories(runs: list["Run"]) -> "pd.DataFrame":
     import pandas as pd
 
     from ibrobust.subjects.zoo import HISTORY
+    from ibrobust.tables import read_table
 
     parts = []
     for one in runs:
@@ -51,8 +52,8 @@ def histories(runs: list["Run"]) -> "pd.DataFrame":
             raise BadInput(f"{str(one.folder)!r} has no {HISTORY}")
         fields = {"run": one.card.run, "noise": one.card.noise, **one.card.recipe.model_dump(include=set(_FIELDS))}
         metrics = {f"{split}_{name}": v for split, values in one.card.metrics.items() for name, v in values.items()}
-        history = pd.read_csv(path).rename(columns={"likelihood": "likelihood_term"})
-        parts.append(history.assign(**fields, **metrics))
+        history = read_table(path, columns=["epoch"], numbers=None).rename(columns={"likelihood": "likelihood_term"})
+        parts.append(history.assign(**{**metrics, **fields}))
     table = pd.concat(parts, ignore_index=True)
     first = ["run", "noise", *_FIELDS]
     return table[first + [column for column in table.columns if column not in first]]

@@ -194,5 +194,5 @@ def _parser() -> Parser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     parser.add_data_flags()
-    parser.add_device_flags(threads=None)
+    parser.add_device_flags(default_threads=None)
     return parser

@@ -23,7 +23,7 @@ def add_subject_flags(parser: Parser) -> None:
     parser.add_argument("--layout", default=None, help="of FILE.npz: auto (where its shape tells), nchw or nhwc")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_data_flags()
-    parser.add_device_flags(threads=None)
+    parser.add_device_flags(default_threads=None)
 
 
 def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]":

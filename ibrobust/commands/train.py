@@ -137,6 +137,6 @@ def _parser() -> Parser:
     parser.add_argument("--again", action="store_true", help="train even if this run is finished")
     parser.add_data_flags()
     # The bits of trained weights depend on the number of threads: one gives the same everywhere.
-    parser.add_device_flags(threads=1)
+    parser.add_device_flags(default_threads=1)
     add_job_flags(parser)
     return parser

@@ -32,8 +32,8 @@ def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = Fa
     elif is_npz:
         parts = npz_parts(Path(name), layout)
     elif Path(name).is_dir():
-        parts = Parts(*folder_parts(Path(name)))
+        parts = folder_parts(Path(name))
     else:
         raise BadInput(f"no data set {name!r}; choose from {DATASETS.choices}, an .npz file or a folder of classes")
     classes = len(parts.class_names) or int(torch.cat([parts.train.y, parts.test.y]).max()) + 1
-    return Dataset(name, parts.train, parts.test, classes, parts.class_names, parts.order)
+    return Dataset(name, parts.train, parts.test, classes, *parts[2:])

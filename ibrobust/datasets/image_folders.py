@@ -1,43 +1,138 @@
-"""Data sets as folders of images: one folder per class, perhaps below `train` and `test`."""
+"""Data sets as folders of images: one folder per class, perhaps below `train` and `test`, `val` or `validation`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from ibrobust.datasets.interface import Split
+from ibrobust.datasets.class_names import numbered_classes
+from ibrobust.datasets.image_files import image_warnings, read_image
+from ibrobust.datasets.interface import Parts, Split
+from ibrobust.datasets.samples import SPREAD, spread_over_classes
 from ibrobust.errors import BadInput
+from ibrobust.images import as_images
+
+_TRAINING = ("train", "training")
+_HELD_OUT = ("test", "testing", "val", "valid", "validation")
+"""What a test part may be called; the first that has class folders is taken."""
+
+_NO_SAMPLES = {"__MACOSX", "__pycache__"}
+_COMPANIONS = {
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst", ".html", ".db", ".ini", ".log",
+    ".mat", ".pkl", ".pickle", ".lnk", ".url", ".py",
+}  # fmt: skip
+_NOTES = {"readme", "license", "icon\r"}
+"""Files that stand beside images and are none; any other file that is no image is an error."""
 
 
-def folder_parts(folder: Path) -> tuple[Split, Split]:
-    parts = {part: folder / part for part in ("train", "test")}
-    if not all(part.is_dir() for part in parts.values()):
-        test = _class_folders(folder)
-        return test[:0], test
-    return _class_folders(parts["train"]), _class_folders(parts["test"])
+@dataclass(frozen=True)
+class _Part:
+    """One part's class folders by name, and what the part is called."""
+
+    name: str
+    folder: Path
+    classes: dict[str, Path]
 
 
-def _class_folders(folder: Path) -> Split:
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    samples = [(file, label) for label, path in enumerate(classes) for file in sorted(path.iterdir()) if file.is_file()]
-    if not samples:
-        raise BadInput(f"folder {str(folder)!r} holds no class folders with images")
-    return image_split(samples, None)
+def folder_parts(folder: Path, size: int | None = None) -> Parts:
+    """The training and the test part, each in an order that is spread over the classes; classes are numbered by the
+    folders of all parts together, empty ones included.
+
+    Args:
+        size: as `read_image` takes it.
+
+    Raises:
+        BadInput: this is not a folder of class folders, a file in it is not an image, or images differ in size; one
+            line that names the folder or file.
+    """
+    train, test, others = _parts(folder)
+    names = numbered_classes([name for part in (train, test, *others) if part for name in part.classes], folder)
+    if train and test.classes and not set(train.classes) & set(test.classes):
+        raise BadInput(f"folder {str(folder)!r}: {test.name!r} and {train.name!r} have no class in common")
+    files = [_samples(part, names) if part else [] for part in (train, test)]
+    if not files[1]:
+        raise BadInput(f"folder {str(test.folder)!r} holds no class folders with images")
+    with image_warnings():
+        x = _images([file for part in files for file, _ in part], size)
+    y = torch.tensor([label for part in files for _, label in part])
+    splits = (Split(x[: len(files[0])], y[: len(files[0])]), Split(x[len(files[0]) :], y[len(files[0]) :]))
+    return Parts(*splits, class_names=names, order=SPREAD, test_part=test.name)
 
 
-def image_split(samples: list[tuple[Path, int]], size: int | None) -> Split:
-    """Images of one size; `size` crops the centre of the image shrunk to 8/7 of it."""
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+def _parts(folder: Path) -> tuple[_Part | None, _Part, list[_Part]]:
+    """Training part, test part and the parts that are neither; a folder without parts is a test part."""
+    folders = {path.name.lower(): path for path in _entries(folder) if path.is_dir()}
+    training = [name for name in _TRAINING if name in folders]
+    held_out = [name for name in _HELD_OUT if name in folders]
+    if not (training and held_out) and set(folders) - {*training, *held_out}:
+        return None, _part(folder, ""), []
+    if not held_out:
+        if not training:
+            raise BadInput(f"folder {str(folder)!r} holds no class folders with images")
+        raise BadInput(
+            f"folder {str(folder)!r} holds {training[0]!r} alone; add one of {', '.join(_HELD_OUT)} beside it"
+        )
+    found = [_part(folders[name], folders[name].name) for name in held_out]
+    labelled = [part for part in found if part.classes] or found
+    train = [_part(folders[name], folders[name].name) for name in training]
+    return train[0] if train else None, labelled[0], [*train[1:], *labelled[1:]]
 
-    images = []
-    for file, _ in samples:
-        try:
-            with Image.open(file) as opened:
-                image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise BadInput(f"{str(file)!r} is not an image") from error
-        image = center_crop(resize(image, size * 8 // 7), [size, size]) if size else image
-        images.append(pil_to_tensor(image))
-        if images[-1].shape != images[0].shape:
-            raise BadInput(f"images differ in size: {samples[0][0]} is {tuple(images[0].shape)}, {file} not")
-    return Split(torch.stack(images), torch.tensor([label for _, label in samples]))
+
+def _part(folder: Path, name: str) -> _Part:
+    return _Part(name, folder, {path.name: path for path in _entries(folder) if path.is_dir()})
+
+
+def _samples(part: _Part, names: Sequence[str]) -> list[tuple[Path, int]]:
+    """(file, label) in an order that is spread over the classes."""
+    sorted_by_class = [
+        (file, label) for label, name in enumerate(names) if name in part.classes for file in _files(part.classes[name])
+    ]
+    order = spread_over_classes(np.array([label for _, label in sorted_by_class], dtype=np.int64))
+    return [sorted_by_class[index] for index in order]
+
+
+def _files(folder: Path) -> list[Path]:
+    """The images in a class folder: everything but what is known to stand beside images."""
+    files = []
+    entries = _entries(folder)
+    for path in entries:
+        if path.is_dir():
+            raise BadInput(f"class folder {str(folder)!r} holds a folder {path.name!r}; put images directly into it")
+        if path.suffix.lower() in _COMPANIONS or path.name.lower() in _NOTES:
+            continue
+        if not path.is_file():
+            raise BadInput(f"{str(path)!r} is not a file that can be read")
+        files.append(path)
+    if entries and not files:
+        raise BadInput(f"class folder {str(folder)!r} holds files but no image; remove it, or leave it empty")
+    return files
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder by name, without what is hidden.
+
+    Raises:
+        BadInput: the folder cannot be read.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise BadInput(f"folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    return [path for path in found if not path.name.startswith(".") and path.name not in _NO_SAMPLES]
+
+
+def _images(files: Sequence[Path], size: int | None) -> Tensor:
+    """Images of one size (N, C, H, W): all in colour if one is, all float32 in [0, 1] if one is not of 8 bits."""
+    images: list[Tensor] = []
+    for file in files:
+        images.append(read_image(file, size))
+        if images[-1].shape[1:] != images[0].shape[1:]:
+            (first, second) = (f"{image.shape[2]} × {image.shape[1]}" for image in (images[0], images[-1]))
+            raise BadInput(f"images differ in size: {str(files[0])!r} has {first} pixels, {str(file)!r} {second}")
+    channels = max(len(image) for image in images)
+    if any(image.dtype != torch.uint8 for image in images):
+        images = [as_images(image[None])[0] for image in images]
+    return torch.stack([image.expand(channels, *image.shape[1:]) for image in images])

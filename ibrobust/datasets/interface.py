@@ -34,13 +34,15 @@ class Parts(NamedTuple):
 
     Attributes:
         class_names: by label, where classes have names; empty otherwise.
-        order: how the samples of each part are ordered, for the card.
+        order: how the samples of each part are ordered.
+        test_part: what the test part is called, where a folder has several that could be it.
     """
 
     train: Split
     test: Split
     class_names: tuple[str, ...] = ()
     order: str = STORED
+    test_part: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...] = ()
     order: str = STORED
+    test_part: str = ""
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,11 +72,12 @@ class Dataset:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What results say about their data: name and fingerprint; where they are not the file's own, the names of the
-        classes and the order of the samples."""
+        """What results say about their data: name and fingerprint; of folders also the names of the classes by label,
+        the order of the samples and which folder is the test part."""
         named = {"classes": list(self.class_names)} if self.class_names else {}
         ordered = {"order": self.order} if self.order != STORED else {}
-        return {"name": self.name, "fingerprint": self.fingerprint, **named, **ordered}
+        part = {"test_part": self.test_part} if self.test_part else {}
+        return {"name": self.name, "fingerprint": self.fingerprint, **named, **ordered, **part}
 
 
 Loader = Callable[[Path | None, bool], tuple[Split, Split] | Parts]

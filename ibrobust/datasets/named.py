@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibrobust.datasets.image_folders import image_split
-from ibrobust.datasets.interface import Loader, Split
+from ibrobust.datasets.image_folders import folder_parts
+from ibrobust.datasets.interface import Loader, Parts, Split
 from ibrobust.errors import BadInput
 
 
@@ -57,17 +57,16 @@ def _permuted(split: Split, order: Tensor) -> Split:
     return Split(split.x.flatten(1)[:, order].view(split.x.shape), split.y)
 
 
-def imagenette(folder: Path | None, download: bool) -> tuple[Split, Split]:
-    """Ten classes of ImageNet, shorter side 256, centre crop 224."""
+def imagenette(folder: Path | None, download: bool) -> Parts:
+    """Ten classes of ImageNet, shorter side 256, centre crop 224, in an order that is spread over the classes."""
     from torchvision import datasets
 
     root = _data_folder(folder)
     try:
-        parts = [datasets.Imagenette(root, split=part, size="320px", download=download) for part in ("train", "val")]
+        datasets.Imagenette(root, split="val", size="320px", download=download)
     except RuntimeError as error:
         raise BadInput(f"Imagenette is not in {str(root)!r}; add --download to fetch it there") from error
-    train, test = (image_split([(Path(file), label) for file, label in part._samples], 224) for part in parts)
-    return train, test
+    return folder_parts(root / "imagenette2-320", 224)
 
 
 def _data_folder(folder: Path | None) -> Path:

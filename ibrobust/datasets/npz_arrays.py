@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, one_line
 
 _READ_AT_A_TIME = 2**24
 
@@ -99,5 +99,4 @@ def _memory() -> float:
 
 
 def _in_one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return one_line(str(error))[:200] or type(error).__name__

@@ -7,10 +7,12 @@ import pandas as pd
 
 from ibrobust.entropies.measurement import Measurement
 from ibrobust.errors import BadInput
+from ibrobust.tables import read_table
 
 KEYS = ["run", "split", "view"]
 _VALUES = ["quantity", "estimator", "k", "n", "nats", "bias", "low", "high"]
 _NATS = ["nats", "bias", "low", "high"]
+_NUMBERS = ["k", "n", *_NATS]
 
 
 def information_rows(measurement: Measurement, **keys: str | int) -> pd.DataFrame:
@@ -38,12 +40,14 @@ def read_information(path: Path) -> pd.DataFrame:
     """Raises:
     BadInput: the file is not a table of information.
     """
+    columns = [column for column in (*KEYS, *_VALUES) if column not in _NUMBERS]
+    table = read_table(path, columns=columns, numbers=_NUMBERS)
     try:
-        table = pd.read_csv(path).astype({"k": "Int64"})
-        keys = [column for column in table if column not in _VALUES]
-        return table[[*keys, *_VALUES]]
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{str(path)!r} is not a table of information: {error}") from error
+        table = table.astype({"k": "Int64"})
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{str(path)!r} is not a table of information: k holds something else than counts") from error
+    keys = [column for column in table if column not in _VALUES]
+    return table[[*keys, *_VALUES]]
 
 
 def best_estimates(table: pd.DataFrame) -> pd.DataFrame:

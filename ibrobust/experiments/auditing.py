@@ -1,7 +1,7 @@
 """From a run on disk, or anybody's model, to a verdict on its robustness, kept in the results it is about."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ibrobust.images import as_images
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
 from ibrobust.subjects.zoo import Run
-from ibrobust.tables import save_table
+from ibrobust.tables import read_table, save_table
 
 
 @dataclass(frozen=True)
@@ -176,15 +176,30 @@ def certified_row(
     }
 
 
+FINDINGS = "audit.csv"
+
+_CLAIM = ["run", "protocol", "norm", "view"]
+
+
+def earlier_findings(path: Path) -> pd.DataFrame:
+    """What `save_findings` wrote, as text.
+
+    Raises:
+        BadInput: the file is not a table of findings.
+    """
+    findings = [field.name for field in fields(Finding)]
+    return read_table(path, columns=[*_CLAIM, "samples", *findings], dtype=str, keep_default_na=False)
+
+
 def save_findings(audit: Audit, path: Path) -> None:
     """Rows of this claim in place of earlier ones in a CSV file; sorted, with fixed digits."""
     card = audit.claim.card
-    claim = {"run": card["model"]["run"], "protocol": card["protocol"], "norm": card["norm"], "view": card["noise"]}
+    claim = dict(zip(_CLAIM, (card["model"]["run"], card["protocol"], card["norm"], card["noise"]), strict=True))
     rows = pd.DataFrame([asdict(finding) for finding in audit.findings])
     rows[["value", "threshold"]] = rows[["value", "threshold"]].map("{:.4f}".format)
     new = rows.assign(**claim, samples=len(audit.claim.sample_N))[[*claim, "samples", *rows.columns]].astype(str)
     if path.is_file():
-        old = pd.read_csv(path, dtype=str)
+        old = earlier_findings(path)
         another = (old[[*claim]] != pd.Series(claim)).any(axis=1)
         new = pd.concat([old[another], new])
     save_table(new.sort_values([*claim, "name"]), path)

@@ -25,10 +25,12 @@ from ibrobust.robustness.storage import Results, joined, load_results, save_resu
 from ibrobust.subjects.digests import digests
 from ibrobust.subjects.foreign import load_model, module_name, require_healthy
 from ibrobust.subjects.zoo import Run, versions
-from ibrobust.tables import save_table
+from ibrobust.tables import read_table, save_table
 
 _USUAL: dict[str, Any] = {"search": "bisect", "columns": "own", "restarts": 1}
 """Settings where nothing else is said."""
+
+TIMINGS = "timings.csv"
 
 _SHARD = 1000
 """Samples between two saves: what a killed evaluation loses at most."""
@@ -155,8 +157,15 @@ def _attacked(
 def save_timing(path: Path, results: Path, seconds: float) -> None:
     """One row per results file; apart from the results, which are the same bytes every time."""
     row = pd.DataFrame([{"protocol": results.parent.name, "results": results.stem, "seconds": round(seconds, 2)}])
-    rows = pd.concat([pd.read_csv(path), row]) if path.is_file() else row
+    rows = pd.concat([timings(path), row]) if path.is_file() else row
     save_table(rows.drop_duplicates(["protocol", "results"], keep="last").sort_values(["protocol", "results"]), path)
+
+
+def timings(path: Path) -> pd.DataFrame:
+    """Raises:
+    BadInput: the file is not a table of timings.
+    """
+    return read_table(path, columns=["protocol", "results"], numbers=["seconds"])
 
 
 def _card(subject: Subject, settings: dict[str, Any], backend: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -13,10 +12,13 @@ from ibrobust.attacks import Attack, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, check_finite
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.attacks.norms import BALL_TOLERANCE
+from ibrobust.attacks.protocols import Chosen
 from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
+from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.samples import Arrays
 from ibrobust.robustness.search import SEARCHES, Search
 from ibrobust.types import Images, Labels
 
@@ -26,17 +28,17 @@ COLUMNS = ("own", "standing")
 
 def breaking_radii(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Arrays,
+    y: Arrays,
     *,
-    eps: str | Sequence[float] = "0:0.1",
+    eps: Radii = "0:0.1",
     protocol: str = "paper",
-    attacks: Mapping[str, Attack] | None = None,
-    norm: str = "linf",
+    attacks: Chosen = None,
+    norm: str | int | float = "linf",
     search: str = "bisect",
     columns: str = "own",
     seed: int = 0,
-    ids: Tensor | None = None,
+    ids: Arrays | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
@@ -48,9 +50,10 @@ def breaking_radii(
 
     Args:
         model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside.
-        x, y: the samples, float in [0, 1] or uint8, and their labels.
-        eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, or numbers.
-        attacks: by name, instead of the protocol's: your own, or some of them.
+        x, y: the samples, floating point in [0, 1] or bytes, and their labels (whole numbers or one-hot rows); tensors,
+            arrays or lists.
+        eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, a number, or several.
+        attacks: instead of the protocol's: a mapping of your own by name, or names of registered ones.
         protocol, norm, search: names from `PROTOCOLS`, `NORMS`, `SEARCHES`.
         columns: `own` gives each attack's own answer; `standing` asks an attack only below the radius at which those
             before it broke a sample, so that a column holds the answer of all attacks so far. The all-attack curve

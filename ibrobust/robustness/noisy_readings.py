@@ -5,7 +5,6 @@ flips with p = 2 % with 7.8 %. So an attack climbs the average over n draws (EOT
 mistake is beyond the noise, and is judged on draws that neither it nor the choice between attacks has seen.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,13 +17,16 @@ from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples, check_finite, image_found, image_within
 from ibrobust.attacks.losses import cross_entropy, margin
 from ibrobust.attacks.norms import drawn_in, wide
+from ibrobust.attacks.protocols import Chosen
 from ibrobust.attacks.victim import HEAD_START
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import Bottleneck, View, view
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
+from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
+from ibrobust.robustness.samples import Arrays
 from ibrobust.types import Images, Labels, PerSample
 
 Right = Bool[Tensor, "readings batch"]
@@ -32,16 +34,16 @@ Right = Bool[Tensor, "readings batch"]
 
 def noisy_readings(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Arrays,
+    y: Arrays,
     *,
-    eps: str | Sequence[float] = "0:0.1",
+    eps: Radii = "0:0.1",
     protocol: str = "strict-rand",
-    attacks: Mapping[str, Attack] | None = None,
-    norm: str = "linf",
+    attacks: Chosen = None,
+    norm: str | int | float = "linf",
     noise: str = "fresh",
     seed: int = 0,
-    ids: Tensor | None = None,
+    ids: Arrays | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,

@@ -10,14 +10,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ibrobust.attacks import NORMS, Attack, Norm, protocol_attacks, victim
+from ibrobust.attacks import NORMS, Attack, Norm, victim
+from ibrobust.attacks.norms import norm_name
+from ibrobust.attacks.protocols import Chosen, chosen_attacks, protocol_name
 from ibrobust.cpu.allocator import keep_freed_memory
 from ibrobust.cpu.fusion import fused
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, channels_last, frozen
 from ibrobust.models.bottleneck import View, attacked_view
 from ibrobust.randomness import sample_draw
-from ibrobust.robustness.radii import parse_radii
+from ibrobust.robustness.radii import Radii, parse_radii
+from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.types import Images, Labels
 
 _BLOCK_PIXELS = 2**22
@@ -92,16 +95,16 @@ class Question:
 
 def question(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Arrays,
+    y: Arrays,
     *,
-    eps: str | Sequence[float],
+    eps: Radii,
     protocol: str,
-    attacks: Mapping[str, Attack] | None,
-    norm: str,
+    attacks: Chosen,
+    norm: str | int | float,
     noise: str,
     seed: int,
-    ids: Tensor | None,
+    ids: Arrays | None,
     batch_size: int | None,
     device: str | torch.device | None,
 ) -> Question:
@@ -111,15 +114,14 @@ def question(
         BadInput: an argument cannot be used.
     """
     radii = parse_radii(eps)
-    ids = torch.arange(len(x)) if ids is None else ids
-    _check_samples(x, y, ids)
+    protocol = protocol_name(protocol)
+    x, y, ids = usable_samples(x, y, ids)
     place = _device(device, model, x)
     batch_size = _default_batch_size(x, place) if batch_size is None else batch_size
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
-    attacks = attacks or protocol_attacks(protocol)
-    about = (radii, protocol, attacks, NORMS[norm], noise, attacked_view(model, noise), seed, batch_size, place)
-    return Question(model, x, y, ids, *about)
+    named = (protocol, chosen_attacks(attacks, protocol), NORMS[norm_name(norm)])
+    return Question(model, x, y, ids, radii, *named, noise, attacked_view(model, noise), seed, batch_size, place)
 
 
 def summed(accounts: Sequence[Accounts]) -> Accounts:
@@ -141,17 +143,6 @@ def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:
         raise BadInput(f"the model raised on an image of shape {tuple(x.shape[1:])}: {reason}") from error
     if y.min() < 0 or y.max() >= classes:
         raise BadInput(f"y holds labels from {int(y.min())} to {int(y.max())}; the model has {classes} classes")
-
-
-def _check_samples(x: Tensor, y: Tensor, ids: Tensor) -> None:
-    if x.ndim != 4 or len(x) == 0:
-        raise BadInput(f"x has shape {tuple(x.shape)}; it is (samples, channels, height, width), one sample or more")
-    if y.shape != (len(x),) or ids.shape != (len(x),):
-        raise BadInput(f"x holds {len(x)} samples, y has shape {tuple(y.shape)} and ids {tuple(ids.shape)}")
-    if len(torch.unique(ids)) != len(ids):
-        raise BadInput("ids name a sample twice; each sample's random numbers depend on its own")
-    if x.dtype != torch.uint8 and not bool(((x >= 0) & (x <= 1)).all()):
-        raise BadInput("x holds pixels outside [0, 1] or NaN; scale them, and let the model normalise inside")
 
 
 def _device(name: str | torch.device | None, model: nn.Module, x: Tensor) -> torch.device:

@@ -4,42 +4,47 @@ import hashlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 import ibrobust
 from ibrobust.datasets import Dataset, load_dataset
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, ran_out_of_memory, shortened
 from ibrobust.files import checked_name, in_zoo, released_zoo, written_whole
-from ibrobust.learning.objectives import noise_name
+from ibrobust.learning.objectives import LIKELIHOODS, REGULARIZERS, noise_name, noise_std
 from ibrobust.learning.training import Trained, decoder_name
-from ibrobust.models import ImageShape, build_model
+from ibrobust.models import MODELS, build_model
 from ibrobust.models.bottleneck import Bottleneck
-from ibrobust.recipe import Recipe
+from ibrobust.recipe import Count, NonNegative, Recipe
 from ibrobust.tables import save_table
 
 CARD, WEIGHTS, HISTORY = "card.json", "weights.safetensors", "history.csv"
 
 
+_Size = Annotated[int, Field(ge=1, lt=2**20)]
+
+
 class Card(BaseModel):
     """What a run is and what was measured when it was trained; metrics by split, in nats but for `error`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     run: str
     recipe: Recipe
-    shape: ImageShape
-    classes: int
+    shape: tuple[_Size, _Size, _Size]
+    classes: _Size
     noise: str
-    noise_std: float | None
+    noise_std: NonNegative | None
     data_fingerprint: str
     metrics: dict[str, dict[str, float]]
     versions: dict[str, str]
     weights_sha256: str
-    threads: int = 1
+    threads: Count = 1
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,24 @@ def load_run(folder: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BadInput(f"card {str(path)!r} is not whole: {where}: {first['msg']}") from None
-    checked_name(card.run, f"card {str(path)!r}: run")
+    _require_known(card, f"card {str(path)!r}")
     return Run(folder, card)
+
+
+def _require_known(card: Card, where: str) -> None:
+    """Whether everything that the card names is there, and its noise is that of its recipe."""
+    checked_name(card.run, f"{where}: run")
+    recipe = card.recipe
+    try:
+        for registry, name in ((MODELS, recipe.model), (REGULARIZERS, recipe.reg), (LIKELIHOODS, recipe.likelihood)):
+            registry[name]
+        name, std = noise_name(recipe), noise_std(recipe)
+    except BadInput as error:
+        raise BadInput(f"{where}: recipe: {error}") from None
+    if card.noise != name:
+        raise BadInput(f"{where}: noise = {shortened(repr(card.noise))}, but the recipe's is {name!r}")
+    if (card.noise_std is None) != (std is None):
+        raise BadInput(f"{where}: noise_std = {card.noise_std}, but the recipe's noise is {name!r}")
 
 
 def find_runs(paths: list[Path]) -> list[Run]:
@@ -155,7 +176,19 @@ def _load_weights(path: Path, card: Card) -> Bottleneck:
             dropout=card.recipe.dropout,
             dropconnect=card.recipe.dropconnect,
         )
-        model.load_state_dict(load(content))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise BadInput(f"weights {str(path)!r} cannot be read: {str(error).splitlines()[0]}") from error
+        weights = load(content)
+        _require_same_types(weights, model)
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        if ran_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(f"weights {str(path)!r} cannot be read: {shortened(reason)}") from error
     return model
+
+
+def _require_same_types(weights: dict[str, Tensor], model: Bottleneck) -> None:
+    """Loading would round numbers of another type without a word."""
+    for name, tensor in model.state_dict().items():
+        if name in weights and weights[name].dtype != tensor.dtype:
+            raise TypeError(f"{name} is of type {weights[name].dtype}, not {tensor.dtype}")

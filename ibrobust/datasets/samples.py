@@ -1,0 +1,35 @@
+"""The order of a data set's samples: what `--samples N`, `--train-samples N` and every "first N" see of the classes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPREAD = "spread over classes, seed 0"
+"""What a card calls the order of `spread_over_classes`."""
+
+_EXPECTED = 10
+"""Samples of a class that the first N should hold by its share, where it is odd that they hold none: the chance that
+samples in random order lack it is e^-10."""
+
+
+def spread_over_classes(y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A fixed order in which the first N samples, for every N, hold each class by its share in the whole, to within one
+    sample or two; the order within a class is random.
+
+    Args:
+        y: labels, of samples sorted by class.
+    """
+    shuffled = np.random.RandomState(0).permutation(len(y))  # its stream is frozen for all versions
+    labels = y[shuffled]
+    share = np.empty(len(y))
+    for label in np.unique(y):
+        rows = labels == label
+        share[rows] = (np.arange(rows.sum()) + 0.5) / rows.sum()
+    return shuffled[np.argsort(share, kind="stable")]
+
+
+def lacking_classes(y: NDArray[np.int64], count: int) -> list[int]:
+    """Classes that none of the first `count` samples is of, though by their share several should be: the samples are
+    sorted, or nearly."""
+    expected = np.bincount(y) * (count / max(1, len(y)))
+    there = np.bincount(y[:count], minlength=len(expected))
+    return [int(label) for label in np.flatnonzero((there == 0) & (expected >= _EXPECTED))]
