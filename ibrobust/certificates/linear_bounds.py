@@ -2,272 +2,194 @@
 
 A linear form of a layer's output is carried back to the input, each ReLU and max-pool replaced by the linear
 function that bounds it on the interval of its input (Zhang et al. 2018). Forms of images are carried back as
-patches around each pixel, so that a convolution's cost does not grow with the square of the image.
+patches around each pixel, so that a convolution's cost does not grow with the square of the image. Where two branches
+meet, their forms are added.
+
+What is bounded is what floating-point arithmetic makes of the network: each layer's values are taken to be off by as
+much as its roundings can add up to.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
-from torch.nn.grad import conv2d_input
 
-Pair = tuple[int, int]
+from ibrobust.certificates.forms import Form, Window
+from ibrobust.certificates.layers import Box, Layer, MaxPool, ReLU
+from ibrobust.errors import BadInput
 
 _NUMBERS = 2**20
 """Coefficients held at a time: 8 MB, about what a cache holds (16 times as many: 1.5 times slower)."""
 
+_SMALLEST = 1e-37
+"""More than what rounding to 0 takes from a float32, where subnormal numbers may be flushed."""
 
-@dataclass(frozen=True)
-class Window:
-    """Patch p of an image starts at p · stride − padding."""
-
-    size: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-
-    def widened(self, size: Pair, stride: Pair, padding: Pair) -> "Window":
-        """The same patches in the image that a convolution of this size, stride and padding made this one from."""
-        (height, width), (down, right), (top, left) = self.size, stride, self.padding
-        return Window(
-            ((height - 1) * down + size[0], (width - 1) * right + size[1]),
-            (self.stride[0] * down, self.stride[1] * right),
-            (top * down + padding[0], left * right + padding[1]),
-        )
-
-    def patches(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b_times_p c k l"]:
-        """Every patch as an image of its own; 0 outside the image."""
-        columns = F.unfold(images, self.size, padding=self.padding, stride=self.stride)
-        return columns.transpose(1, 2).reshape(-1, images.shape[1], *self.size)
+_LARGEST = 1e37
+"""Numbers that float32 may not be able to hold; nothing is certain of what is computed from them."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """Lower bounds ⟨coefficients, layer⟩ + constant of some outputs, for each sample (or each patch of each).
+class Step:
+    """A layer applied to earlier values: value 0 is the input, value k what step k computed.
 
     Attributes:
-        coefficients: (samples, outputs, *layer) or (samples · patches, outputs, channels, *window).
-        constant: (samples or samples · patches, outputs).
-        window: where the patches lie; None where the coefficients cover the whole layer.
+        shape: of one sample's values, where it is known beforehand.
+        unit: the relative error of one rounding in the model's arithmetic.
+        operand_error: the relative error of a product whose factors are rounded first, as TF32 does.
     """
 
-    coefficients: Tensor
-    constant: Tensor
-    window: Window | None
+    layer: Layer
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...] | None = None
+    unit: float = 0.0
+    operand_error: float = 0.0
 
-    def here(self, values: Tensor) -> Tensor:
-        """Per-sample values of the layer, laid out like the coefficients."""
-        return (self.window.patches(values) if self.window else values).unsqueeze(1)
+    def bounds(self, boxes: Sequence[Box]) -> tuple[Box, Tensor | None]:
+        """The box of the computed values, and how far rounding may have moved them.
 
-    def lower(self, low: Tensor, high: Tensor) -> Tensor:
-        """The bounds' smallest values where the layer is between low and high, shape of the constant."""
-        centre = _inner(self.coefficients, self.here((low + high) / 2))
-        return self.constant + centre - _inner(self.coefficients.abs(), self.here((high - low) / 2))
+        Raises:
+            BadInput: they have another shape than those of the model.
+        """
+        low, high = self.layer.interval(*boxes)
+        if self.shape is not None and tuple(low.shape[1:]) != self.shape:
+            found = type(self.layer).__name__, tuple(low.shape[1:]), self.shape
+            raise BadInput("no certificate: a {} has shape {}, the model's has {}".format(*found))
+        rounding = self._rounding(boxes)
+        return ((low, high) if rounding is None else (low - rounding, high + rounding)), rounding
 
-    def relaxed(self, below: Tensor, above: Tensor, offset: Tensor) -> "Form":
-        """The form where below · x ≤ layer(x) ≤ above · x + offset, entry by entry."""
-        slopes = torch.where(self.coefficients > 0, self.here(below), self.here(above))
-        constant = self.constant + _inner(self.coefficients.clamp(max=0), self.here(offset))
-        return replace(self, coefficients=self.coefficients * slopes, constant=constant)
-
-
-@runtime_checkable
-class Layer(Protocol):
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds of the output where the input is between low and high."""
-
-    def back(self, form: Form, low: Tensor, high: Tensor) -> Form:
-        """A form of the output as one of the input, valid where the input is between low and high."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """weight · x + bias, as `apply(x, weight, bias)` says; `transposed(form, input shape)` is its transpose."""
-
-    weight: Tensor
-    bias: Tensor
-    apply: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    transposed: Callable[[Form, torch.Size], Form]
-
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        centre = self.apply((low + high) / 2, self.weight, self.bias)
-        spread = self.apply((high - low) / 2, self.weight.abs(), None)
-        return centre - spread, centre + spread
-
-    def back(self, form: Form, low: Tensor, high: Tensor) -> Form:  # noqa: ARG002
-        # Outside the image, patches hold no coefficients, so the bias may be added everywhere.
-        constant = form.constant + form.coefficients.unsqueeze(-1).flatten(3).sum(3) @ self.bias
-        return replace(self.transposed(form, low.shape), constant=constant)
+    def _rounding(self, boxes: Sequence[Box]) -> Tensor | None:
+        """How far the computed values can be from those of exact arithmetic on the same inputs."""
+        found = self.layer.roundings(*[torch.maximum(low.abs(), high.abs()) for low, high in boxes])
+        if found is None or not self.unit:
+            return None
+        count, sizes = found
+        # One more than counted, for the error of this analysis itself.
+        share = (count + 1) * self.unit
+        error = sizes * (share / (1 - share) + self.operand_error) + count * _SMALLEST
+        return torch.where(sizes < _LARGEST, error, torch.inf)
 
 
-def linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> Affine:
-    return Affine(weight, bias, F.linear, lambda form, _shape: replace(form, coefficients=form.coefficients @ weight))
+Network = tuple[Step, ...]
+"""Steps in the order of computation; the last one's values are the logits."""
 
 
-def scale(weight: Float[Tensor, " channels"], bias: Float[Tensor, " channels"]) -> Affine:
-    """A number per channel to multiply with and one to add: normalisation in evaluation."""
+@dataclass
+class _Bounds:
+    """The box of every value so far, and how far rounding may have moved it."""
 
-    def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        shape = (-1, *[1] * (x.ndim - 2))
-        return x * weight.view(shape) + (0 if bias is None else bias.view(shape))
+    network: Network
+    box: list[Box]
+    rounding: list[Tensor | None] = field(default_factory=lambda: [None])
+    tightened: set[int] = field(default_factory=set)
 
-    def transposed(form: Form, _shape: torch.Size) -> Form:
-        shape = (-1, *[1] * (form.coefficients.ndim - 3))
-        return replace(form, coefficients=form.coefficients * weight.view(shape))
+    def boxes(self, step: Step) -> list[Box]:
+        return [self.box[value] for value in step.inputs]
 
-    return Affine(weight, bias, apply, transposed)
+    def add(self, step: Step) -> None:
+        """Bounds of one more step's values."""
+        if isinstance(step.layer, ReLU | MaxPool) and self._gains(step.inputs[0]):
+            self.box[step.inputs[0]] = _tightened(self, step.inputs[0])
+            self.tightened.add(step.inputs[0])
+        box, rounding = step.bounds(self.boxes(step))
+        self.box.append(box)
+        self.rounding.append(rounding)
 
+    def _gains(self, value: int) -> bool:
+        """Linear bounds are no better than intervals behind the input, a ReLU and a max-pool."""
+        plain = value == 0 or isinstance(self.network[value - 1].layer, ReLU | MaxPool)
+        return not plain and value not in self.tightened
 
-def convolution(
-    weight: Float[Tensor, "out in h w"], bias: Float[Tensor, " out"], stride: Pair, padding: Pair, groups: int
-) -> Affine:
-    def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    def back(self, form: Form, value: int) -> Tensor:
+        """The lower bounds that a form of a value comes to."""
+        return self._carried_back(form, value)[0].lower(*self.box[0])
 
-    def transposed(form: Form, shape: torch.Size) -> Form:
-        flat = form.coefficients.flatten(0, 1)
-        if form.window is None:
-            size = [len(flat), *shape[1:]]
-            back = conv2d_input(size, weight, flat, stride, padding, groups=groups)  # type: ignore[no-untyped-call]
-            return replace(form, coefficients=back.view(*form.coefficients.shape[:2], *shape[1:]))
-        back = F.conv_transpose2d(flat, weight, stride=stride, groups=groups)
-        window = form.window.widened((weight.shape[2], weight.shape[3]), stride, padding)
-        inside = window.patches(torch.ones(1, 1, *shape[2:], dtype=flat.dtype, device=flat.device))
-        back = back.view(shape[0], -1, form.coefficients.shape[1], *back.shape[1:]) * inside[:, None]
-        return replace(form, coefficients=back.flatten(0, 1), window=window)
+    def _carried_back(self, form: Form, value: int) -> tuple[Form, int]:
+        """The form of the input, and the largest number of coefficients per output that was held on the way."""
+        forms, widest = {value: form}, 0
+        for current in range(value, 0, -1):
+            if current not in forms:
+                continue
+            widest = max(widest, sum(held.coefficients[0, 0].numel() for held in forms.values()))
+            here, step, rounding = forms.pop(current), self.network[current - 1], self.rounding[current]
+            loosened = here if rounding is None else here.loosened(rounding)
+            for source, part in zip(step.inputs, step.layer.back(loosened, *self.boxes(step)), strict=True):
+                shape = self.box[source][0].shape
+                forms[source] = forms[source].plus(part, shape) if source in forms else part
+        return forms[0], max(widest, forms[0].coefficients[0, 0].numel())
 
-    return Affine(weight, bias, apply, transposed)
+    def widest(self, form: Form, value: int) -> int:
+        return self._carried_back(form, value)[1]
 
-
-@dataclass(frozen=True)
-class AveragePool:
-    """A convolution of each channel with equal weights."""
-
-    size: Pair
-    stride: Pair
-
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        return F.avg_pool2d(low, self.size, self.stride), F.avg_pool2d(high, self.size, self.stride)
-
-    def back(self, form: Form, low: Tensor, high: Tensor) -> Form:
-        channels = low.shape[1]
-        weight = low.new_full((channels, 1, *self.size), 1 / (self.size[0] * self.size[1]))
-        same = convolution(weight, low.new_zeros(channels), self.stride, (0, 0), channels)
-        return same.back(form, low, high)
-
-
-@dataclass(frozen=True)
-class Flatten:
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        return low.flatten(1), high.flatten(1)
-
-    def back(self, form: Form, low: Tensor, high: Tensor) -> Form:  # noqa: ARG002
-        return replace(form, coefficients=form.coefficients.view(*form.coefficients.shape[:2], *low.shape[1:]))
-
-
-@dataclass(frozen=True)
-class ReLU:
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        return low.clamp(min=0), high.clamp(min=0)
-
-    def back(self, form: Form, low: Tensor, high: Tensor) -> Form:
-        """max(x, 0) ≤ the chord over [low, high]; ≥ x or 0, whichever leaves the smaller area (CROWN-Ada)."""
-        ones, zeros = torch.ones_like(low), torch.zeros_like(low)
-        chord = torch.where(low >= 0, ones, torch.where(high <= 0, zeros, high / (high - low).clamp(min=1e-300)))
-        offset = torch.where(low < 0, -chord * low, zeros)
-        below = torch.where(low >= 0, ones, torch.where(high > -low, ones, zeros))
-        return form.relaxed(below, chord, offset)
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    size: Pair
-    stride: Pair
-
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        return F.max_pool2d(low, self.size, self.stride), F.max_pool2d(high, self.size, self.stride)
-
-    def back(self, form: Form, low: Tensor, high: Tensor) -> Form:
-        """max ≥ the entry with the largest lower bound; ≤ that entry where no other can exceed it, else ≤ a number."""
-        entries = [(i, j) for i in range(self.size[0]) for j in range(self.size[1])]
-        lows, highs = (torch.stack([self._entry(bound, *entry) for entry in entries]) for bound in (low, high))
-        first = lows.argmax(0, keepdim=True)
-        rivals = highs.scatter(0, first, -torch.inf).amax(0)
-        settled = (lows.amax(0) >= rivals).to(low.dtype)
-        chosen = form.relaxed(torch.ones_like(settled), settled, highs.amax(0) * (1 - settled))
-        window = form.window and form.window.widened(self.size, self.stride, (0, 0))
-        back = low.new_zeros(*chosen.coefficients.shape[:3], *(window.size if window else low.shape[2:]))
-        for index, entry in enumerate(entries):
-            is_first = form.here((first[0] == index).to(low.dtype))
-            self._entry(back, *entry).addcmul_(chosen.coefficients, is_first)
-        return Form(back, chosen.constant, window)
-
-    def _entry(self, images: Tensor, i: int, j: int) -> Tensor:
-        """Entry (i, j) of every pooling window, as an image of the output's size."""
-        (height, width), (down, right) = images.shape[-2:], self.stride
-        return images[..., i : height - self.size[0] + i + 1 : down, j : width - self.size[1] + j + 1 : right]
+    def first_sample(self) -> "_Bounds":
+        box = [(low[:1], high[:1]) for low, high in self.box]
+        return _Bounds(self.network, box, [None if r is None else r[:1] for r in self.rounding])
 
 
 def lower_bounds(
-    layers: Sequence[Layer], low: Tensor, high: Tensor, outputs: Float[Tensor, "batch outputs classes"]
+    network: Network, low: Tensor, high: Tensor, outputs: Float[Tensor, "batch outputs classes"]
 ) -> Float[Tensor, "batch outputs"]:
-    """Lower bounds of ⟨outputs, last layer⟩ for every input between low and high.
+    """Lower bounds of ⟨outputs, logits⟩ for every input between low and high, roundings of the model included.
 
     Linear bounds throughout: the interval of what enters a ReLU or a max-pool is found by the same pass, from the
-    layers before it. True bounds in exact arithmetic; in float64, up to about 1e-12 of the values involved.
+    layers before it.
     """
+    bounds = _Bounds(network, [(low, high)])
+    for step in network:
+        bounds.add(step)
+    return bounds.back(Form(outputs, outputs.new_zeros(outputs.shape[:2]), None), len(network))
+
+
+def logit_interval(network: Network, low: Tensor, high: Tensor) -> Box:
+    """Intervals of the logits for inputs between low and high, roundings of the model included."""
     box = [(low, high)]
-    for index, layer in enumerate(layers):
-        if index and isinstance(layer, ReLU | MaxPool) and isinstance(layers[index - 1], Affine):
-            box[index] = _tightened(layers[:index], box)
-        box.append(layer.interval(*box[index]))
-    return _back(layers, box, Form(outputs, outputs.new_zeros(outputs.shape[:2]), None))
+    for step in network:
+        box.append(step.bounds([box[value] for value in step.inputs])[0])
+    return box[-1]
 
 
-def _tightened(layers: Sequence[Layer], box: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Bounds of the last layer of the box: linear ones where they are narrower than its intervals."""
-    low, high = box[-1]
-    window = Window() if low.ndim == 4 else None
+def _tightened(bounds: _Bounds, value: int) -> Box:
+    """A value's box: linear bounds where they are narrower than intervals."""
+    low, high = bounds.box[value]
+    if low.ndim != 4:
+        return _narrowed((low, high), *_extremes_of_entries(bounds, value))
     channels, positions = low.shape[1], low[0, 0].numel()
-    unit = torch.eye(channels, dtype=low.dtype, device=low.device).view(
-        1, channels, *low.shape[1:2], *[1] * (low.ndim - 2)
-    )
-    widest = max(bound[0][0].numel() for bound in box) if window is None else _widest_patch(layers, box)
-    group = max(1, _NUMBERS // (len(low) * positions * widest))
+    unit = torch.eye(channels, dtype=low.dtype, device=low.device).view(1, channels, channels, 1, 1)
+    first = unit[:, :1].expand(positions, -1, -1, -1, -1)
+    widest = bounds.first_sample().widest(Form(first, first.new_zeros(positions, 1), Window()), value)
     below: list[Tensor] = []
     above: list[Tensor] = []
-    for rows in torch.split(torch.arange(channels, device=low.device), group):
-        for sign, bounds in ((1, below), (-1, above)):
-            coefficients = (sign * unit[:, rows]).expand(len(low) * positions, -1, *unit.shape[2:])
-            form = Form(coefficients, coefficients.new_zeros(coefficients.shape[:2]), window)
-            bounds.append(sign * _back(layers, box, form))
+    for rows in _groups(channels, len(low) * positions * widest, low.device):
+        for sign, found in ((1, below), (-1, above)):
+            coefficients = (sign * unit[:, rows]).expand(len(low) * positions, -1, -1, -1, -1)
+            form = Form(coefficients, coefficients.new_zeros(coefficients.shape[:2]), Window())
+            found.append(sign * bounds.back(form, value))
     shape = (len(low), positions, channels)
-    below_B, above_B = (
-        torch.cat(bounds, 1).view(shape).transpose(1, 2).reshape(low.shape) for bounds in (below, above)
-    )
-    return torch.maximum(low, below_B), torch.minimum(high, above_B)
+    least, most = (torch.cat(found, 1).view(shape).transpose(1, 2).reshape(low.shape) for found in (below, above))
+    return _narrowed((low, high), least, most)
 
 
-def _back(layers: Sequence[Layer], box: Sequence[tuple[Tensor, Tensor]], form: Form) -> Tensor:
-    for layer, (low, high) in zip(reversed(layers), reversed(box[: len(layers)]), strict=True):
-        form = layer.back(form, low, high)
-    return form.lower(*box[0])
+def _extremes_of_entries(bounds: _Bounds, value: int) -> Box:
+    """Linear bounds of every entry of a layer that is no image."""
+    low = bounds.box[value][0]
+    entries = low[0].numel()
+    unit = torch.eye(entries, dtype=low.dtype, device=low.device).view(1, entries, *low.shape[1:])
+    widest = max(box[0][0].numel() for box in bounds.box)
+    below: list[Tensor] = []
+    above: list[Tensor] = []
+    for rows in _groups(entries, len(low) * widest, low.device):
+        for sign, found in ((1, below), (-1, above)):
+            coefficients = (sign * unit[:, rows]).expand(len(low), *[-1] * low.ndim)
+            form = Form(coefficients, coefficients.new_zeros(coefficients.shape[:2]), None)
+            found.append(sign * bounds.back(form, value))
+    return torch.cat(below, 1).view(low.shape), torch.cat(above, 1).view(low.shape)
 
 
-def _widest_patch(layers: Sequence[Layer], box: Sequence[tuple[Tensor, Tensor]]) -> int:
-    """The largest number of coefficients per output on the way back from one pixel of the last layer."""
-    low, high = (bound[:1] for bound in box[-1])
-    unit = torch.zeros(low[0, 0].numel(), 1, low.shape[1], 1, 1, dtype=low.dtype, device=low.device)
-    form, widest = Form(unit, unit.new_zeros(unit.shape[:2]), Window()), 1
-    for layer, (low, high) in zip(reversed(layers), reversed(box[: len(layers)]), strict=True):
-        form = layer.back(form, low[:1], high[:1])
-        widest = max(widest, form.coefficients[0, 0].numel())
-    return widest
+def _groups(outputs: int, numbers: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Outputs that are bounded together, if each takes so many numbers."""
+    return torch.split(torch.arange(outputs, device=device), max(1, _NUMBERS // numbers))
 
 
-def _inner(coefficients: Tensor, values: Tensor) -> Tensor:
-    """⟨coefficients of each output, values⟩, summed over the layer."""
-    return (coefficients.flatten(2) @ values.flatten(2).transpose(1, 2)).squeeze(2)
+def _narrowed(box: Box, low: Tensor, high: Tensor) -> Box:
+    return torch.maximum(box[0], low), torch.minimum(box[1], high)

@@ -1,0 +1,76 @@
+"""What moves values and computes nothing."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ibrobust.certificates.layers import Channels, Concatenation, Reshape
+from ibrobust.certificates.operations.arguments import image_number, only_value, value_number
+from ibrobust.certificates.operations.pooling import equal_weights
+from ibrobust.certificates.steps import NoBounds, Steps
+from ibrobust.certificates.tracing import Operation
+
+
+def alias(steps: Steps, operation: Operation) -> int:
+    """The same numbers, wherever they lie."""
+    source = only_value(operation)
+    if operation.shape != steps.shape(source):
+        raise NoBounds("it changes the shape")
+    if operation.arguments.get("train"):
+        raise NoBounds("it is in training mode")
+    if operation.dtype == torch.float32 != steps.dtype(source):
+        raise NoBounds("it rounds to float32")
+    return steps.numbers[source]
+
+
+def reshape(steps: Steps, operation: Operation) -> int:
+    """Axes within a sample: both first axes are the batch's, so that row-major order keeps samples apart."""
+    source = only_value(operation)
+    before, after = steps.shape(source), operation.shape
+    if "dtype" in operation.arguments or math.prod(before) != math.prod(after):
+        raise NoBounds("it does not keep the values")
+    return steps.add(Reshape(after[1:]), operation, source)
+
+
+def concatenation(steps: Steps, operation: Operation) -> int:
+    sources = [value_number(part) for part in operation.arguments["tensors"]]
+    if operation.arguments["dim"] % len(operation.shape) != 1:
+        raise NoBounds("only of channels")
+    return steps.add(Concatenation(), operation, *sources)
+
+
+def split(steps: Steps, operation: Operation) -> int:
+    arguments = operation.arguments
+    source = value_number(arguments["self"])
+    channels = steps.shape(source)[1]
+    sizes = arguments["split_sizes"] if "split_sizes" in arguments else arguments["split_size"]
+    if arguments["dim"] % len(operation.shape) != 1:
+        raise NoBounds("only of channels")
+    first = sum(sizes[: operation.output]) if isinstance(sizes, Sequence) else sizes * operation.output
+    return steps.add(Channels(first, min(first + operation.shape[1], channels)), operation, source)
+
+
+def channels(steps: Steps, operation: Operation) -> int:
+    arguments = operation.arguments
+    source = value_number(arguments["self"])
+    shape = steps.shape(source)
+    axis = arguments["dim"] % len(shape)
+    chosen = range(shape[axis])[slice(arguments["start"], arguments["end"], arguments["step"])]
+    if chosen == range(shape[axis]):
+        return steps.numbers[source]
+    if axis != 1:
+        raise NoBounds("only of channels")
+    return steps.add(Channels(chosen.start, chosen.stop, chosen.step), operation, source)
+
+
+def zero_padding(steps: Steps, operation: Operation) -> int:
+    pad: list[int] = operation.arguments["pad"]
+    source = image_number(steps, operation.arguments["self"])
+    if any(pad[4:]):
+        raise NoBounds("only around images")
+    left, right, top, bottom = [*pad, 0, 0][:4]
+    if operation.arguments["value"] != 0 or (left, top) != (right, bottom) or min(left, top) < 0:
+        raise NoBounds("only zeros, as many on both sides")
+    layer = equal_weights(steps, steps.shape(source)[1], (1, 1), 1.0, padding=(top, left))
+    return steps.add(layer, operation, source)
