@@ -265,3 +265,19 @@ def test_released_runs_are_not_refuted_and_the_command_says_how_much_is_certain(
         certify([runs[0], "--samples", "20"])
     with pytest.raises(BadInput, match="evaluate it first"):
         certify([runs[0], "--protocol", "strict"])
+
+
+GELU = """
+from torch import nn
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 10))
+"""
+
+
+def test_a_model_without_a_certificate_is_refused_before_it_has_to_be_evaluated(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(GELU)
+    with pytest.raises(
+        BadInput, match="^net: no certificate for Sequential: no bounds for the operation 'gelu' in 2: "
+    ):
+        certify(["--model", "net.py:make", "--data", "digits"])

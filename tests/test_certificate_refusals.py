@@ -196,11 +196,11 @@ def test_a_parametrisation_and_a_hook_are_part_of_what_is_certified():
 
 def test_images_and_labels_out_of_range_are_refused():
     model, x, y = flat(), torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
-    with pytest.raises(BadInput, match=r"pixels have to be in \[0, 1\]"):
+    with pytest.raises(BadInput, match="x holds pixels outside"):
         certified_eps_N(model, 2 * x, y, "0:0.1")
-    with pytest.raises(BadInput, match=r"pixels have to be in \[0, 1\]"):
+    with pytest.raises(BadInput, match="x holds pixels outside"):
         certified_eps_N(model, x * torch.nan, y, "0:0.1")
-    with pytest.raises(BadInput, match="labels 0 to 3, but the model has classes 0 to 2"):
+    with pytest.raises(BadInput, match="labels 0 to 3; the model has classes 0 to 2"):
         certified_eps_N(model, x, torch.tensor([0, 3]), "0:0.1")
     with pytest.raises(BadInput, match="cannot be followed"):
         certified_eps_N(model, torch.rand(2, 1, 5, 5), y, "0:0.1")

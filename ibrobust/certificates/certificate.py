@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,7 +20,8 @@ from ibrobust.certificates.steps import same_networks
 from ibrobust.certificates.tracing import trace
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
-from ibrobust.robustness.radii import parse_radii
+from ibrobust.robustness.radii import Radii, parse_radii
+from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.robustness.search import bisect
 from ibrobust.types import Images, Labels, PerSample
 
@@ -33,9 +34,9 @@ _SCORE_ROUNDING = 2.0**-23
 
 def certified_eps_N(
     model: nn.Module,
-    x: Num[Tensor, "batch channels height width"],
-    y: Labels,
-    radii: str | Sequence[float],
+    x: Arrays,
+    y: Arrays,
+    radii: Radii,
     *,
     batch_size: int = 4,
     progress: Callable[[int], object] = lambda _done: None,
@@ -51,7 +52,7 @@ def certified_eps_N(
         model: any module that computes its logits with the operations of `certificates/operations`, among them
             linear and convolution layers, ReLU, max- and average-pooling, batch normalisation, sums, concatenation
             and reshaping, in any arrangement; taken as in evaluation.
-        x, y: images, float in [0, 1] or uint8, and labels.
+        x, y: images and labels as `breaking_radii` takes them.
         radii: as in `breaking_radii`.
         batch_size: samples bounded together; changes speed and memory only.
         progress: told the number of samples done.
@@ -60,16 +61,20 @@ def certified_eps_N(
         BadInput: the model does anything else, is not the same in every call, or answers otherwise than was recorded;
             images or labels are out of range.
     """
-    positive_radii = torch.tensor([radius for radius in parse_radii(radii) if radius > 0], dtype=torch.float32)
-    network = piecewise_linear_network(model, x.shape[1:], x.device)
-    _check_samples(x, y, network)
+    positive = [radius for radius in parse_radii(radii) if radius > 0]
+    x, y, _ = usable_samples(x, y)
+    device = next((parameter.device for parameter in model.parameters()), x.device)
+    network = piecewise_linear_network(model, x.shape[1:], device)
+    _check_labels(y, _classes(network))
+    positive_radii = torch.tensor(positive, dtype=torch.float32, device=device)
     certified = []
     for start in range(0, len(x), batch_size):
-        images, labels = as_images(x[start : start + batch_size]), y[start : start + batch_size]
+        rows = slice(start, start + batch_size)
+        images = as_images(x[rows].to(device))
         _check_same_function(model, network, images)
-        certified.append(_certified_radii(model, network, images, labels, positive_radii.to(x.device)))
+        certified.append(_certified_radii(model, network, images, y[rows].to(device), positive_radii))
         progress(start + len(images))
-    result: NDArray[np.float32] = torch.cat(certified).cpu().numpy() if certified else np.zeros(0, np.float32)
+    result: NDArray[np.float32] = torch.cat(certified).cpu().numpy()
     return result
 
 
@@ -135,17 +140,12 @@ def _ball(x: Images, eps: PerSample) -> tuple[Images, Images]:
     return (x - eps).clamp(min=0), (x + eps).clamp(max=1)
 
 
-def _check_samples(x: Tensor, y: Tensor, network: Network) -> None:
+def _check_labels(y: Labels, classes: int) -> None:
     """Raises:
-    BadInput: pixels are not in [0, 1], or a label is none of the model's classes.
+    BadInput: a label is none of the model's classes.
     """
-    if x.is_floating_point() and not ((x >= 0) & (x <= 1)).all():
-        raise BadInput("x: pixels have to be in [0, 1], or uint8")
-    classes = _classes(network)
-    if y.shape != x.shape[:1] or y.is_floating_point():
-        raise BadInput(f"y: {len(x)} images need as many whole numbers, not {tuple(y.shape)} of {y.dtype}")
-    if len(y) and not (int(y.min()) >= 0 and int(y.max()) < classes):
-        raise BadInput(f"y: labels {int(y.min())} to {int(y.max())}, but the model has classes 0 to {classes - 1}")
+    if not (int(y.min()) >= 0 and int(y.max()) < classes):
+        raise BadInput(f"y holds labels {int(y.min())} to {int(y.max())}; the model has classes 0 to {classes - 1}")
 
 
 def _check_same_function(model: nn.Module, network: Network, images: Images) -> None:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
 
     import pandas as pd
 
-    from ibrobust.experiments.auditing import stored_claim
+    from ibrobust.experiments.auditing import require_certifiable, stored_claim
     from ibrobust.files import require_replaceable, require_writable
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
@@ -34,8 +34,11 @@ def main(arguments: Sequence[str]) -> None:
     path = options.results / "certified.csv"
     require_replaceable(path)
     settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
+    subjects = [subject for subject, _ in chosen_subjects(options)]
+    for subject in subjects:
+        require_certifiable(subject)
     claims = []
-    for subject, _ in chosen_subjects(options):
+    for subject in subjects:
         if not (stored := stored_claim(subject, settings, options.results)):
             raise BadInput(
                 f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ibrobust.certificates.certificate import certified_eps_N
+from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
 from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
 from ibrobust.experiments.evaluation import Subject, evaluate_subject
@@ -145,6 +145,16 @@ def _identity(card: dict[str, Any]) -> tuple[Any, ...]:
     model, data = card["model"], card["data"]
     how = tuple(card.get(key) for key in ("protocol", "norm", "noise", "backend"))
     return model["run"], model.get("weights_sha256"), model.get("code_sha256"), data["fingerprint"], *how
+
+
+def require_certifiable(subject: Subject) -> None:
+    """Raises:
+    BadInput: no certificate for the subject's model, whatever the samples.
+    """
+    try:
+        piecewise_linear_network(subject.model(), subject.test.x.shape[1:], torch.device("cpu"))
+    except BadInput as error:
+        raise BadInput(f"{subject.name}: {error}") from error
 
 
 def certified_row(

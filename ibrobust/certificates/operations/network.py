@@ -42,6 +42,12 @@ OPERATIONS: dict[str, Builder] = {
 }
 """Builders by the name of torch's operator."""
 
+_KNOWN = (
+    "linear, conv2d, batch_norm, relu, leaky_relu, clamp, hardtanh, max_pool2d, avg_pool2d, adaptive_avg_pool2d, "
+    "adaptive_max_pool2d, mean, sum, add, sub, mul, div, neg, cat, split, pad, reshape, flatten, dropout"
+)
+"""The table as people write it in PyTorch."""
+
 
 def traced_network(trace: Trace, device: torch.device, model: str) -> Network:
     """The network that a trace computes.
@@ -66,7 +72,7 @@ def traced_network(trace: Trace, device: torch.device, model: str) -> Network:
 
 def _built(steps: Steps, operation: Operation) -> int:
     if operation.name not in OPERATIONS:
-        raise NoBounds(f"choose from {', '.join(sorted(OPERATIONS))}")
+        raise NoBounds(f"choose from {_KNOWN}")
     if operation.dtype not in (torch.float32, torch.float64):
         raise NoBounds(f"it computes in {str(operation.dtype).removeprefix('torch.')}")
     if operation.shape[:1] != steps.shape(0)[:1]:
