@@ -48,16 +48,17 @@ def deepfool(
     x_adv = x.clone()
     left = torch.arange(len(x), device=x.device)
     for index in range(steps):
+        if not len(left):
+            break
         rivals = slice(candidates if index == 0 else 1)
         found = _boundaries(victim[left], x_adv[left], y[left], _largest_rivals, rivals)
         found, left = found[found.standing], left[found.standing]
-        if not len(left):
-            break
         step = _shortest_step(victim[left], x_adv[left], y[left], found, norm)
         total[left] += step / max(1, approach - index)
         x_adv[left] = (x[left] + (1 + overshoot) * total[left]).clamp(0, 1)
-        # Where no rival's boundary has a slope, the image stays where it is, and so would every later step.
-        left = left[(step != 0).flatten(1).any(1)]
+        if not victim.view.draws:
+            # Where no rival's boundary has a slope, the image stays where it is, and so would every later step.
+            left = left[(step != 0).flatten(1).any(1)]
     return x_adv
 
 
@@ -94,8 +95,9 @@ def _boundaries(victim: Victim, x: Images, y: Labels, rivals: Rivals, ranks: sli
 def _shortest_step(victim: Victim, x: Images, y: Labels, found: _Boundaries, norm: Norm) -> Images:
     """The shortest step onto a linearised boundary, of other rivals where none of those at hand can be reached."""
     step, reached = _step_to_nearest(x, found, norm)
-    left, first = (~reached).nonzero().squeeze(1), 0
-    while len(left) and first < min(LOOKED_AT, found.classes - 1):
+    others = found.classes - 1
+    left, first = (~reached).nonzero().squeeze(1), 0 if found.gaps.shape[1] < others else others
+    while len(left) and first < min(LOOKED_AT, others):
         ranks = slice(first, first + _AT_ONCE)
         further = _boundaries(victim[left], x[left], y[left], _ranked_rivals, ranks)
         other, reached = _step_to_nearest(x[left], further, norm)
