@@ -79,6 +79,23 @@ class GeneratorNoise:
         return torch.randn(self.batch, *shape, generator=self.generator, device=self.generator.device)
 
 
+@dataclass(frozen=True)
+class GlobalNoise:
+    """Noise from torch's global generator, for training loops that seed it themselves."""
+
+    batch: int
+    device: torch.device
+
+    def fold(self, name: str | int) -> "GlobalNoise":  # noqa: ARG002 - every call draws anew
+        return self
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(self.batch, *shape, device=self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.batch, *shape, device=self.device)
+
+
 def sample_draw(seed: int, ids: Int[Tensor, " batch"]) -> Draw:
     """The root stream of each sample id under a seed."""
     return Draw(_mixed(_mixed(ids.to(torch.int64)) ^ _hashed(f"seed {seed}")))

@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     reg: str = Field("none", description="regulariser")
     gamma: NonNegative = Field(1e-3, description="coefficient of the regulariser; 0 for none")
     latent: Count = Field(32, description="dimensions K of the latent Z")
-    noise: str = Field("auto", description="latent noise: auto (the regulariser's), zero-entropy, none, learned or σ")
+    noise: str = Field("auto", description="latent noise: auto (the regulariser's), σ of a Gaussian, or a name")
     adversarial: NonNegative = Field(0.0, description="train on PGD examples of this L∞ radius (Madry et al. 2018)")
     epochs: Count = Field(60, description="passes over the training set")
     batch_size: Count = Field(64, description="samples per step")

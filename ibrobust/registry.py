@@ -150,6 +150,11 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "prediction": "learning.objectives:PREDICTION",
             "uncertainty": "learning.objectives:UNCERTAINTY",
         },
+        "latent noise": {
+            "zero-entropy": "models.noise:ZERO_ENTROPY",
+            "none": "models.noise:NO_NOISE",
+            "learned": "models.noise:LEARNED",
+        },
         "augmentation": {
             "none": "learning.augmentation:none",
             "crop": "learning.augmentation:crop",

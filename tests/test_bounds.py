@@ -14,7 +14,8 @@ from ibrobust.entropies.bounds import (
 )
 from ibrobust.entropies.calibration import calibrated_entropy
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
-from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Encoding
+from ibrobust.models.bottleneck import Encoding
+from ibrobust.models.noise import ZERO_ENTROPY_STD
 from tests.oracles_entropy import Law, correlated_gaussian, laplace, separated_mixture, standard_gaussian
 
 HELD = 0.95

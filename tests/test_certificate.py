@@ -18,6 +18,7 @@ from ibrobust.commands.certify import main as certify
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.files import released_zoo
 from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.noise import LatentNoise
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import load_results, save_results
@@ -26,7 +27,7 @@ from ibrobust.robustness.storage import load_results, save_results
 def bottleneck(encoder: nn.Module, *, latent: int, classes: int, channels: int = 1, noise_std: float | None = 0.0):
     mean, std = torch.full((channels,), 0.3), torch.full((channels,), 0.5)
     return Bottleneck(
-        encoder, latent=latent, classes=classes, noise_std=noise_std, pixel_mean=mean, pixel_std=std
+        encoder, latent=latent, classes=classes, noise=LatentNoise(noise_std), pixel_mean=mean, pixel_std=std
     ).eval()
 
 

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations
 from ibrobust.certificates.certificate import certified_eps_N, certified_margins, piecewise_linear_network
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.noise import NO_NOISE
 
 
 class Written(nn.Module):
@@ -95,7 +96,7 @@ def autocast(x, layer):
 
 def categorical() -> nn.Module:
     pixels = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
-    return Bottleneck(flat(), latent=3, classes=3, noise_std=0.0, categorical=True, **pixels)
+    return Bottleneck(flat(), latent=3, classes=3, noise=NO_NOISE, categorical=True, **pixels)
 
 
 TRAINED_HERE = nn.BatchNorm2d(1, track_running_stats=False)

@@ -18,6 +18,7 @@ from ibrobust.checks.planted import planted
 from ibrobust.errors import BadInput
 from ibrobust.experiments.auditing import audit
 from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.noise import LatentNoise
 from ibrobust.robustness.results import BreakingRadii
 
 N = 40
@@ -152,21 +153,21 @@ def bottleneck(noise_std: float) -> Bottleneck:
     torch.manual_seed(1)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32))
     about = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
-    return Bottleneck(encoder, latent=32, classes=10, noise_std=noise_std, **about)
+    return Bottleneck(encoder, latent=32, classes=10, noise=LatentNoise(noise_std), **about)
 
 
 def test_large_latent_noise_is_not_trusted_and_little_is():
     model = trained(bottleneck(0.0))
-    model.noise_std = 20.0
+    model.noise = LatentNoise(20.0)
     loud = audited(model, n=30, noise="fresh")
     assert loud.verdict != "trusted"
     assert "repeatable" in {finding.name for finding in loud.findings if not finding.passed}
-    model.noise_std = 2.0
+    model.noise = LatentNoise(2.0)
     lucky = audited(model, n=30, noise="fresh")
     flips = next(finding.value for finding in lucky.findings if finding.name == "repeatable")
     assert flips > 0.05, "enough for some samples to be called robust by luck"
     assert lucky.verdict == "trusted", lucky
-    model.noise_std = 0.01
+    model.noise = LatentNoise(0.01)
     quiet = audited(model, n=30, noise="fresh")
     assert {"noise-off", "fixed-noise"} <= {finding.name for finding in quiet.findings}
     assert quiet.verdict == "trusted", quiet

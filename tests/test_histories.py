@@ -70,20 +70,27 @@ def test_pictures_and_numbers_are_those_that_the_runs_allow(runs) -> None:
 
 def test_entropies_without_bounds_are_not_drawn(runs) -> None:
     """Histories of an earlier version hold raw estimates, of which 25 nats may be bias."""
-    table = histories(find_runs([runs])).drop(columns=["encoding_entropy_low", "encoding_entropy_high"])
+    table = histories(find_runs([runs])).drop(
+        columns=["encoding_entropy_low", "encoding_entropy_high", "encoding_entropy_raw"]
+    )
     assert "pathology" not in figures(table)
     assert "train them again" in summary_lines(table)[0]
 
 
 def test_the_rescaled_latents_entropy_is_drawn_between_its_bounds(runs) -> None:
-    low, high = [0.0, 0.0], [30.0, 0.5]
-    rows = pd.DataFrame({"epoch": [1, 2], "encoding_entropy": [20.0, 0.2], "rescaled_error": [0.1, 0.9]})
-    noisy = rows.assign(noise="zero-entropy", encoding_entropy_low=low, encoding_entropy_high=high)
-    quiet = rows.assign(noise="none", encoding_entropy_low=-np.inf, encoding_entropy_high=[25.0, -60.0])
+    rows = pd.DataFrame({"epoch": [1, 2], "rescaled_error": [0.1, 0.9]})
+    noisy = rows.assign(
+        noise="zero-entropy", encoding_entropy=[20.0, 0.2], encoding_entropy_raw=[50.0, 25.0],
+        encoding_entropy_low=[0.0, 0.0], encoding_entropy_high=[30.0, 0.5],
+    )  # fmt: skip
+    endless = dict.fromkeys(("encoding_entropy", "encoding_entropy_low", "encoding_entropy_high"), -np.inf)
+    quiet = rows.assign(noise="none", encoding_entropy_raw=[25.0, -60.0], **endless)
     ax = pathology_figure(pd.concat([noisy, quiet])).axes[0]
     outline = {(float(x), float(y)) for band in ax.collections for path in band.get_paths() for x, y in path.vertices}
     assert {(1.0, 0.0), (1.0, 30.0), (2.0, 0.5)} <= outline
-    assert any(line.get_linestyle() == ":" and list(line.get_ydata()) == [25.0, -60.0] for line in ax.lines)
+    dotted = [list(line.get_ydata()) for line in ax.lines if line.get_linestyle() == ":"]
+    assert sorted(dotted) == [[25.0, -60.0], [50.0, 25.0]]
+    assert [text.get_text().splitlines()[0] for text in ax.texts] == ["H[Z] = −∞ at every epoch"]
 
 
 def test_the_command_writes_the_same_bytes_twice(runs, tmp_path, capsys) -> None:

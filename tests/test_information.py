@@ -16,7 +16,8 @@ from ibrobust.entropies.trajectory import Trajectory
 from ibrobust.errors import BadInput
 from ibrobust.learning.training import train
 from ibrobust.models import build_model
-from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
+from ibrobust.models.bottleneck import Bottleneck, Encoding
+from ibrobust.models.noise import LEARNED, NO_NOISE, ZERO_ENTROPY
 from ibrobust.recipe import make_recipe
 from tests.oracles_entropy import identities
 
@@ -34,9 +35,7 @@ def split(digits: Dataset) -> Split:
 
 
 def model(name: str = "mlp", **settings) -> Bottleneck:
-    return build_model(
-        name, **{"shape": (1, 8, 8), "classes": 10, "latent": 4, "noise_std": ZERO_ENTROPY_STD, **settings}
-    )
+    return build_model(name, **{"shape": (1, 8, 8), "classes": 10, "latent": 4, "noise": ZERO_ENTROPY, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +148,7 @@ def test_prediction_cross_entropy_lies_below_the_decoders(trained: Bottleneck, s
 
 
 def test_learned_noise_has_the_closed_form_entropy(split: Split) -> None:
-    learned = model(noise_std=None)
+    learned = model(noise=LEARNED)
     rows = family(measured(learned, split, repeats=2), "knn-l2")
     with torch.no_grad():
         _, std = learned.distribution(split.x)
@@ -171,7 +170,7 @@ def test_what_dropout_makes_impossible_is_said(split: Split) -> None:
 
 
 def test_without_noise_only_what_is_finite_is_reported(split: Split) -> None:
-    plain = model(noise_std=0.0)
+    plain = model(noise=NO_NOISE)
     assert views_of(plain, 12) == ["mean"]
     rows = dict(measured(plain, split, view="mean", repeats=2).rows)
     assert "preserved_information" not in rows
@@ -181,7 +180,7 @@ def test_without_noise_only_what_is_finite_is_reported(split: Split) -> None:
 
 
 def test_a_categorical_latent_is_exact(split: Split) -> None:
-    categorical = model(latent=6, noise_std=0.0, decoder="network")
+    categorical = model(latent=6, noise=NO_NOISE, decoder="network")
     rows = dict(measured(categorical, split, view="mean").rows)
     quantities = {name: row.nats for name, row in rows.items()}
     assert {row.estimator for row in rows.values()} == {"exact"}
@@ -205,7 +204,7 @@ def test_unknown_views_are_refused(trained: Bottleneck, split: Split, view: str)
 
 def test_the_error_bound_holds_for_drawn_predictions_and_is_said_to_fail_for_others(split: Split) -> None:
     """A model that gives every true class 0.49 and a wrong one 0.51: always wrong, its bound 0.51."""
-    plain = model(noise_std=0.0)
+    plain = model(noise=NO_NOISE)
     logits = torch.full((300, 10), -40.0)
     logits[torch.arange(300), split.y] = math.log(0.49)
     logits[torch.arange(300), (split.y + 1) % 10] = math.log(0.51)

@@ -15,7 +15,8 @@ from ibrobust.entropies.measurement import Measurement, measured
 from ibrobust.entropies.quantities import summary
 from ibrobust.errors import BadInput
 from ibrobust.models import build_model
-from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck
+from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.noise import ZERO_ENTROPY_STD, LatentNoise
 from tests.conftest import ROOT
 from tests.test_bad_input import exit_of, folder
 
@@ -25,7 +26,7 @@ CLASSES = ("reverse_decoder_uncertainty", "decoder_uncertainty", "redundant_info
 
 
 def model(noise_std: float = ZERO_ENTROPY_STD) -> Bottleneck:
-    return build_model("mlp", shape=(1, 8, 8), classes=10, latent=4, noise_std=noise_std)
+    return build_model("mlp", shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(noise_std))
 
 
 def digits(*counts: int) -> Split:

@@ -18,16 +18,15 @@ from ibrobust.learning.objectives import (
     log_squared_norm,
     log_variance,
     noise_name,
-    noise_std,
     objective,
     prediction_cross_entropy,
     rate,
+    recipe_noise,
     squared_norm,
 )
-from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Encoding
+from ibrobust.models.bottleneck import Encoding
+from ibrobust.models.noise import LEARNED, LN_2PIE, NO_NOISE, ZERO_ENTROPY, ZERO_ENTROPY_STD, LatentNoise
 from ibrobust.recipe import make_recipe
-
-LN_2PIE = math.log(2 * math.pi * math.e)
 
 
 def latents(samples: int, dimensions: int, seed: int = 0) -> torch.Tensor:
@@ -149,22 +148,22 @@ def test_every_regulariser_is_a_finite_scalar(name: str) -> None:
 
 
 def test_noise_by_name_or_number() -> None:
-    assert noise_std(make_recipe({})) == ZERO_ENTROPY_STD
-    assert noise_std(make_recipe({"reg": "dvib"})) is None
-    assert noise_std(make_recipe({"noise": "none"})) == 0
-    assert noise_std(make_recipe({"noise": "0.25"})) == 0.25
+    assert recipe_noise(make_recipe({})) == ZERO_ENTROPY
+    assert recipe_noise(make_recipe({"reg": "dvib"})) == LEARNED
+    assert recipe_noise(make_recipe({"noise": "none"})) == NO_NOISE
+    assert recipe_noise(make_recipe({"noise": "0.25"})) == LatentNoise(0.25)
 
 
 @pytest.mark.parametrize("noise", ["loud", "-1", "nan", "inf"])
 def test_unknown_noise_lists_the_choices(noise: str) -> None:
     with pytest.raises(BadInput, match=r"--noise '.*'; choose from auto, zero-entropy, none, learned"):
-        noise_std(make_recipe({"noise": noise}))
+        recipe_noise(make_recipe({"noise": noise}))
 
 
 @pytest.mark.parametrize("reg", ["dvib", "ceb"])
 def test_a_rate_needs_noise(reg: str) -> None:
     with pytest.raises(BadInput, match="infinite without noise"):
-        noise_std(make_recipe({"reg": reg, "noise": "none"}))
+        recipe_noise(make_recipe({"reg": reg, "noise": "none"}))
 
 
 def test_cebs_rate_is_the_divergence_from_the_classs_own_gaussian() -> None:
@@ -240,6 +239,6 @@ def test_an_unknown_likelihood_lists_the_choices() -> None:
 
 
 def test_ceb_brings_unit_noise() -> None:
-    assert noise_std(make_recipe({"reg": "ceb"})) == 1
-    assert noise_std(make_recipe({"latent_kind": "categorical"})) == 0
+    assert recipe_noise(make_recipe({"reg": "ceb"})) == LatentNoise(1.0)
+    assert recipe_noise(make_recipe({"latent_kind": "categorical"})) == NO_NOISE
     assert noise_name(make_recipe({"latent_kind": "categorical"})) == "categorical"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ibrobust.datasets import DATASETS
 from ibrobust.errors import BadInput
 from ibrobust.learning.augmentation import AUGMENTATIONS
-from ibrobust.learning.objectives import noise_std, objective
+from ibrobust.learning.objectives import objective, recipe_noise
 from ibrobust.learning.schedules import SCHEDULES
 from ibrobust.models import MODELS
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
@@ -108,7 +108,7 @@ def test_every_recipe_of_the_zoo_names_what_there_is(file: Path) -> None:
         assert recipe.data in DATASETS
         assert recipe.augment in AUGMENTATIONS
         assert recipe.lr_schedule in SCHEDULES
-        noise_std(recipe)
+        recipe_noise(recipe)
         objective(recipe, 10)
         assert {"dropout": recipe.dropout, "dropconnect": recipe.dropconnect} == {
             key: rate

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.models.noise import LatentNoise
 from ibrobust.robustness.breaking_radii import COLUMNS, breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.results import BreakingRadii
@@ -108,7 +109,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) 
     torch.manual_seed(0)
     pixel = torch.zeros(1)
     encoder = Hungry(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10_000)
-    model = Bottleneck(encoder, latent=8, classes=10, noise_std=0.1, pixel_mean=pixel, pixel_std=pixel + 1)
+    model = Bottleneck(encoder, latent=8, classes=10, noise=LatentNoise(0.1), pixel_mean=pixel, pixel_std=pixel + 1)
     evaluate = breaking_radii if noise == "mean" else noisy_readings
     plenty = evaluate(model, x, y, eps=[0.05], protocol="paper", batch_size=100)
     encoder.most = 40

@@ -103,7 +103,7 @@ def summary_lines(table: "pd.DataFrame") -> list[str]:
 
 def _pathology_lines(table: "pd.DataFrame") -> list[str]:
     """The entropy between its bounds and the error at the last epoch of runs whose latent was rescaled."""
-    if "rescaled_error" in table and "encoding_entropy_low" not in table:
+    if "rescaled_error" in table and "encoding_entropy_raw" not in table:
         return [
             "rescaled latents: no figure, for an earlier version kept raw entropies without bounds; train them again"
         ]
@@ -116,7 +116,7 @@ def _pathology_lines(table: "pd.DataFrame") -> list[str]:
 
 def _rescaled(table: "pd.DataFrame") -> "pd.DataFrame":
     """Runs whose latent was rescaled, with bounds on its entropy."""
-    columns = {"rescaled_error", "encoding_entropy_low"}
+    columns = {"rescaled_error", "encoding_entropy_raw"}
     return table.dropna(subset=list(columns)) if columns <= set(table.columns) else table.iloc[:0]
 
 

@@ -19,6 +19,7 @@ _CHOICES = {
     "data": "data set",
     "model": "model",
     "reg": "regulariser",
+    "noise": "latent noise",
     "augment": "augmentation",
     "likelihood": "likelihood",
     "lr_schedule": "schedule",

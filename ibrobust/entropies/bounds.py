@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ibrobust.entropies.entropy import Samples, classes, digamma
+from ibrobust.models.noise import LN_2PIE
 
 SampleLabels = Int[Tensor, " samples"]
 
-LN_2PIE = math.log(2 * math.pi * math.e)
 ERRORS = 2.4
 """Standard errors between a measured bound and the one that is reported: a chance of 0.8 % each, so that the smallest
 of three upper bounds lies below the truth with at most 2.5 %, and an interval holds with 95 %."""

@@ -9,24 +9,31 @@ from torch import Tensor
 from ibrobust.entropies.bounds import NO_UPPER, Bound
 from ibrobust.entropies.entropy import classes
 from ibrobust.models.bottleneck import Encoding
+from ibrobust.models.noise import ZERO_ENTROPY, LatentNoise
 
 _BLOCK = 1024
 
 
-def preserved_information_bounds(encoding: Encoding) -> tuple[Bound, Bound]:
-    """Lower and upper bound of I[X;Z] for Gaussian p(z|x), nats, from one latent sample per input (Poole et al. 2019).
+def preserved_information_bounds(encoding: Encoding, noise: LatentNoise = ZERO_ENTROPY) -> tuple[Bound, Bound]:
+    """Lower and upper bound of I[X;Z] where the density p(z|x) is known, nats, from one latent sample per input (Poole
+    et al. 2019).
 
     With p_ij = p(z_i|x_j) the lower bound is the mean of ln p_ii / mean_j p_ij (their eq. 12 with the encoder's density
     as critic), which cannot exceed ln N; the upper bound leaves i out of the mean (their eq. 13). Both hold in
     expectation over the samples, and carry the standard error of what was drawn. They meet where the latent is noisy,
     and lie far apart where every input has a region of its own.
+
+    Args:
+        noise: whose law p(z|x) has; Gaussian by default. The standard deviations are the encoding's.
+
+    Raises:
+        BadInput: the law's density is not known.
     """
     count = len(encoding.z)
     lower, upper = _Ratios(count, encoding.z.device), _Ratios(count, encoding.z.device)
-    precision = encoding.std.double().square().reciprocal()
     for start in range(0, count, _BLOCK):
         rows = slice(start, start + _BLOCK)
-        log_density = _log_density(encoding, precision, rows)
+        log_density = noise.log_densities(encoding.z[rows], encoding.mean, encoding.std)
         own = log_density.diagonal(start).clone()
         lower.add(rows, own, log_density, math.log(count))
         if count > 1:
@@ -35,13 +42,19 @@ def preserved_information_bounds(encoding: Encoding) -> tuple[Bound, Bound]:
     return lower.bound(), upper.bound() if count > 1 else NO_UPPER
 
 
-def redundant_information_bounds(encoding: Encoding, y: Int[Tensor, " batch"]) -> tuple[Bound, Bound]:
-    """Lower and upper bound of I[X;Z|Y] = Σ_y p(y) I[X;Z|y], nats: the same within each class."""
+def redundant_information_bounds(
+    encoding: Encoding, y: Int[Tensor, " batch"], noise: LatentNoise = ZERO_ENTROPY
+) -> tuple[Bound, Bound]:
+    """Lower and upper bound of I[X;Z|Y] = Σ_y p(y) I[X;Z|y], nats: the same within each class.
+
+    Raises:
+        BadInput: as `preserved_information_bounds`.
+    """
     index = torch.arange(len(y), device=y.device)[:, None].double()
     parts = []
     for share, members in classes(index, y, at_least=1):
         kept = members.squeeze(1).long()
-        parts.append((share, preserved_information_bounds(Encoding(*(tensor[kept] for tensor in encoding)))))
+        parts.append((share, preserved_information_bounds(Encoding(*(tensor[kept] for tensor in encoding)), noise)))
     lower, upper = (
         Bound(sum(share * b[i].nats for share, b in parts), math.hypot(*(share * b[i].error for share, b in parts)))
         for i in (0, 1)
@@ -73,15 +86,7 @@ class _Ratios:
 
     def bound(self) -> Bound:
         count = len(self.terms)
+        if not bool(self.terms.isfinite().all()):  # a sample that no other input could have given
+            return NO_UPPER
         error = float((self.terms - self.shares).std()) / math.sqrt(count) if count > 1 else 0.0
         return Bound(float(self.terms.mean()), error)
-
-
-def _log_density(
-    encoding: Encoding, precision: Float[Tensor, "batch latent"], rows: slice
-) -> Float[Tensor, "rows batch"]:
-    """ln p(z_i|x_j) + K/2 ln 2π, float64."""
-    z, mean = encoding.z[rows].double(), encoding.mean.double()
-    weighted = mean * precision
-    squares = z.square() @ precision.T - 2 * z @ weighted.T + (mean * weighted).sum(dim=1)
-    return (precision.log().sum(dim=1) - squares) / 2

@@ -2,7 +2,7 @@
 
 import math
 
-from ibrobust.entropies.bounds import LN_2PIE, NO_UPPER, NOTHING, Bound
+from ibrobust.entropies.bounds import NO_UPPER, NOTHING, Bound
 from ibrobust.entropies.calibration import EntropyEstimate, calibrated_conditional_entropy, calibrated_entropy
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.models.bottleneck import Bottleneck, Encoding
@@ -28,9 +28,10 @@ def encoding_entropy(
     Raises:
         BadInput: as `entropy.knn_entropy`.
     """
-    floor = noise_entropy(model, encoding)
-    low, high = preserved_information_bounds(encoding) if has_known_density(model) else (NOTHING, NO_UPPER)
-    return calibrated_entropy(encoding.z, y, k=k, norm=norm, **_from(floor, low, high), repeats=repeats, seed=seed)
+    known = has_known_density(model)
+    information = preserved_information_bounds(encoding, model.noise) if known else (NOTHING, NO_UPPER)
+    bounds = _from(noise_entropy(model, encoding), *information)
+    return calibrated_entropy(encoding.z, y, k=k, norm=norm, **bounds, repeats=repeats, seed=seed)
 
 
 def reverse_decoder_uncertainty(
@@ -48,28 +49,27 @@ def reverse_decoder_uncertainty(
     Raises:
         BadInput: as `entropy.conditional_knn_entropy`.
     """
-    floor = noise_entropy(model, encoding)
-    low, high = redundant_information_bounds(encoding, y) if has_known_density(model) else (NOTHING, NO_UPPER)
-    return calibrated_conditional_entropy(
-        encoding.z, y, k=k, norm=norm, **_from(floor, low, high), repeats=repeats, seed=seed
-    )
+    known = has_known_density(model)
+    information = redundant_information_bounds(encoding, y, model.noise) if known else (NOTHING, NO_UPPER)
+    bounds = _from(noise_entropy(model, encoding), *information)
+    return calibrated_conditional_entropy(encoding.z, y, k=k, norm=norm, **bounds, repeats=repeats, seed=seed)
 
 
-def noise_entropy(model: Bottleneck, encoding: Encoding) -> float:
-    """H of the latent's own noise: H[Z|X] where there is no other, a lower bound of it with dropout; −∞ without."""
-    if model.noise_std is None:
-        return float((0.5 * LN_2PIE + encoding.std.double().log()).sum(dim=1).mean())
-    if model.noise_std == 0:
-        return -math.inf
-    return encoding.z.shape[1] * (0.5 * LN_2PIE + math.log(model.noise_std))
+def noise_entropy(model: Bottleneck, encoding: Encoding) -> float | None:
+    """H of the latent's own noise: H[Z|X] where there is no other, a lower bound of it with dropout; −∞ without noise,
+    None where the entropy of its law is not known."""
+    return model.noise.entropy(encoding.std)
 
 
 def has_known_density(model: Bottleneck) -> bool:
-    """Whether p(z|x) is a Gaussian that the encoder tells: dropout makes it a mixture over masks."""
-    return model.noise_std != 0 and not model.noisy_layers
+    """Whether p(z|x) is a density that the encoder tells: dropout makes it a mixture over masks."""
+    noise = model.noise
+    known = noise.law.log_density is not None and noise.law.entropy is not None
+    return known and not noise.absent and not model.noisy_layers
 
 
-def _from(floor: float, low: Bound, high: Bound) -> dict[str, float]:
+def _from(noise_entropy: float | None, low: Bound, high: Bound) -> dict[str, float]:
     """The bounds of I[X;Z], which is never negative, as bounds of H[Z] = H[Z|X] + I[X;Z]."""
-    upper = high.upper if floor > -math.inf else math.inf
-    return {"low": floor + max(0.0, low.lower), "high": floor + upper if math.isfinite(upper) else math.inf}
+    if noise_entropy is None or noise_entropy == -math.inf:
+        return {"low": -math.inf, "high": math.inf}
+    return {"low": noise_entropy + max(0.0, low.lower), "high": noise_entropy + high.upper}

@@ -21,7 +21,6 @@ from ibrobust.entropies.categorical import exact_quantities
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoding_entropy import (
     encoding_entropy,
-    has_known_density,
     noise_entropy,
     reverse_decoder_uncertainty,
 )
@@ -30,7 +29,7 @@ from ibrobust.entropies.quantities import blocks, encoded, mean_latents
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
 from ibrobust.models import categorical
-from ibrobust.models.bottleneck import Bottleneck, Encoding
+from ibrobust.models.bottleneck import Bottleneck, Encoding, log_mean_probability
 from ibrobust.models.categorical import DataDecoder, NetworkDecoder
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Labels, Logits, PerSample
@@ -162,30 +161,35 @@ def _neighbour_rows(
         rows += [("reverse_decoder_uncertainty", reverse), *_label_rows(entropy, reverse, y, loss)]
     except BadInput as error:
         left_out.append(f"H[Z|Y], I[Y;Z], H[Y|Z] and I[X;Z|Y] with k = {settings['k']} are left out: {error}")
-    return rows + _rows_less_noise(model, encoding, entropy, reverse), left_out
+    less_noise, unknown = _rows_less_noise(model, encoding, entropy, reverse)
+    return rows + less_noise, left_out + unknown
 
 
 def _rows_less_noise(
     model: Bottleneck, encoding: Encoding, entropy: EntropyEstimate, reverse: EntropyEstimate | None
-) -> Rows:
-    """H[Z|X], I[X;Z] and, where there is H[Z|Y], I[X;Z|Y]: numbers where the density p(z|x) is known, bounds where only
-    the latent's own noise is (dropout's part of H[Z|X] cannot be computed, §G.3.1)."""
-    floor = noise_entropy(model, encoding)
+) -> tuple[Rows, list[str]]:
+    """H[Z|X], I[X;Z] and, where there is H[Z|Y], I[X;Z|Y], and a sentence for what had to be left out. They are numbers
+    where H[Z|X] is known, and bounds where only the latent's own noise is (dropout's part of H[Z|X] cannot be computed,
+    §G.3.1)."""
+    if model.noise.absent:
+        return [], []
     named = [("preserved_information", entropy), *([("redundant_information", reverse)] if reverse else [])]
-    if has_known_density(model):
-        given_input = EntropyEstimate(floor, "closed-form", None, entropy.n, 0.0, 0.0, floor, floor)
-        return [("encoding_entropy_given_input", given_input), *((name, row - floor) for name, row in named)]
-    if floor == -math.inf:
-        return []
 
     def between(low: float, high: float) -> EntropyEstimate:
         return EntropyEstimate(math.nan, "not computable", None, entropy.n, math.nan, math.nan, low, high)
 
-    given_input = between(floor, entropy.high)
-    return [
-        ("encoding_entropy_given_input", given_input),
-        *((name, between(0.0, row.high - floor)) for name, row in named),
-    ]
+    floor = noise_entropy(model, encoding)
+    if floor is None:
+        most = math.inf if model.noisy_layers else model.noise.most_entropy(encoding.std)
+        unknown = f"I[X;Z] and I[X;Z|Y] are left out: the entropy of noise of law {model.noise.law.name!r} is not known"
+        return [("encoding_entropy_given_input", between(-math.inf, min(most, entropy.high)))], [unknown]
+    if model.noisy_layers:
+        given_input = between(floor, entropy.high)
+        less_noise = [(name, between(0.0, row.high - floor)) for name, row in named]
+    else:
+        given_input = EntropyEstimate(floor, "closed-form", None, entropy.n, 0.0, 0.0, floor, floor)
+        less_noise = [(name, row - floor) for name, row in named]
+    return [("encoding_entropy_given_input", given_input), *less_noise], []
 
 
 def _label_rows(entropy: EntropyEstimate, reverse: EntropyEstimate, y: Labels, loss: PerSample) -> Rows:
@@ -229,8 +233,8 @@ def _averaged(model: Bottleneck, x: Tensor, y: Labels, draws: int, seed: int) ->
         for block in blocks(x):
             encodings = model.encodings(as_images(x[block].to(y.device)), draw[block], draws)
             parts.append(torch.stack([model.decoder(encoding.z).double() for encoding in encodings]))
-    log_probability = torch.cat(parts, dim=1).log_softmax(dim=2)
-    mean_logits = log_probability.logsumexp(dim=0) - math.log(draws)
+    logits = torch.cat(parts, dim=1)
+    mean_logits, log_probability = log_mean_probability(logits), logits.log_softmax(dim=2)
     loss = -log_probability.gather(2, y.expand(draws, -1)[..., None]).squeeze(2).mean(dim=0)
     prediction = dict(_decoder_rows("decoder", _log_loss(mean_logits, y), y))["decoder_cross_entropy"]
     rows = [*_decoder_rows("decoder", loss, y), ("prediction_cross_entropy", prediction)]
@@ -266,7 +270,7 @@ def _checked(rows: Rows, logits: Logits, y: Labels) -> Measurement:
 
 
 def _is_noisy(model: Bottleneck) -> bool:
-    return model.noise_std != 0 or bool(model.noisy_layers)
+    return not model.noise.absent or bool(model.noisy_layers)
 
 
 def _draws(view: str) -> int:

@@ -42,8 +42,8 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
 
     `error` (mean path), `decoder_cross_entropy` Hθ[Y|Z] with one latent sample per image, and, where the latent has
     noise so that they are finite, `encoding_entropy` H[Z] (k-NN, k = 3, less its bias on Gaussians and moved into its
-    bounds), `encoding_entropy_given_input` H[Z|X] in closed form and `preserved_information` I[X;Z] = H[Z] − H[Z|X];
-    `_low` and `_high` are the bounds.
+    bounds). Where the entropy of the noise is known, also `encoding_entropy_given_input` H[Z|X] in closed form and
+    `preserved_information` I[X;Z] = H[Z] − H[Z|X]. `_low` and `_high` are the bounds.
     """
     encoding = encoded(model, x, seed=seed)
     y = y.to(encoding.z.device)
@@ -52,14 +52,14 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
         error = (model.decoder(means).argmax(1) != y).double().mean().item()
         cross_entropy = F.cross_entropy(model.decoder(encoding.z).double(), y).item()
     measured = {"error": error, "decoder_cross_entropy": cross_entropy}
-    if model.noise_std == 0 or len(x) <= _K:
+    if model.noise.absent or len(x) <= _K:
         return measured
     estimate = encoding_entropy(model, encoding, y, k=_K, repeats=2)
     entropy = {"": estimate.best, "_low": estimate.low, "_high": estimate.high}
     measured |= {f"encoding_entropy{end}": nats for end, nats in entropy.items()}
-    if model.noisy_layers:  # dropout's part of H[Z|X] cannot be computed (Kirsch et al. §G.3.1)
-        return measured
     given_input = noise_entropy(model, encoding)
+    if model.noisy_layers or given_input is None:  # dropout's part of H[Z|X] cannot be computed (Kirsch et al. §G.3.1)
+        return measured
     preserved = {f"preserved_information{end}": nats - given_input for end, nats in entropy.items()}
     return measured | {"encoding_entropy_given_input": given_input, **preserved}
 

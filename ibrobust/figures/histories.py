@@ -22,10 +22,10 @@ _SYMBOLS = {
 
 def pathology_figure(table: pd.DataFrame) -> Figure:
     """The latent's entropy and the error after each rescaling, by noise (Kirsch et al. figure 3). The band lies between
-    the entropy's bounds; without noise there is no lower one, and a dotted line shows the upper.
+    the entropy's bounds; an entropy of −∞ is said in words. Dotted is the raw estimate, which is not an entropy.
 
     Args:
-        table: noise, epoch, encoding_entropy with its _low and _high, rescaled_error.
+        table: noise, epoch, encoding_entropy with its _low, _high and _raw, rescaled_error.
     """
     figure, axes = _row(2)
     noises = sorted(set(table["noise"]))
@@ -47,10 +47,13 @@ def pathology_figure(table: pd.DataFrame) -> Figure:
 
 def _draw_bounds(ax: Axes, rows: pd.DataFrame, color: tuple[float, float, float]) -> None:
     low, high = rows["encoding_entropy_low"], rows["encoding_entropy_high"]
+    ax.plot(rows["epoch"], rows["encoding_entropy_raw"], ":", color=color, linewidth=1)
     if np.isfinite(low).all():
         ax.fill_between(rows["epoch"], low, high, color=color, alpha=0.25, linewidth=0)
-    else:
-        ax.plot(rows["epoch"], high, ":", color=color, linewidth=1)
+    if np.isneginf(rows["encoding_entropy"]).all():
+        last = rows.iloc[-1]
+        word = "H[Z] = −∞ at every epoch\n(dotted: raw estimate)"
+        ax.annotate(word, (last["epoch"], last["encoding_entropy_raw"]), ha="right", fontsize=7, color=color)
 
 
 def cross_entropy_figure(table: pd.DataFrame) -> Figure:

@@ -1,6 +1,5 @@
 """What training minimises: a likelihood term + γ · a regulariser (Kirsch et al. §3, all in nats)."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,14 +10,14 @@ from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
 from ibrobust.models import categorical
-from ibrobust.models.bottleneck import ZERO_ENTROPY_STD, Bottleneck, Encoding
+from ibrobust.models.bottleneck import Bottleneck, Encoding, log_mean_probability
+from ibrobust.models.noise import LN_2PIE, NO_NOISE, LatentNoise, latent_noise
 from ibrobust.randomness import Noise
 from ibrobust.recipe import Recipe
 from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images, Labels, Latents, Logits, Scalar
 
 SampledLogits = Float[Tensor, "samples batch classes"]
-LN_2PIE = math.log(2 * math.pi * math.e)
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,7 @@ def decoder_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
 
 def prediction_cross_entropy(logits: SampledLogits, y: Labels) -> Scalar:
     """Hθ[Y|X]: the log loss of the mean probability over the samples, never above `decoder_cross_entropy` (eq. 7)."""
-    return F.nll_loss(mean_log_probability(logits), y)
-
-
-def mean_log_probability(logits: SampledLogits) -> Logits:
-    """ln of the mean class probabilities over the samples."""
-    log_probability: Logits = logits.log_softmax(2).logsumexp(0) - math.log(len(logits))
-    return log_probability
+    return F.nll_loss(log_mean_probability(logits), y)
 
 
 DECODER = Likelihood(decoder_cross_entropy, categorical.decoder_cross_entropy)
@@ -152,8 +145,6 @@ DVIB = Regularizer(lambda encoding, _y, _model: rate(encoding), noise="learned",
 CEB = Regularizer(conditional_rate, noise="1", rate=True, module=ClassMeans)
 WEIGHT_DECAY = Regularizer(lambda _encoding, _y, model: squared_weights(model))
 
-_NAMED_STD = {"zero-entropy": ZERO_ENTROPY_STD, "none": 0.0, "learned": None}
-
 
 def noise_name(recipe: Recipe) -> str:
     """The recipe's latent noise in a word or a number; `auto` is the regulariser's own."""
@@ -162,28 +153,22 @@ def noise_name(recipe: Recipe) -> str:
     return REGULARIZERS[recipe.reg].noise if recipe.noise == "auto" else recipe.noise
 
 
-def noise_std(recipe: Recipe) -> float | None:
-    """σ of the latent noise; None where the encoder learns it, 0 for a categorical latent.
+def recipe_noise(recipe: Recipe) -> LatentNoise:
+    """The latent's noise; none for a categorical latent, whose noise is the choice.
 
     Raises:
         BadInput: the noise is neither a known name nor a number ≥ 0, or does not go with the regulariser.
     """
     if recipe.latent_kind == "categorical":
-        return 0.0
+        return NO_NOISE
     name = noise_name(recipe)
-    std = _NAMED_STD[name] if name in _NAMED_STD else _number(name)
-    if std is not None and not (math.isfinite(std) and std >= 0):
-        raise BadInput(f"--noise {name!r}; choose from auto, {', '.join(_NAMED_STD)} or a standard deviation ≥ 0")
-    if std == 0 and REGULARIZERS[recipe.reg].rate:
-        raise BadInput(f"--noise {name}: the rate of {recipe.reg!r} is infinite without noise")
-    return std
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    noise = latent_noise(name)
+    if REGULARIZERS[recipe.reg].rate:
+        if noise.absent:
+            raise BadInput(f"--noise {name}: the rate of {recipe.reg!r} is infinite without noise")
+        if noise.law.entropy is None:
+            raise BadInput(f"--noise {name}: the rate of {recipe.reg!r} needs a noise whose entropy is known")
+    return noise
 
 
 @dataclass(frozen=True)
@@ -193,11 +178,13 @@ class Objective:
     Attributes:
         module: what the regulariser learns beside the model, if anything.
         memory: share of a batch in a categorical latent's running p(y, z).
+        negentropy: nats that a dimension of the latent's noise lacks to a Gaussian of its variance; part of a rate.
     """
 
     recipe: Recipe
     module: nn.Module | None
     memory: float = 0.05
+    negentropy: float = 0.0
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -221,14 +208,17 @@ class Objective:
             return [likelihood, self._penalty(encoding, y, model), _share_of_mistakes(logits[0], y)]
         with torch.no_grad():
             both = [decoder_cross_entropy(logits, y), prediction_cross_entropy(logits, y)]
-            mistakes = _share_of_mistakes(mean_log_probability(logits), y)
+            mistakes = _share_of_mistakes(log_mean_probability(logits), y)
         return [likelihood, self._penalty(encoding, y.repeat(samples), model), mistakes, *both]
 
     def _penalty(self, encoding: Encoding, y: Labels, model: nn.Module) -> Scalar:
         # γ = 0 is `none` to the bit: a term of weight 0 could still be infinite.
         if self.recipe.gamma == 0:
             return encoding.z.new_zeros(())
-        return REGULARIZERS[self.recipe.reg].term(encoding, y, model if self.module is None else self.module)
+        regularizer = REGULARIZERS[self.recipe.reg]
+        term = regularizer.term(encoding, y, model if self.module is None else self.module)
+        # A rate is written down for Gaussian p(z|x); another law of the same variance has less entropy.
+        return term + encoding.z.shape[1] * self.negentropy if regularizer.rate and self.negentropy else term
 
     def _categorical_terms(self, model: Bottleneck, x: Images, y: Labels, noise: Noise) -> list[Scalar]:
         encoding = Encoding(*(tensor.float() for tensor in model.encode(x, noise)))
@@ -245,8 +235,10 @@ def objective(recipe: Recipe, classes: int) -> Objective:
     BadInput: the recipe names a term that is not registered.
     """
     LIKELIHOODS[recipe.likelihood]
-    module = REGULARIZERS[recipe.reg].module
-    return Objective(recipe, module(recipe.latent, classes) if module else None)
+    regularizer = REGULARIZERS[recipe.reg]
+    module = regularizer.module(recipe.latent, classes) if regularizer.module else None
+    negentropy = recipe_noise(recipe).negentropy if regularizer.rate else 0.0
+    return Objective(recipe, module, negentropy=negentropy)
 
 
 def _share_of_mistakes(scores: Logits, y: Labels) -> Scalar:

@@ -54,9 +54,10 @@ def rescale(model: Bottleneck, x: Tensor, y: Labels, size: float) -> dict[str, f
 
     Returns:
         `latent_scale`; `encoding_entropy` H[Z] in nats (k-NN, k = 3, less its bias on Gaussians and moved into its
-        bounds) and the bounds `_low` and `_high`; `rescaled_error` with one sample of the noise.
+        bounds), the bounds `_low` and `_high` and the `_raw` estimate; `rescaled_error` with one sample of the noise.
 
-    The raw estimate would not do: of zero-entropy noise alone, whose entropy is 0, it says 25 nats (K = 128, n = 2000).
+    The raw estimate alone would not do: of zero-entropy noise, whose entropy is 0, it says 25 nats (K = 128, n = 2000),
+    and of a latent that lies in fewer dimensions than it has, whose entropy is −∞, it says a number.
     """
     scale = _scale(model)
     scale *= size / encoded(model, x).mean.var(0).mean().sqrt()
@@ -66,6 +67,7 @@ def rescale(model: Bottleneck, x: Tensor, y: Labels, size: float) -> dict[str, f
     entropy = encoding_entropy(model, encoding, y.to(encoding.z.device), repeats=2)
     return {
         "latent_scale": scale.item(),
+        "encoding_entropy_raw": entropy.nats,
         "encoding_entropy": entropy.best,
         "encoding_entropy_low": entropy.low,
         "encoding_entropy_high": entropy.high,

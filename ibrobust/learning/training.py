@@ -15,10 +15,10 @@ from ibrobust.entropies.quantities import categorical_quantities, encoded
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, frozen
 from ibrobust.learning.augmentation import AUGMENTATIONS
-from ibrobust.learning.objectives import LIKELIHOODS, Objective, noise_std, objective
+from ibrobust.learning.building import recipe_model
+from ibrobust.learning.objectives import Objective, objective
 from ibrobust.learning.rescaling import fold_scale, make_scalable, rescale
 from ibrobust.learning.schedules import SCHEDULES
-from ibrobust.models import build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.categorical import DataDecoder
 from ibrobust.models.stochastic import learning
@@ -115,26 +115,11 @@ def training_images(recipe: Recipe, data: Dataset, device: str | torch.device = 
 
 def untrained_model(recipe: Recipe, data: Dataset) -> Bottleneck:
     """The recipe's model for this data, normalising with the training images' statistics."""
-    model = build_model(
-        recipe.model,
-        shape=data.shape,
-        classes=data.classes,
-        latent=recipe.latent,
-        noise_std=noise_std(recipe),
-        seed=recipe.seed,
-        decoder=decoder_name(recipe),
-        dropout=recipe.dropout,
-        dropconnect=recipe.dropconnect,
-    )
+    model = recipe_model(recipe, data.shape, data.classes)
     mean, std = _pixel_statistics(data.train.x)
     model.pixel_mean.copy_(mean.view(1, -1, 1, 1))
     model.pixel_std.copy_(std.view(1, -1, 1, 1))
     return model
-
-
-def decoder_name(recipe: Recipe) -> str:
-    """The kind of decoder that the recipe's model has."""
-    return LIKELIHOODS[recipe.likelihood].decoder if recipe.latent_kind == "categorical" else "linear"
 
 
 def adversarial_images(model: nn.Module, x: Images, y: Labels, eps: float, noise: GeneratorNoise) -> Images:

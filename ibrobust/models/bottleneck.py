@@ -1,7 +1,7 @@
 """The model every run shares: pixels → encoder → noisy latent of K dimensions → linear decoder → logits.
 
-Noise is an explicit argument. `model(x)` is the mean path, without noise; `view(model, "fresh")` says what else
-an evaluation may see. Nothing hangs on `train()` or `eval()`.
+Noise is an explicit argument: `model.mean_path(x)` has none, and `view(model, "fresh")` says what else an evaluation
+may see. `model(x)`, for training loops of your own, follows `train()` and `eval()`; nothing else depends on them.
 """
 
 import math
@@ -10,21 +10,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
-from ibrobust.models.stochastic import noise_in_layers, noisy_layers
-from ibrobust.randomness import Noise
+from ibrobust.models.noise import LatentNoise
+from ibrobust.models.stochastic import learning, noise_in_layers, noisy_layers
+from ibrobust.randomness import GlobalNoise, Noise
 from ibrobust.types import Images, Latents, Logits
-
-ZERO_ENTROPY_STD = (2 * math.pi * math.e) ** -0.5
-"""Standard deviation of the Gaussian whose differential entropy is 0 nats (Kirsch et al. §3.3)."""
 
 
 class Encoding(NamedTuple):
     """Mean and standard deviation of p(z|x), given the masks of noisy layers, and one sample z of it; std is 0 where
-    the latent has no noise of its own. Gaussian, or categorical with z as one-hot vectors."""
+    the latent has no noise of its own. Its law is the model's `noise`; z is one-hot where the latent is categorical."""
 
     mean: Latents
     std: Latents
@@ -32,11 +31,11 @@ class Encoding(NamedTuple):
 
 
 class Bottleneck(nn.Module):
-    """Encoder, noise, linear decoder; pixels in [0, 1] are normalised inside.
+    """Encoder, noise, linear decoder; pixels in [0, 1] are normalised inside. A new model is in evaluation mode.
 
     Args:
         encoder: normalised images to K features, or to 2K (mean, ρ) where the noise is learned.
-        noise_std: σ of the latent noise; None learns it per sample and dimension as softplus(ρ − 5), Alemi et al.
+        noise: the latent's noise; where it is learned the encoder has a second half of features for it.
         pixel_mean, pixel_std: per channel, of the training images.
         decoder: latent to logits; linear by default.
         categorical: the features are logits of K categories and z is one of them (Kirsch et al. §E); the decoder
@@ -54,7 +53,7 @@ class Bottleneck(nn.Module):
         *,
         latent: int,
         classes: int,
-        noise_std: float | None,
+        noise: LatentNoise,
         pixel_mean: Tensor,
         pixel_std: Tensor,
         decoder: nn.Module | None = None,
@@ -63,7 +62,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = nn.Linear(latent, classes) if decoder is None else decoder
-        self.noise_std = noise_std
+        self.noise = noise
         self.categorical = categorical
         noisy = noisy_layers(encoder)
         self.noisy_layers = sorted(noisy)
@@ -71,6 +70,7 @@ class Bottleneck(nn.Module):
             layer.stream = name
         self.register_buffer("pixel_mean", pixel_mean.view(1, -1, 1, 1))
         self.register_buffer("pixel_std", pixel_std.view(1, -1, 1, 1))
+        self.eval()
 
     def distribution(self, x: Images) -> tuple[Latents, Latents]:
         """Mean and standard deviation of p(z|x); of the mean path where layers are noisy."""
@@ -100,18 +100,13 @@ class Bottleneck(nn.Module):
             threshold = noise.fold("latent").uniform(1)
             chosen = (mean.cumsum(1) <= threshold).sum(1).clamp(max=mean.shape[1] - 1)
             return Encoding(mean, std, F.one_hot(chosen, mean.shape[1]).to(mean.dtype))
-        if self.noise_std == 0:
-            return Encoding(mean, std, mean)
-        return Encoding(mean, std, mean + std * noise.fold("latent").normal(mean.shape[1]))
+        return Encoding(mean, std, self.noise.sample(mean, std, noise.fold("latent")))
 
     def _parameters_of(self, features: Tensor) -> tuple[Latents, Latents]:
         if self.categorical:
             probability = features.softmax(1)
             return probability, (probability * (1 - probability)).sqrt()
-        if self.noise_std is None:
-            mean, rho = features.chunk(2, dim=1)
-            return mean, F.softplus(rho - 5)
-        return features, torch.full_like(features, self.noise_std)
+        return self.noise.parameters_of(features)
 
     def _split_at_the_noise(self) -> tuple[nn.Module, nn.Module]:
         if not self.noisy_layers:
@@ -121,10 +116,23 @@ class Bottleneck(nn.Module):
         first = min(int(name.partition(".")[0]) for name in self.noisy_layers)
         return self.encoder[:first], self.encoder[first:]
 
-    def forward(self, x: Images) -> Logits:
-        """Logits of the mean path: no noise."""
+    def mean_path(self, x: Images) -> Logits:
+        """Logits without noise, whatever the mode."""
         logits: Tensor = self.decoder(self.distribution(x)[0])
         return logits
+
+    def forward(self, x: Images) -> Logits:
+        """Logits of the mean path in evaluation mode. In training mode, which is for training loops of your own, those
+        of one sample of the noise, drawn from torch's global generator, with batch norm on the batch's statistics; the
+        choice of a categorical latent stays the exact mixture."""
+        if not self.training:
+            return self.mean_path(x)
+        with learning():
+            if self.categorical:
+                with noise_in_layers(GlobalNoise(len(x), x.device)):
+                    return self.mean_path(x)
+            logits: Tensor = self.decoder(self.encode(x, GlobalNoise(len(x), x.device)).z)
+            return logits
 
 
 EOT_DRAWS = 16
@@ -159,7 +167,8 @@ def view(model: nn.Module, name: str = "mean") -> View:
     """
     kind, _, count = name.partition(":")
     if name == "mean":
-        return View(lambda x, _noise: model(x), name, draws=0)
+        classify = model.mean_path if isinstance(model, Bottleneck) else model
+        return View(lambda x, _noise: classify(x), name, draws=0)
     if not (name == "fresh" or (kind == "averaged" and count.isdecimal() and int(count) > 0)):
         raise BadInput(f"no noise view {name!r}; choose from mean, fresh, averaged:N with N ≥ 1")
     draws = 1 if name == "fresh" else int(count)
@@ -195,5 +204,10 @@ def _seeded_passes(model: nn.Module, x: Images, noise: Noise, draws: int) -> lis
 
 
 def _averaged(passes: list[Logits]) -> Logits:
-    """Log of the mean class probabilities."""
-    return torch.stack(passes).log_softmax(dim=2).logsumexp(dim=0) - math.log(len(passes))
+    return log_mean_probability(torch.stack(passes))
+
+
+def log_mean_probability(logits: Float[Tensor, "samples batch classes"]) -> Logits:
+    """ln of the mean class probabilities over samples of the noise."""
+    log_probability: Logits = logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
+    return log_probability

@@ -9,6 +9,7 @@ from torch import nn
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.categorical import DataDecoder, NetworkDecoder
+from ibrobust.models.noise import LatentNoise
 from ibrobust.registry import Registry, extension_point
 
 ImageShape = tuple[int, int, int]
@@ -32,7 +33,7 @@ def build_model(
     shape: ImageShape,
     classes: int,
     latent: int,
-    noise_std: float | None,
+    noise: LatentNoise,
     seed: int = 0,
     decoder: str = "linear",
     dropout: float = 0.0,
@@ -46,13 +47,13 @@ def build_model(
     rates = {key: rate for key, rate in {"dropout": dropout, "dropconnect": dropconnect}.items() if rate}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = _encoder(name, shape, 2 * latent if noise_std is None else latent, rates)
+        encoder = _encoder(name, shape, noise.features_per_dimension * latent, rates)
         zeros, ones = torch.zeros(shape[0]), torch.ones(shape[0])
         model = Bottleneck(
             encoder,
             latent=latent,
             classes=classes,
-            noise_std=noise_std,
+            noise=noise,
             pixel_mean=zeros,
             pixel_std=ones,
             decoder=DECODERS[decoder](latent, classes),

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibrobust.randomness import Draw, GeneratorNoise, Noise
+from ibrobust.randomness import Draw, GeneratorNoise, GlobalNoise, Noise
 
 _NOISE: ContextVar[Noise | None] = ContextVar("noise in layers", default=None)
 _LEARNING: ContextVar[bool] = ContextVar("learning", default=False)
@@ -122,4 +122,4 @@ def _mask(uniform: Float[Tensor, "..."], rate: float) -> Float[Tensor, "..."]:
 
 
 def _one_for_the_batch(noise: Noise) -> Noise:
-    return replace(noise, batch=1) if isinstance(noise, GeneratorNoise) else noise
+    return replace(noise, batch=1) if isinstance(noise, GeneratorNoise | GlobalNoise) else noise

@@ -16,9 +16,10 @@ import ibrobust
 from ibrobust.datasets import Dataset, load_dataset
 from ibrobust.errors import BadInput, ran_out_of_memory, shortened
 from ibrobust.files import checked_name, in_zoo, released_zoo, written_whole
-from ibrobust.learning.objectives import LIKELIHOODS, REGULARIZERS, noise_name, noise_std
-from ibrobust.learning.training import Trained, decoder_name
-from ibrobust.models import MODELS, build_model
+from ibrobust.learning.building import recipe_model
+from ibrobust.learning.objectives import LIKELIHOODS, REGULARIZERS, noise_name, recipe_noise
+from ibrobust.learning.training import Trained
+from ibrobust.models import MODELS
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.recipe import Count, NonNegative, Recipe
 from ibrobust.tables import save_table
@@ -88,7 +89,7 @@ def save_run(
         shape=data.shape,
         classes=data.classes,
         noise=noise_name(recipe),
-        noise_std=trained.model.noise_std,
+        noise_std=trained.model.noise.std,
         data_fingerprint=data.fingerprint,
         metrics=metrics,
         versions=versions(),
@@ -129,13 +130,13 @@ def _require_known(card: Card, where: str) -> None:
     try:
         for registry, name in ((MODELS, recipe.model), (REGULARIZERS, recipe.reg), (LIKELIHOODS, recipe.likelihood)):
             registry[name]
-        name, std = noise_name(recipe), noise_std(recipe)
+        name, std = noise_name(recipe), recipe_noise(recipe).std
     except BadInput as error:
         raise BadInput(f"{where}: recipe: {error}") from None
     if card.noise != name:
         raise BadInput(f"{where}: noise = {shortened(repr(card.noise))}, but the recipe's is {name!r}")
-    if (card.noise_std is None) != (std is None):
-        raise BadInput(f"{where}: noise_std = {card.noise_std}, but the recipe's noise is {name!r}")
+    if card.noise_std != std:
+        raise BadInput(f"{where}: noise_std = {card.noise_std}, but the recipe's noise is {name!r}, whose own is {std}")
 
 
 def find_runs(paths: list[Path]) -> list[Run]:
@@ -166,16 +167,7 @@ def _load_weights(path: Path, card: Card) -> Bottleneck:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != card.weights_sha256:
             raise BadInput(f"weights {str(path)!r} are not those of the card: their SHA-256 differs")
-        model = build_model(
-            card.recipe.model,
-            shape=card.shape,
-            classes=card.classes,
-            latent=card.recipe.latent,
-            noise_std=card.noise_std,
-            decoder=decoder_name(card.recipe),
-            dropout=card.recipe.dropout,
-            dropconnect=card.recipe.dropconnect,
-        )
+        model = recipe_model(card.recipe, card.shape, card.classes)
         weights = load(content)
         _require_same_types(weights, model)
         model.load_state_dict(weights)
