@@ -11,6 +11,9 @@ from PIL import Image
 from ibrobust.datasets import Dataset, load_dataset
 from ibrobust.datasets.samples import SPREAD, lacking_classes, spread_over_classes
 from ibrobust.errors import BadInput
+from ibrobust.robustness.storage import load_results
+from ibrobust.subjects.zoo import find_runs
+from tests.refusals import exit_of
 
 
 def write(
@@ -194,6 +197,36 @@ def test_every_beginning_holds_each_class_by_its_share():
 
 def test_a_sorted_beginning_is_seen():
     y = np.repeat(np.arange(4), [50, 50, 50, 2])
-    assert lacking_classes(y, 60) == [2]
-    assert lacking_classes(y, 20) == []
-    assert lacking_classes(y[spread_over_classes(y)], 60) == []
+    assert lacking_classes(y, 0, 60) == [2]
+    assert lacking_classes(y, 0, 20) == []
+    assert lacking_classes(y, 60, 140) == [0]
+    assert lacking_classes(y[spread_over_classes(y)], 0, 60) == []
+
+
+def test_the_commands_name_classes_and_order_and_warn_of_sorted_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "val"):
+        write(tmp_path / "folders" / part, ["cat", "dog", "owl"], copies=20)
+    recipe = ("--epochs", "1", "--latent", "2", "--train-samples", "30")
+    code, words = exit_of(capsys, monkeypatch, "train", "--data", "folders", *recipe)
+    assert (code, words.count("warning")) == (None, 0), words
+    (run,) = find_runs([tmp_path / "runs"])
+    assert (run.card.class_names, run.card.sample_order) == (("cat", "dog", "owl"), SPREAD)
+    code, words = exit_of(capsys, monkeypatch, "evaluate", "--eps", "0.01", "--samples", "30", "--out", "spread")
+    assert (code, words.count("warning")) == (None, 0), words
+    (stored,) = (tmp_path / "spread" / "paper").glob("*.parquet")
+    results = load_results(stored)
+    assert results.card["data"]["classes"] == ["cat", "dog", "owl"]
+    assert results.card["data"]["order"] == SPREAD
+    assert results.rows["label"].value_counts().tolist() == [10, 10, 10]
+
+    data = load_dataset("folders")
+    order = data.test.y.argsort()
+    x, y = data.test.x[order].numpy(), data.test.y[order].numpy()
+    np.savez("sorted.npz", x=x, y=y, x_train=x, y_train=y)
+    code, words = exit_of(capsys, monkeypatch, "train", "--data", "sorted.npz", "--runs", "other", *recipe)
+    assert "no training sample from 0 up to 30 is of class 2: the data is sorted" in words
+    code, words = exit_of(capsys, monkeypatch, "evaluate", "other", "--eps", "0.01", "--samples", "30", "--out", "npz")
+    assert "no test sample from 0 up to 30 is of class 2: the data is sorted" in words
+    (stored,) = (tmp_path / "npz" / "paper").glob("*.parquet")
+    assert sorted(load_results(stored).card["data"]) == ["fingerprint", "name"]

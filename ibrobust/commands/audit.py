@@ -1,5 +1,6 @@
 """`python -m ibrobust.audit`: can a robustness number be believed? Checks, reasons and a verdict."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     parse_radii(options.eps)
     options.device = torch_device(options.device, options.threads)
 
+    from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.auditing import FINDINGS, earlier_findings, save_findings, twin_of
     from ibrobust.files import require_replaceable, require_writable
     from ibrobust.subjects.zoo import find_runs
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str]) -> None:
         (subject, twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None)
         for subject, its_run in chosen_subjects(options)
     ]
+    for subject, _ in claims:
+        for sentence in sorted_samples(subject.test, options.samples):
+            print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
     for (subject, _), found in answers(partial(_audited, options=options), claims, options):
         save_findings(found, path)
         print(f"{subject.name}, {options.protocol}, {options.norm}, noise {options.noise}\n{found}\n", flush=True)

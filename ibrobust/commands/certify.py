@@ -1,5 +1,6 @@
 """`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
 
     import pandas as pd
 
+    from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.auditing import require_certifiable, stored_claim
     from ibrobust.files import require_replaceable, require_writable
     from ibrobust.robustness.results import BreakingRadii
@@ -45,6 +47,8 @@ def main(arguments: Sequence[str]) -> None:
             )
         _, claim = stored
         assert isinstance(claim, BreakingRadii), "with the noise off"
+        for sentence in sorted_samples(subject.test, options.samples):
+            print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
         claims.append((subject, first_samples(claim, options.samples)))
     rows = [row for _, row in answers(partial(_certified, options=options), claims, options)]
     table = pd.DataFrame(rows)

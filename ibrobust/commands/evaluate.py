@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
+    from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.evaluation import TIMINGS, save_timing, timings
     from ibrobust.files import require_replaceable, require_writable
 
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str]) -> None:
     if (options.out / TIMINGS).is_file():
         timings(options.out / TIMINGS)
     for subject in subjects:
-        for warning in subject.card["model"].get("warnings", []):
+        first, last = samples or (0, len(subject.test))
+        sorted_by_class = sorted_samples(subject.test, last, first=first)
+        for warning in [*subject.card["model"].get("warnings", []), *sorted_by_class]:
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
     for _, (path, seconds) in answers(partial(_evaluated, options=options, samples=samples), subjects, options):
         if seconds is not None:

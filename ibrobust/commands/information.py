@@ -88,6 +88,7 @@ class _Measured(NamedTuple):
 
 
 def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
+    from ibrobust.datasets import sorted_samples
     from ibrobust.entropies.measurement import measured, views_of
     from ibrobust.entropies.table import information_rows
 
@@ -95,7 +96,9 @@ def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
     data = found.data(data_dir=options.data_dir, download=options.download)
     model = found.model().to(device)
     tables, lines = [], []
-    for split, samples in (("train", data.train[: options.samples]), ("test", data.test[: options.samples])):
+    for split, whole in (("train", data.train), ("test", data.test)):
+        samples = whole[: options.samples]
+        lines += [f"warning: {run}: {sentence}" for sentence in sorted_samples(whole, len(samples), part=split)]
         if not len(samples):
             lines.append(f"{run} · {split}: no samples")
             continue

@@ -1,5 +1,6 @@
 """`python -m ibrobust.train`: a recipe in, a run on disk out."""
 
+import sys
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -67,7 +68,7 @@ def train_run(
     """
     from tqdm import tqdm
 
-    from ibrobust.datasets import load_dataset
+    from ibrobust.datasets import load_dataset, sorted_samples
     from ibrobust.entropies.quantities import summary
     from ibrobust.entropies.table import information_text
     from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
@@ -81,6 +82,13 @@ def train_run(
         return load_run(folder)
     data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
     require_writable(runs)
+    for part, split, used in (
+        ("training", data.train, recipe.train_samples or len(data.train)),
+        ("training", data.train, _TRACKED if track else _MEASURED),
+        ("test", data.test, _TRACKED if track else _MEASURED),
+    ):
+        for sentence in sorted_samples(split, min(used, len(split)), part=part):
+            print(f"warning: {recipe.run_id}: {sentence}", file=sys.stderr, flush=True)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
 
         def progress(_epoch: int, row: dict[str, float | int]) -> None:

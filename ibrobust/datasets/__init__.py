@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 
 from ibrobust.datasets.image_folders import folder_parts
-from ibrobust.datasets.interface import DATASETS, Dataset, Loader, Parts, Split
+from ibrobust.datasets.interface import DATASETS, STORED, Dataset, Loader, Parts, Split
 from ibrobust.datasets.layouts import AUTO, require_layout
 from ibrobust.datasets.npz import npz_parts
+from ibrobust.datasets.samples import sorted_samples
 from ibrobust.errors import BadInput
 
-__all__ = ["DATASETS", "Dataset", "Loader", "Parts", "Split", "load_dataset"]
+__all__ = ["DATASETS", "STORED", "Dataset", "Loader", "Parts", "Split", "load_dataset", "sorted_samples"]
 
 
 def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = False, layout: str = AUTO) -> Dataset:

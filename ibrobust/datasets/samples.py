@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ibrobust.datasets.interface import Split
+
 SPREAD = "spread over classes, seed 0"
 """What a card calls the order of `spread_over_classes`."""
 
@@ -27,9 +29,19 @@ def spread_over_classes(y: NDArray[np.int64]) -> NDArray[np.int64]:
     return shuffled[np.argsort(share, kind="stable")]
 
 
-def lacking_classes(y: NDArray[np.int64], count: int) -> list[int]:
-    """Classes that none of the first `count` samples is of, though by their share several should be: the samples are
-    sorted, or nearly."""
-    expected = np.bincount(y) * (count / max(1, len(y)))
-    there = np.bincount(y[:count], minlength=len(expected))
+def lacking_classes(y: NDArray[np.int64], first: int, last: int) -> list[int]:
+    """Classes that none of the samples from `first` up to `last` is of, though by their share several should be: the
+    samples are sorted by class, or nearly."""
+    expected = np.bincount(y) * ((last - first) / max(1, len(y)))
+    there = np.bincount(y[first:last], minlength=len(expected))
     return [int(label) for label in np.flatnonzero((there == 0) & (expected >= _EXPECTED))]
+
+
+def sorted_samples(split: Split, last: int, *, first: int = 0, part: str = "test") -> list[str]:
+    """A sentence for the user where the samples from `first` up to `last` lack classes that they should hold."""
+    lacking = lacking_classes(split.y.numpy(), first, min(last, len(split)))
+    if not lacking:
+        return []
+    shown = ", ".join(map(str, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+    classes = "classes" if len(lacking) > 1 else "class"
+    return [f"no {part} sample from {first} up to {last} is of {classes} {shown}: the data is sorted; shuffle it"]

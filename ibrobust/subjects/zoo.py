@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import ibrobust
-from ibrobust.datasets import Dataset, load_dataset
+from ibrobust.datasets import STORED, Dataset, load_dataset
 from ibrobust.errors import BadInput, ran_out_of_memory, shortened
 from ibrobust.files import checked_name, in_zoo, released_zoo, written_whole
 from ibrobust.learning.building import recipe_model
@@ -31,7 +31,8 @@ _Size = Annotated[int, Field(ge=1, lt=2**20)]
 
 
 class Card(BaseModel):
-    """What a run is and what was measured when it was trained; metrics by split, in nats but for `error`."""
+    """What a run is and what was measured when it was trained; metrics by split, in nats but for `error`; of
+    class folders, their names by label and the order of the samples."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -46,6 +47,8 @@ class Card(BaseModel):
     versions: dict[str, str]
     weights_sha256: str
     threads: Count = 1
+    class_names: tuple[str, ...] = ()
+    sample_order: str = STORED
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,15 @@ def save_run(
         versions=versions(),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         threads=torch.get_num_threads(),
+        class_names=data.class_names,
+        sample_order=data.order,
     )
+    of_folders = {"class_names", "sample_order"} if not data.class_names else None
     save_table(trained.history, run_folder / HISTORY)
     with written_whole(run_folder / WEIGHTS) as unfinished:
         unfinished.write_bytes(weights)
     with written_whole(run_folder / CARD) as unfinished:
-        unfinished.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
+        unfinished.write_text(card.model_dump_json(indent=2, exclude=of_folders) + "\n", encoding="utf-8", newline="\n")
     return Run(run_folder, card)
 
 
