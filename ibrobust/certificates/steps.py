@@ -44,24 +44,23 @@ class Steps:
         return self._trace.of(source)[1]
 
     def add(self, layer: Layer, operation: Operation, *sources: int) -> int:
-        """The operation's value as a layer applied to values of the trace."""
-        return self.join(layer, operation, *[self.numbers[source] for source in sources], shape=operation.shape[1:])
+        """A layer applied to values of the trace; the number of the network's value."""
+        return self.join(layer, operation, *[self.numbers[source] for source in sources])
 
-    def join(
-        self,
-        layer: Layer,
-        operation: Operation,
-        *values: int,
-        shape: tuple[int, ...] | None = None,
-        exact: bool = False,
-    ) -> int:
+    def join(self, layer: Layer, operation: Operation, *values: int, exact: bool = False) -> int:
         """A layer applied to values of the network, as part of an operation; exact where that rounds nothing there."""
         if not all(tensor.isfinite().all() for tensor in _tensors(layer)):
             raise NoBounds("its weights are not finite")
         products = isinstance(layer, Linear | Convolution)
         unit, operand_error = 0.0 if exact else _UNITS[operation.dtype], self._operand_error if products else 0.0
-        self._steps.append(Step(layer, values, shape, unit, operand_error))
+        self._steps.append(Step(layer, values, None, unit, operand_error))
         return len(self._steps)
+
+    def reached(self, number: int, operation: Operation, value: int) -> None:
+        """The network's value equals that of an operation, the trace's value of this number, and has its shape."""
+        self.numbers[number] = value
+        if value:
+            self._steps[value - 1] = replace(self._steps[value - 1], shape=operation.shape[1:])
 
     def relu_input(self, source: int) -> int | None:
         """What a ReLU was applied to, if the value of the trace is a ReLU's."""

@@ -61,7 +61,7 @@ def traced_network(trace: Trace, device: torch.device, model: str) -> Network:
     for number in needed:
         operation = trace.operations[number - 1]
         try:
-            steps.numbers[number] = _built(steps, operation)
+            steps.reached(number, operation, _built(steps, operation))
         except NoBounds as reason:
             raise BadInput(
                 f"no certificate for {model}: no bounds for the operation {operation.name!r} in {operation.place}: "
