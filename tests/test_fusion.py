@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from ibrobust.attacks.victim import ROWS
+from ibrobust.attacks.filling import ROWS
 from ibrobust.cpu.fusion import fused
 from ibrobust.cpu.pooled_convolutions import PooledConvolution, PooledGreyConvolution
 from ibrobust.images import frozen

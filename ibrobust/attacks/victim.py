@@ -9,15 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ibrobust.attacks.filling import FULL, ROWS, Filling
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, Labels, Logits, PerSample
-
-ROWS = 16
-"""Batches are filled up to a multiple of this many rows: matrix kernels sum in another order below it, and a
-result must not depend on how many samples happen to be left."""
 
 HEAD_START = 3.0
 """Nats by which a rival's mean probability has to lead before noise leaves no doubt of a mistake: 20 to 1."""
@@ -31,10 +28,12 @@ Answer = Callable[[Images], Logits]
 
 @dataclass
 class Queries:
-    """Evaluations so far, summed over samples: a gradient is one forward and one backward pass of one sample."""
+    """Evaluations so far, summed over samples: a gradient is one forward and one backward pass of one sample. `filled`
+    are those of rows that only fill batches up; the model computes them too, and nobody looks at their answers."""
 
     forward: int = 0
     gradient: int = 0
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Victim:
         batch_size: samples per pass; halved for good where memory runs out.
         queries: the account, shared with every narrowed victim.
         clean: logits and the cross-entropy's gradient at the samples themselves, where they are known already.
+        filling: to how many rows batches are filled up.
         favoured: classes whose logits get a head start, so that an attack goes on until a mistake is beyond the noise.
     """
 
@@ -60,6 +60,7 @@ class Victim:
     queries: Queries
     clean: tuple[Tensor, Tensor] | None = None
     favoured: Int[Tensor, " all"] | None = None
+    filling: Filling = FULL
 
     def __getitem__(self, kept: Tensor) -> "Victim":
         """The same victim for some of its samples (a mask or indices)."""
@@ -81,14 +82,22 @@ class Victim:
     def logits(self, x: Images) -> Logits:
         """Logits at x."""
         self.queries.forward += len(x)
+        self.queries.filled -= len(x)
+
+        def one_batch(x: Images, _y: Tensor, answer: Answer) -> tuple[Tensor]:
+            self.queries.filled += len(x)
+            return (answer(x),)
+
         with torch.no_grad():
-            return self._in_batches(lambda x, _y, answer: (answer(x),), x, None)[0]
+            return self._in_batches(one_batch, x, None)[0]
 
     def loss_gradient(self, x: Images, y: Tensor, loss: Loss) -> tuple[Logits, Images]:
         """Logits and the gradient of each sample's loss at x; `y` is what the loss needs of each sample."""
         self.queries.gradient += len(x)
+        self.queries.filled -= len(x)
 
         def one_batch(x: Images, y: Tensor, answer: Answer) -> tuple[Tensor, Tensor]:
+            self.queries.filled += len(x)
             x = x.detach().requires_grad_()
             with torch.enable_grad():
                 logits = answer(x)
@@ -108,10 +117,12 @@ class Victim:
                 logits = answer(x)
                 values = outputs(logits, y)
                 gradients = [_gradient(value, x, keep=True) for value in values.sum(0)]
+            self.queries.filled += len(x) * len(gradients)
             return logits.detach(), values.detach(), torch.stack(gradients, dim=1)
 
         logits, values, gradients = self._in_batches(one_batch, x, y)
         self.queries.gradient += gradients.shape[0] * gradients.shape[1]
+        self.queries.filled -= gradients.shape[0] * gradients.shape[1]
         return logits, values, gradients
 
     def _answer(self, x: Images, noise: Draw, favoured: Labels | None) -> Logits:
@@ -132,7 +143,7 @@ class Victim:
         start = 0
         while start < len(x):
             count = _evenly(len(x) - start, self.batch_size[0])
-            rows = _filled_up(start, count, x.device)
+            rows = _filled_up(start, count, self.filling.rows(count), x.device)
             answer = partial(self._answer, noise=noise[rows], favoured=None if favoured is None else favoured[rows])
             try:
                 parts.append(tuple(tensor[:count] for tensor in one_batch(x[rows], y[rows], answer)))
@@ -163,14 +174,24 @@ def victim(
     batch_size: int,
     clean: tuple[Tensor, Tensor] | None = None,
     favoured: Labels | None = None,
+    filling: Filling = FULL,
 ) -> Victim:
     """A victim for the samples of `draw`; batch sizes are rounded up to a multiple of `ROWS`.
 
     `clean` is what `clean_gradient` gives back; a model with noise is asked afresh instead.
     """
     rows = torch.arange(len(draw), device=draw.keys.device)
-    sizes = [-(-batch_size // ROWS) * ROWS]
-    return Victim(view, draw, torch.zeros_like(rows), rows, sizes, Queries(), None if view.draws else clean, favoured)
+    return Victim(
+        view=view,
+        draw=draw,
+        asked=torch.zeros_like(rows),
+        rows=rows,
+        batch_size=[-(-batch_size // ROWS) * ROWS],
+        queries=Queries(),
+        clean=None if view.draws else clean,
+        favoured=favoured,
+        filling=filling,
+    )
 
 
 def _evenly(count: int, most: int) -> int:
@@ -179,11 +200,11 @@ def _evenly(count: int, most: int) -> int:
     return min(-(-count // (batches * ROWS)) * ROWS, count)
 
 
-def _filled_up(start: int, count: int, device: torch.device) -> slice | Tensor:
-    """So many rows, and the first of them again up to a multiple of `ROWS`."""
-    if count % ROWS == 0:
+def _filled_up(start: int, count: int, rows: int, device: torch.device) -> slice | Tensor:
+    """So many samples, and the first of them again up to the number of rows."""
+    if count == rows:
         return slice(start, start + count)
-    filled = torch.arange(-(-count // ROWS) * ROWS, device=device)
+    filled = torch.arange(rows, device=device)
     return start + torch.where(filled < count, filled, 0)
 
 

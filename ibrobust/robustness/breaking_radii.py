@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ibrobust.attacks import Attack, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, check_finite
+from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.attacks.protocols import Chosen
@@ -97,7 +98,9 @@ class _Evaluation:
     def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
         """Rows of the table, and what each attack asked."""
         draw = sample_draw(self.asked.seed, ids)
-        seen = partial(victim, self.asked.seen, batch_size=self.asked.batch_size)
+        size = self.asked.batch_size
+        filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
+        seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
         unharmed = seen(draw.fold("clean"))
         logits, gradient = unharmed.loss_gradient(x, y, cross_entropy)
         check_finite(logits, ids)

@@ -33,7 +33,7 @@ Progress = Callable[[str, int], None]
 """Told (attack, samples done) as the work goes on."""
 
 Accounts = dict[str, dict[str, int]]
-"""Forward and gradient evaluations by attack, and of the clean images, summed over samples."""
+"""Queries by attack, and of the clean images, summed over samples."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def question(
 def summed(accounts: Sequence[Accounts]) -> Accounts:
     """The account of several blocks."""
     return {
-        name: {kind: sum(account[name][kind] for account in accounts) for kind in ("forward", "gradient")}
+        name: {kind: sum(account[name][kind] for account in accounts) for kind in accounts[0][name]}
         for name in accounts[0]
     }
 
