@@ -57,9 +57,10 @@ def test_every_pass_of_the_model_is_in_the_account(attack, filling, monkeypatch)
     counting = Counting(model)
     monkeypatch.setattr("ibrobust.robustness.breaking_radii.needed_filling", lambda *_: filling)
     monkeypatch.setattr("ibrobust.robustness.question._check_model", lambda *_: None)
-    card = breaking_radii(counting, x[:5], y[:5], eps=[0.1], attacks={attack: ATTACKS[attack]}).card
-    assert counting.rows == sum(sum(account.values()) for account in card["queries"].values())
-    assert card["queries"]["clean"] == {"forward": 0, "gradient": 5, "filled": filling.rows(5) - 5}
+    results = breaking_radii(counting, x[:5], y[:5], eps=[0.1], attacks={attack: ATTACKS[attack]})
+    counted = sum(sum(account.values()) for account in results.card["queries"].values())
+    assert counting.rows == counted + sum(results.filled.values())
+    assert results.filled["clean"] == filling.rows(5) - 5
 
 
 def test_the_filling_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,5 +69,5 @@ def test_the_filling_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ibrobust.robustness.breaking_radii.needed_filling", lambda *_: Filling())
     filled_up = breaking_radii(model, x[:5], y[:5], eps="0:0.2")
     assert measured.rows.equals(filled_up.rows)
-    passes = [sum(account["filled"] for account in each.card["queries"].values()) for each in (measured, filled_up)]
-    assert passes[0] < passes[1] / 3
+    assert measured.card == filled_up.card
+    assert sum(measured.filled.values()) < sum(filled_up.filled.values()) / 3

@@ -36,11 +36,26 @@ FULL = Filling()
 def needed_filling(view: View, shape: tuple[int, ...], batch_size: int, device: torch.device) -> Filling:
     """The least filling with which a model's logits and gradients have the same bits in batches of every size.
 
-    It is measured on random images: a wide linear layer needs 16 rows on many CPUs, a small convolutional network 3.
-    What a GPU does is not looked into: its kernels are chosen by the batch's size anyway.
+    It is measured on random images: a wide linear layer needs 16 rows on many CPUs, a small convolutional network 4.
+    What a GPU does is not looked into: its kernels are chosen by the batch's size anyway. Nor is a model that runs out
+    of memory meanwhile.
     """
     if device.type != "cpu":
         return FULL
+    try:
+        return _measured(view, shape, batch_size)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return FULL
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that memory ran out; the CPU's allocator has no exception class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _measured(view: View, shape: tuple[int, ...], batch_size: int) -> Filling:
     most = min(_ENOUGH, -(-batch_size // ROWS) * ROWS)
     draw = sample_draw(0, torch.arange(most))
     x, noise = draw.fold("images").uniform(*shape), draw.fold("noise")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ibrobust.attacks.filling import FULL, ROWS, Filling
+from ibrobust.attacks.filling import FULL, ROWS, Filling, out_of_memory
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.models.bottleneck import View
@@ -153,7 +153,7 @@ class Victim:
         return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
 
     def _halve_the_batch(self, error: RuntimeError) -> None:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise error
         if self.batch_size[0] <= ROWS:
             raise RunFailed(f"out of memory with {ROWS} samples in a batch") from error
@@ -214,8 +214,3 @@ def _gradient(value: Tensor, x: Images, *, keep: bool = False) -> Images:
         return torch.zeros_like(x)
     (gradient,) = torch.autograd.grad(value, x, retain_graph=keep, allow_unused=True)
     return torch.zeros_like(x) if gradient is None else gradient
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator has no exception class of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

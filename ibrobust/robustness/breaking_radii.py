@@ -16,7 +16,7 @@ from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.attacks.protocols import Chosen
 from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
-from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
+from ibrobust.robustness.question import Accounts, Progress, Question, filled, question, summed
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import Arrays
@@ -82,7 +82,8 @@ def breaking_radii(
         "columns": columns,
         "queries": summed([accounts for _, accounts in parts]),
     }
-    return BreakingRadii(pd.concat([rows for rows, _ in parts], ignore_index=True), card)
+    rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
+    return BreakingRadii(rows, card, filled([accounts for _, accounts in parts]))
 
 
 @dataclass(frozen=True)

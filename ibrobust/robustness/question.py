@@ -33,7 +33,7 @@ Progress = Callable[[str, int], None]
 """Told (attack, samples done) as the work goes on."""
 
 Accounts = dict[str, dict[str, int]]
-"""Queries by attack, and of the clean images, summed over samples."""
+"""Forward and gradient evaluations by attack, and of the clean images, summed over samples."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,15 @@ def question(
 def summed(accounts: Sequence[Accounts]) -> Accounts:
     """The account of several blocks."""
     return {
-        name: {kind: sum(account[name][kind] for account in accounts) for kind in accounts[0][name]}
+        name: {kind: sum(account[name][kind] for account in accounts) for kind in ("forward", "gradient")}
         for name in accounts[0]
     }
+
+
+def filled(accounts: Sequence[Accounts]) -> dict[str, int]:
+    """Passes by attack of rows that only filled batches up. They depend on the machine and on the size of the batches,
+    so that no card holds them."""
+    return {name: sum(account[name]["filled"] for account in accounts) for name in accounts[0]}
 
 
 def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:

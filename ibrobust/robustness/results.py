@@ -1,6 +1,6 @@
 """The table everything is read from: for each attack and each sample, the smallest radius that broke it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,12 @@ class BreakingRadii:
             the clean cross-entropy gradient is exactly zero) and a float32 column per attack: 0 where the clean
             prediction is already wrong, `inf` where nothing up to the largest radius broke it.
         card: what was evaluated and how: radii, protocol, settings, seed, model, data, number of queries.
+        filled: passes by attack that only filled batches up, beside the queries; only of an evaluation just made.
     """
 
     rows: pd.DataFrame
     card: dict[str, Any]
+    filled: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def attacks(self) -> list[str]:

@@ -66,8 +66,8 @@ def joined(shards: Sequence[Results]) -> Results:
         raise BadInput("not shards of one evaluation: some samples are in more than one")
     rows = pd.concat([shard.rows for shard in shards]).sort_values("sample", kind="stable", ignore_index=True)
     queries = {
-        attack: {kind: sum(shard.card["queries"][attack].get(kind, 0) for shard in shards) for kind in kinds}
-        for attack, kinds in shards[0].card["queries"].items()
+        attack: {kind: sum(shard.card["queries"][attack][kind] for shard in shards) for kind in ("forward", "gradient")}
+        for attack in shards[0].card["queries"]
     }
     card = {**(settings[0] if len(shards) > 1 else shards[0].card), "queries": queries}
     return type(shards[0])(rows, card)
