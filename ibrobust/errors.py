@@ -28,9 +28,16 @@ def shortened(text: str) -> str:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says so: PyTorch has no class of its own for it on a CPU."""
+    """Whether an exception says so, in whatever class."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "can't allocate memory" in str(error) or "failed to allocate" in str(error)
+    return named or any(words in str(error) for words in _NO_MEMORY)
+
+
+_NO_MEMORY = (
+    "can't allocate memory", "failed to allocate", "failed to map segment", "cannot allocate memory",
+    "can't start new thread",
+)  # fmt: skip
+"""How PyTorch on a CPU, the loader of shared libraries and Python's threads say it."""
 
 
 def _breaks(character: str) -> bool:

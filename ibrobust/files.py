@@ -129,7 +129,11 @@ def in_zoo(path: Path) -> Path:
 def _new_file(path: Path) -> tuple[int, Path]:
     """An open file beside the path, which is locked until it is closed."""
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        except OSError as error:
+            error.filename = str(path)
+            raise
         _lock(handle, wait=True)
         # Between the two lines above another process may have taken it for abandoned.
         if os.fstat(handle).st_nlink:

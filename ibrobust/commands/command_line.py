@@ -2,7 +2,6 @@
 
 import argparse
 import codecs
-import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ibrobust.errors import BadInput, RunFailed, one_line, ran_out_of_memory, shortened
+from ibrobust.commands.refusals import of_output, refusal, require_address_space
+from ibrobust.errors import BadInput, RunFailed, one_line, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"error: {message}", file=sys.stderr)
         sys.exit(BadInput.exit_code)
+
+    def print_help(self, file: Any = None) -> None:
+        # argparse takes no notice of a full disk.
+        print(self.format_help(), end="", file=file or sys.stdout)
 
     def add_data_flags(self) -> None:
         """Where data sets lie."""
@@ -75,29 +79,33 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
+    arguments = sys.argv[1:]
     try:
-        try:
-            code: int | str | None = main(sys.argv[1:])
-        except SystemExit as stop:  # after --help, or a flag that was refused
-            code = stop.code
+        require_address_space(arguments)
+        code = _code_of(main, arguments)
         if sys.stdout:
             sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         return 0
     except (BadInput, RunFailed) as error:
-        return _failed(_as_typed(str(error), sys.argv[1:]), error.exit_code)
+        return _failed(_as_typed(str(error), arguments), error.exit_code)
     except KeyboardInterrupt:
         return _failed("interrupted: finished work is kept, and the same command goes on from there", 130, prefix="")
-    except OSError as error:
-        if error.filename is None and error.errno == errno.ENOSPC:
-            _drop_output()
-        return _failed(_without_room(error), RunFailed.exit_code)
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out_of_memory(error):
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        if (reason := refusal(error)) is None:
             raise
-        return _failed(_NO_MEMORY, RunFailed.exit_code)
+        if of_output(error):
+            _drop_output()
+        return _failed(reason, RunFailed.exit_code)
     return code
+
+
+def _code_of(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int | str | None:
+    try:
+        return main(arguments)
+    except SystemExit as stop:  # after --help, or a flag that was refused
+        return stop.code
 
 
 def _as_typed(message: str, arguments: Sequence[str]) -> str:
@@ -116,22 +124,6 @@ def _failed(message: str, code: int, prefix: str = "error: ") -> int:
 def _drop_output() -> None:
     """What still waits to be printed goes nowhere: the interpreter would fail on it again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-_NO_MEMORY = "not enough memory; what is finished is kept; try fewer --workers, a smaller --batch-size or fewer samples"
-_REMEDIES = {
-    errno.ENOSPC: "no room is left on the device; free some, and the same command goes on: what is finished is kept",
-    errno.EDQUOT: "the disk quota is used up; free some, and the same command goes on: what is finished is kept",
-    errno.EMFILE: "too many files are open for one process; raise the limit (ulimit -n) or take fewer --workers",
-    errno.ENFILE: "too many files are open on this machine; take fewer --workers",
-    errno.ENOMEM: _NO_MEMORY,
-}
-
-
-def _without_room(error: OSError) -> str:
-    """Where the system refused, and what is needed."""
-    reason = _REMEDIES.get(error.errno or 0) or error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 _SPELLINGS = {

@@ -4,11 +4,13 @@ A job cannot tell where it runs, and leaves the same bytes behind everywhere. On
 installed and share the folders that jobs read and write; `IBROBUST_DATA` is set on each.
 """
 
+import errno
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -58,11 +60,8 @@ def local(job: Job, items: Sequence[Any], workers: int, _address: str | None) ->
         yield from (partial(job, item) for item in items)
         return
     # Spawned, not forked: a fork copies locks that torch's threads may hold.
-    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _without_bars)
-    try:
-        yield from [partial(_unbroken, pool.submit(job, item)) for item in items]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with _pool(min(workers, len(items))) as pool:
+        yield from [partial(_result, pool.submit(job, item)) for item in items]
 
 
 def ray_cluster(job: Job, items: Sequence[Any], workers: int, address: str | None) -> Waits:
@@ -88,8 +87,28 @@ def _without_bars() -> None:
     os.environ["TQDM_DISABLE"] = "1"
 
 
-def _unbroken(future: Future[Any]) -> Any:
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    pool = None
+    try:
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _without_bars)
+        yield pool
+    except BrokenProcessPool as error:
+        raise RunFailed(_DIED) from error
+    except OSError as error:
+        # Processes share locks and tensors there, and the system does not say so.
+        error.filename = error.filename or ("/dev/shm" if error.errno == errno.ENOSPC else None)
+        raise
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise RunFailed("a worker process died, most likely for want of memory; try fewer --workers") from error
+        raise RunFailed(_DIED) from error
+
+
+_DIED = "a worker process died, most likely for want of memory; try fewer --workers"
