@@ -18,9 +18,7 @@ from ibrobust.models import build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import ZERO_ENTROPY_STD, LatentNoise
 from tests.conftest import ROOT
-from tests.test_bad_input import exit_of, folder
-
-__all__ = ["folder"]
+from tests.refusals import exit_of
 
 CLASSES = ("reverse_decoder_uncertainty", "decoder_uncertainty", "redundant_information")
 
@@ -47,10 +45,10 @@ def named(measurement: Measurement) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--samples", "-5"], ["--samples", "'-5'", "above 0"]),
-        (["--samples", "0"], ["--samples", "'0'", "above 0"]),
-        (["--k", "0"], ["--k", "'0'", "above 0"]),
-        (["--k", "3", "-1"], ["--k", "'-1'", "above 0"]),
+        (["--samples", "-5"], ["--samples", "'-5'", "from 1 to"]),
+        (["--samples", "0"], ["--samples", "'0'", "from 1 to"]),
+        (["--k", "0"], ["--k", "'0'", "from 1 to"]),
+        (["--k", "3", "-1"], ["--k", "'-1'", "from 1 to"]),
         (["--repeats", "0"], ["--repeats", "'0'", "from 1 to 1000"]),
         (["--draws", "0"], ["--draws", "'0'", "from 1 to 10000"]),
         (["--draws", "1" * 5000], ["--draws", "from 1 to 10000"]),
