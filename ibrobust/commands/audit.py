@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, seed, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, seed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.experiments.jobs import answers
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = _parser().parse_args(arguments)
+    options = parsed(_parser, arguments)
     parse_radii(options.eps)
     options.device = torch_device(options.device, options.threads)
 

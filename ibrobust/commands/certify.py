@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser, count, table_text, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = _parser().parse_args(arguments)
+    options = parsed(_parser, arguments)
     options.device = torch_device(options.device, options.threads)
 
     import pandas as pd

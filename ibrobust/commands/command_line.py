@@ -5,12 +5,14 @@ import codecs
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibrobust.commands.refusals import of_output, refusal, require_address_space
 from ibrobust.errors import BadInput, RunFailed, one_line, shortened
+from ibrobust.plugins import load_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +38,9 @@ class Parser(argparse.ArgumentParser):
             description=description,
             formatter_class=_DefaultsShown,
             allow_abbrev=False,
+        )
+        self.add_argument(
+            "--plugin", action="append", default=[], metavar="FILE.py", help="register what this file adds; repeatable"
         )
 
     def error(self, message: str) -> NoReturn:
@@ -65,6 +70,19 @@ class Parser(argparse.ArgumentParser):
             default=default_threads,
             help="CPU threads" if default_threads else "CPU threads; all cores by default",
         )
+
+
+def parsed(parser: Callable[[], Parser], arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments, parsed after the plugins that they name are loaded: help lists what those register.
+
+    Raises:
+        BadInput: a plugin cannot be loaded.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--plugin", action="append", default=[])
+    with suppress(argparse.ArgumentError):  # a flag without its value: the parser itself says so
+        load_plugins(first.parse_known_args(arguments)[0].plugin)
+    return parser().parse_args(arguments)
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:

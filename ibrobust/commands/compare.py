@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, seed, table_text, whole_number
+from ibrobust.commands.command_line import Parser, parsed, seed, table_text, whole_number
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
@@ -12,17 +12,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = Parser(
-        "compare", "Is one model more robust than another? Paired tests on the samples both were attacked on."
-    )
-    parser.add_argument("a", type=Path, help="results file (.parquet) of model A")
-    parser.add_argument("b", type=Path, help="results file of model B, same samples, protocol and radii")
-    parser.add_argument("--level", type=float, default=0.95, help="level of the intervals")
-    parser.add_argument(
-        "--resamples", type=whole_number(1, 1_000_000), default=10_000, help="resamples of the paired bootstrap"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the resampling")
-    options = parser.parse_args(arguments)
+    options = parsed(_parser, arguments)
     if not 0 < options.level < 1:
         raise BadInput(f"--level {options.level}: above 0 and below 1")
 
@@ -70,3 +60,17 @@ def _described(results: "Results") -> str:
     model, data = card.get("model", {}).get("run", "a model"), card.get("data", {}).get("name", "its samples")
     asked = f"{card['protocol']}, {card['norm']}, noise {card['noise']}, backend {card.get('backend', 'native')}"
     return f"{model} on {data}, n {len(results.sample_N)}, {asked}"
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "compare", "Is one model more robust than another? Paired tests on the samples both were attacked on."
+    )
+    parser.add_argument("a", type=Path, help="results file (.parquet) of model A")
+    parser.add_argument("b", type=Path, help="results file of model B, same samples, protocol and radii")
+    parser.add_argument("--level", type=float, default=0.95, help="level of the intervals")
+    parser.add_argument(
+        "--resamples", type=whole_number(1, 1_000_000), default=10_000, help="resamples of the paired bootstrap"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the resampling")
+    return parser

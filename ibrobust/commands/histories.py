@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser
+from ibrobust.commands.command_line import Parser, parsed
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _FIELDS = ["data", "model", "reg", "gamma", "latent", "likelihood", "latent_samp
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = _parser().parse_args(arguments)
+    options = parsed(_parser, arguments)
 
     from ibrobust.figures.robustness import save_figure
     from ibrobust.subjects.zoo import find_runs

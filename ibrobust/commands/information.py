@@ -7,7 +7,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ibrobust.commands.command_line import Parser, count, seed, torch_device, whole_number
+from ibrobust.commands.command_line import Parser, count, parsed, seed, torch_device, whole_number
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import EXTENSION_POINTS
 
@@ -22,7 +22,7 @@ _MOST_DRAWS = 10_000
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = _parser().parse_args(arguments)
+    options = parsed(_parser, arguments)
     _require_known(options)
     device = torch_device(options.device, options.threads)
 

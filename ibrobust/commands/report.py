@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, table_text
+from ibrobust.commands.command_line import Parser, parsed, table_text
 from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, released_zoo
 
@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
-    parser.add_argument(
-        "results", type=Path, nargs="*", default=[Path("results")], help="folders of results; zoo for the released ones"
-    )
-    parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
-    parser.add_argument("--data", default=None, help="only results on this data set; all by default")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
-    options = parser.parse_args(arguments)
+    options = parsed(_parser, arguments)
     results = [
         result
         for result in stored_results(options.results)
@@ -124,3 +117,14 @@ _NOT_PRINTED = {
 }  # fmt: skip
 _SETTINGS = ("norm", "view", "backend", "columns")
 """Printed where rows differ in them."""
+
+
+def _parser() -> Parser:
+    parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
+    parser.add_argument(
+        "results", type=Path, nargs="*", default=[Path("results")], help="folders of results; zoo for the released ones"
+    )
+    parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
+    parser.add_argument("--data", default=None, help="only results on this data set; all by default")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
+    return parser

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser, torch_device
+from ibrobust.commands.command_line import Parser, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags
 from ibrobust.experiments.jobs import answers
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
@@ -29,7 +29,7 @@ _CHOICES = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = vars(_parser().parse_args(arguments))
+    options = vars(parsed(_parser, arguments))
     given = {key: value for key in Recipe.model_fields if (value := options.get(key)) is not None}
     file: Path | None = options["recipe"]
     recipes = recipes_in(file, given) if file else [make_recipe(given)]

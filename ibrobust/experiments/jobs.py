@@ -6,6 +6,7 @@ installed and share the folders that jobs read and write; `IBROBUST_DATA` is set
 
 import errno
 import os
+import pickle
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +17,7 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from ibrobust.errors import BadInput, RunFailed
+from ibrobust.plugins import Plugin, load_the_same, loaded_plugins
 from ibrobust.registry import Registry, extension_point
 
 Item = TypeVar("Item")
@@ -61,7 +63,7 @@ def local(job: Job, items: Sequence[Any], workers: int, _address: str | None) ->
         return
     # Spawned, not forked: a fork copies locks that torch's threads may hold.
     with _pool(min(workers, len(items))) as pool:
-        yield from [partial(_result, pool.submit(job, item)) for item in items]
+        yield from [partial(_result, pool.submit(_done, *_sent(job, item))) for item in items]
 
 
 def ray_cluster(job: Job, items: Sequence[Any], workers: int, address: str | None) -> Waits:
@@ -72,13 +74,20 @@ def ray_cluster(job: Job, items: Sequence[Any], workers: int, address: str | Non
     ray.init(address=address, num_cpus=None if address else workers, log_to_driver=False)
     try:
         remote = ray.remote(_done)
-        yield from [partial(ray.get, remote.remote(job, item)) for item in items]
+        yield from [partial(ray.get, remote.remote(*_sent(job, item))) for item in items]
     finally:
         ray.shutdown()
 
 
-def _done(job: Job, item: Any) -> Any:
-    """A plain function, as Ray wants it."""
+def _sent(job: Job, item: Any) -> tuple[list[Plugin], bytes]:
+    """What another process is given: the plugins, and what may be made of their classes."""
+    return loaded_plugins(), pickle.dumps((job, item))
+
+
+def _done(plugins: list[Plugin], work: bytes) -> Any:
+    """The answer of a job, in a process that has nothing but the package yet."""
+    load_the_same(plugins)
+    job, item = pickle.loads(work)
     return job(item)
 
 

@@ -1,12 +1,8 @@
 """Anybody's model: loading it from a file, and looking at it before the first attack does."""
 
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +10,7 @@ from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
+from ibrobust.python_files import beside, executed, said
 from ibrobust.types import Images, Labels, Logits
 
 _SAMPLES = 256
@@ -45,10 +42,8 @@ def load_model(model: str) -> nn.Module:
     path = Path(file)
     if not file or not factory_name.isidentifier():
         raise BadInput(f"--model {model!r}: write FILE.py:FACTORY")
-    if not path.is_file():
-        raise BadInput(f"--model {model!r}: there is no file {file!r}")
-    with _beside(path):
-        module = _executed(path, model)
+    module = executed(path, module_name(path), f"--model {model!r}")
+    with beside(path):
         factory = getattr(module, factory_name, None)
         if not callable(factory):
             defined = sorted(
@@ -62,7 +57,7 @@ def load_model(model: str) -> nn.Module:
         try:
             made = factory()
         except (Exception, SystemExit) as error:
-            raise BadInput(f"--model {model!r}: {factory_name}() raised {_said(error)}") from error
+            raise BadInput(f"--model {model!r}: {factory_name}() raised {said(error)}") from error
     if not isinstance(made, nn.Module):
         raise BadInput(f"--model {model!r}: {factory_name}() returned {_kind(made)}, not an nn.Module")
     return made
@@ -118,7 +113,7 @@ def _unusable(model: nn.Module, x: Images, y: Labels) -> str | None:
         with torch.no_grad():
             answer = model(batch)
     except Exception as error:
-        return f"it raised {_said(error)} on images of shape {tuple(batch.shape)}"
+        return f"it raised {said(error)} on images of shape {tuple(batch.shape)}"
     if not isinstance(answer, Tensor):
         return f"it returned {_kind(answer)}, not a tensor of logits"
     if (wrong_shape := _wrong_shape(answer, batch, int(y.max()))) is not None:
@@ -227,36 +222,6 @@ def _accuracy(logits: Logits, y: Labels) -> float:
 
 def _relative_difference(a: Logits, b: Logits) -> float:
     return float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """Imports find what lies in the file's folder first."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
-def _executed(path: Path, model: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(module_name(path), path)
-    if spec is None or spec.loader is None:
-        raise BadInput(f"--model {model!r}: {path.name!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"--model {model!r}: the file raised {_said(error)}") from error
-    return module
-
-
-def _said(error: BaseException) -> str:
-    """An exception as one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _kind(value: object) -> str:
