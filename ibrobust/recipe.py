@@ -21,6 +21,18 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+NAMES = {
+    "data": "data set",
+    "model": "model",
+    "reg": "regulariser",
+    "noise": "latent noise",
+    "augment": "augmentation",
+    "likelihood": "likelihood",
+    "lr_schedule": "schedule",
+}
+"""Recipe field → the extension point that its value is a name of."""
+
+
 class Recipe(BaseModel):
     """Everything that decides a run's weights. A field that is not given has its default; the name of the run hashes
     what differs from the defaults, so new fields may come but a default never changes."""
@@ -101,6 +113,11 @@ class Recipe(BaseModel):
         data = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).stem).strip("-").lower()
         rest = f"{self.model}-{self.reg}-g{self.gamma:g}-s{self.seed}".replace("+", "")
         return f"{data[: 110 - len(rest)]}-{rest}-{digest}"
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """The kind and name of everything that the recipe names."""
+        return [(kind, getattr(self, field)) for field, kind in NAMES.items()]
 
     def to_toml(self) -> str:
         """One `key = value` line per field; `recipes_in` reads it back."""

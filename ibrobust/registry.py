@@ -47,6 +47,7 @@ class Registry(MutableMapping[str, Entry]):
         self.type: Any = object
         self.origins: dict[str, str] = {}
         """Name → the plugin that registered it; the package's own entries have none."""
+        self._own = frozenset(homes or {})
         self._entries: dict[str, Any] = {
             name: _Home(*f"ibrobust.{address}".split(":")) for name, address in (homes or {}).items()
         }
@@ -78,8 +79,9 @@ class Registry(MutableMapping[str, Entry]):
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise BadInput(f"{self.kind} {name!r}: a name is letters and digits, with single dots, dashes or _ between")
         if name in self._entries:
-            origin = self.origins.get(name, "ibrobust")
-            raise BadInput(f"{self.kind} {name!r} is registered already, by {origin}; choose another name")
+            origin = "ibrobust" if name in self._own else self.origins.get(name)
+            by = f", by {origin}" if origin else ""
+            raise BadInput(f"{self.kind} {name!r} is registered already{by}; choose another name")
         if not isinstance(entry, self.type):
             wanted = "a function" if self.type is Callable else f"of type {self.type.__name__}"
             raise BadInput(f"{self.kind} {name!r}: the entry is of type {type(entry).__name__}; it has to be {wanted}")

@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags
+from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
-from ibrobust.recipe import Recipe, make_recipe, recipes_in
+from ibrobust.recipe import NAMES, Recipe, make_recipe, recipes_in
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     from ibrobust.subjects.zoo import Run
-
-_CHOICES = {
-    "data": "data set",
-    "model": "model",
-    "reg": "regulariser",
-    "noise": "latent noise",
-    "augment": "augmentation",
-    "likelihood": "likelihood",
-    "lr_schedule": "schedule",
-}
-"""Recipe field → the extension point that its value is a name of."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -79,7 +69,11 @@ def train_run(
 
     folder = runs / recipe.run_id
     if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):
-        return load_run(folder)
+        finished = load_run(folder)
+        if finished.changed_plugins:
+            changed = ", ".join(finished.changed_plugins)
+            raise BadInput(f"run {recipe.run_id} was trained with another {changed}; --again trains it anew")
+        return finished
     data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
     require_writable(runs)
     for part, split, used in (
@@ -131,7 +125,7 @@ def _parser() -> Parser:
     parser.add_argument("--recipe", type=Path, help="TOML file; flags beside it win, lists in it are grids")
     defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
     for key, field in Recipe.model_fields.items():
-        names = f"; {EXTENSION_POINTS[_CHOICES[key]].choices}" if key in _CHOICES else ""
+        names = f"; {EXTENSION_POINTS[NAMES[key]].choices}" if key in NAMES else ""
         parser.add_argument(
             f"--{key.replace('_', '-')}",
             type=type(defaults[key]),

@@ -21,6 +21,7 @@ from ibrobust.learning.objectives import LIKELIHOODS, REGULARIZERS, noise_name, 
 from ibrobust.learning.training import Trained
 from ibrobust.models import MODELS
 from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.plugins import digests_of, loaded_plugins
 from ibrobust.recipe import Count, NonNegative, Recipe
 from ibrobust.tables import save_table
 
@@ -49,6 +50,13 @@ class Card(BaseModel):
     threads: Count = 1
     class_names: tuple[str, ...] = ()
     sample_order: str = STORED
+    plugins: dict[str, str] = Field({}, description="SHA-256 of the plugins that the recipe's names come from")
+
+    @property
+    def text(self) -> str:
+        """The card as JSON, without what it has nothing to say about."""
+        silent = {"class_names", "sample_order"} if not self.class_names else set()
+        return self.model_dump_json(indent=2, exclude=silent | ({"plugins"} if not self.plugins else set())) + "\n"
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,12 @@ class Run:
             BadInput: the weights are missing, truncated, or not those of the card.
         """
         return _load_weights(self.folder / WEIGHTS, self.card)
+
+    @property
+    def changed_plugins(self) -> list[str]:
+        """The files of plugins that are not what they were when the run was trained."""
+        now, then = digests_of(self.card.recipe.names), self.card.plugins
+        return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
 
     def data(self, *, data_dir: Path | None, download: bool) -> Dataset:
         """The data set that the run was trained on.
@@ -100,13 +114,13 @@ def save_run(
         threads=torch.get_num_threads(),
         class_names=data.class_names,
         sample_order=data.order,
+        plugins=digests_of(recipe.names),
     )
-    of_folders = {"class_names", "sample_order"} if not data.class_names else None
     save_table(trained.history, run_folder / HISTORY)
     with written_whole(run_folder / WEIGHTS) as unfinished:
         unfinished.write_bytes(weights)
     with written_whole(run_folder / CARD) as unfinished:
-        unfinished.write_text(card.model_dump_json(indent=2, exclude=of_folders) + "\n", encoding="utf-8", newline="\n")
+        unfinished.write_text(card.text, encoding="utf-8", newline="\n")
     return Run(run_folder, card)
 
 
@@ -138,7 +152,9 @@ def _require_known(card: Card, where: str) -> None:
             registry[name]
         name, std = noise_name(recipe), recipe_noise(recipe).std
     except BadInput as error:
-        raise BadInput(f"{where}: recipe: {error}") from None
+        missing = sorted(set(card.plugins) - {name for plugin in loaded_plugins() for name in plugin.digests})
+        hint = f"; the run was trained with {', '.join(missing)}: add --plugin" if missing else ""
+        raise BadInput(f"{where}: recipe: {error}{hint}") from None
     if card.noise != name:
         raise BadInput(f"{where}: noise = {shortened(repr(card.noise))}, but the recipe's is {name!r}")
     if card.noise_std != std:
