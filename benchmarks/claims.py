@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from ibrobust.attacks import PROTOCOLS
 from ibrobust.commands.report import stored_results
+from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.results import BreakingRadii
 
 GROUP = ["dataset", "reg", "gamma", "adversarial", "noise"]
@@ -20,20 +20,25 @@ GROUP = ["dataset", "reg", "gamma", "adversarial", "noise"]
 
 def row(result: BreakingRadii) -> dict[str, Any]:
     """One run: shares that survive FGSM, the paper's four and all, at the largest radius and on average over radii."""
-    recipe, radii_E = result.card["model"]["recipe"], result.radii_E
+    model, radii_E = result.card.model, result.radii_E
+    assert model is not None, "of a trained run"
     survives = {
         name: result.rows[[*attacks]].min(axis=1).to_numpy("float32")[None] > radii_E[:, None]
-        for name, attacks in (("fgsm", ["fgsm"]), ("paper", PROTOCOLS["paper"]), ("strict", PROTOCOLS["strict"]))
+        for name, attacks in (
+            ("fgsm", ["fgsm"]),
+            ("paper", PROTOCOLS["paper"].attacks),
+            ("strict", PROTOCOLS["strict"].attacks),
+        )
     }
     return {
-        "dataset": result.card["data"]["name"],
-        **{key: recipe[key] for key in ("reg", "gamma", "adversarial")},
-        "noise": result.card["model"]["noise"],
+        "dataset": result.card.dataset,
+        **{key: getattr(model.recipe, key) for key in ("reg", "gamma", "adversarial")},
+        "noise": model.noise,
         "n": len(result.rows),
         "clean": result.clean,
         **{f"{name}@{radii_E[-1]:g}": float(robust[-1].mean()) for name, robust in survives.items()},
         **{f"{name} avg": float(robust.mean()) for name, robust in survives.items()},
-        "verdict": result.card.get("verdict", "unaudited"),
+        "verdict": result.card.stated_verdict,
     }
 
 
@@ -58,8 +63,9 @@ def main() -> None:
         result
         for result in stored_results(folders)
         if isinstance(result, BreakingRadii)
-        and result.card["protocol"] == "strict"
-        and "recipe" in result.card["model"]
+        and result.card.settings.protocol == "strict"
+        and result.card.model
+        and result.card.model.recipe
     ]
     if not strict:
         parser.error(f"no strict results of trained runs in {', '.join(map(str, folders))}")

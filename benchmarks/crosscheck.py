@@ -13,12 +13,14 @@ from functools import partial
 import pandas as pd
 
 from benchmarks.victims import benchmark_data, trained_lenet
-from ibrobust.attacks import PROTOCOLS
 from ibrobust.backends import BACKENDS, peer_attacks, peer_breaking_radii
 from ibrobust.backends.comparison import TOLERANCE, compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.breaking_radii import radii_that_break
+from ibrobust.robustness.question import question
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.samples import usable_samples
+from ibrobust.robustness.settings import make_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,14 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
         data = benchmark_data(options.data)
         if not 0 < options.samples <= len(data.test):
             raise BadInput(f"--samples {options.samples}: {data.name} has {len(data.test)} test samples")
+        given = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "seed")}
+        settings = make_settings(given)
         for backend in options.backends:
-            peer_attacks(backend, PROTOCOLS[options.protocol], options.norm)
+            peer_attacks(backend, settings.attack_names, options.norm)
         model = trained_lenet(data)
         test = data.test[: options.samples]
-        settings = {"eps": options.eps, "protocol": options.protocol, "norm": options.norm, "seed": options.seed}
-        ours = _timed("native", partial(breaking_radii, model, test.x, test.y, **settings))
+        samples = usable_samples(test.x, test.y)
+        ours = _timed("native", lambda: radii_that_break(question(model, samples, settings)))
         theirs = {
-            backend: _timed(backend, partial(peer_breaking_radii, backend, model, test.x, test.y, **settings))
+            backend: _timed(
+                backend, partial(peer_breaking_radii, model, samples, make_settings({**given, "backend": backend}))
+            )
             for backend in options.backends
         }
     except (BadInput, RunFailed) as error:

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 
-from ibrobust.attacks import ATTACKS
 from ibrobust.backends import BACKENDS, peer_breaking_radii
 from ibrobust.datasets import Split
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.samples import usable_samples
+from ibrobust.robustness.settings import make_settings
 
 EVERYBODY = ["native", *sorted(BACKENDS)]
 
@@ -19,9 +20,10 @@ def evaluated(
 ) -> BreakingRadii:
     """By us or through a library; `attacks` are some of the protocol's."""
     if who != "native":
-        return peer_breaking_radii(who, model, samples.x, samples.y, attacks=attacks, **settings)
-    chosen = None if attacks is None else {name: ATTACKS[name] for name in attacks}
-    return breaking_radii(model, samples.x, samples.y, attacks=chosen, **settings)
+        chosen = {} if attacks is None else {"attacks": tuple(attacks)}
+        asked = make_settings({**settings, **chosen, "backend": who})
+        return peer_breaking_radii(model, usable_samples(samples.x, samples.y), asked)
+    return breaking_radii(model, samples.x, samples.y, attacks=attacks, **settings)
 
 
 def timed(
@@ -41,7 +43,7 @@ def timed(
 
 def noted(benchmark: Any, work: str, who: str, results: BreakingRadii) -> None:
     """What `ratios.ratio_table` reads."""
-    gradients = sum(queries["gradient"] for queries in results.card["queries"].values())
+    gradients = sum(queries.gradient for queries in results.card.queries.values())
     benchmark.extra_info |= {
         "work": work,
         "backend": who,

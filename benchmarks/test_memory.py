@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 from torch import nn
 from ibrobust import breaking_radii
-from ibrobust.attacks import protocol_attacks
+from ibrobust.robustness.question import chosen_attacks
+from ibrobust.robustness.settings import Settings
 
 SHORT = {"deepfool": {"steps": 5}, "bim": {"steps": 3}, "pgd": {"steps": 3}, "apgd-ce": {"steps": 3},
          "apgd-t": {"steps": 2, "targets": 2}, "fab-t": {"steps": 2, "targets": 2}, "square": {"queries": 5}}
 attacks = {name: replace(attack, settings=attack.settings | SHORT.get(name, {}))
-           for name, attack in protocol_attacks("strict").items()}
+           for name, attack in chosen_attacks(Settings(protocol="strict")).items()}
 torch.set_num_threads(2)
 torch.manual_seed(0)
 x = torch.randint(256, (10_000, 3, 32, 32), dtype=torch.uint8)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from benchmarks.speed import EVERYBODY, evaluated, noted, timed
-from ibrobust.attacks import PROTOCOLS
 from ibrobust.datasets import Split
+from ibrobust.robustness.protocols import PROTOCOLS
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-@pytest.mark.parametrize("attack", PROTOCOLS["paper"])
+@pytest.mark.parametrize("attack", PROTOCOLS["paper"].attacks)
 def test_attack(benchmark: Any, attack: str, who: str, plain_model: torch.nn.Module, samples: Split, eps: str) -> None:
     benchmark.group = attack
     results = timed(benchmark, evaluated, who, plain_model, samples, attacks=[attack], eps=eps)

@@ -5,14 +5,14 @@ import itertools
 import json
 import math
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.files import in_zoo
+from ibrobust.records import checked, flag, toml_values
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -131,20 +131,7 @@ def make_recipe(values: dict[str, Any], file: Path | None = None) -> Recipe:
     Raises:
         BadInput: an unknown key or a value out of range; one line with the key, the value and what is allowed.
     """
-    try:
-        return Recipe(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise BadInput(
-                f"{file or 'recipe'}: no key {shortened(repr(key))}; choose from {', '.join(Recipe.model_fields)}"
-            ) from None
-        given = shortened(repr(first["input"]) if file else str(first["input"]))
-        value = f"{key} = {given}: " if file else f"--{key.replace('_', '-')} {given}: "
-        reason = first["msg"].removeprefix("Value error, ")
-        where = f"{file}: " if file else ""
-        raise BadInput(f"{where}{value if key else ''}{reason[:1].lower()}{reason[1:]}") from None
+    return checked(Recipe, values, file=file, spelled=flag)
 
 
 def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Recipe]:
@@ -154,12 +141,7 @@ def recipes_in(file: Path, overrides: dict[str, Any] | None = None) -> list[Reci
     Raises:
         BadInput: the file cannot be read, or a recipe in it is not valid.
     """
-    try:
-        content = tomllib.loads(in_zoo(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"recipe {str(file)!r} cannot be read: {error}") from error
-    except RecursionError:
-        raise BadInput(f"recipe {str(file)!r} cannot be read: its lists are nested too deeply") from None
+    content = toml_values(in_zoo(file), "recipe")
     grids = content.pop("run", [{}])
     if not (isinstance(grids, list) and all(isinstance(grid, dict) for grid in grids)):
         raise BadInput(f"recipe {str(file)!r}: run = {shortened(repr(grids))}; each run is a table, [[run]]")

@@ -182,9 +182,9 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
         },
         "norm": {"linf": "attacks.norms:LINF", "l2": "attacks.norms:L2"},
         "protocol": {
-            "paper": "attacks.protocols:PAPER",
-            "strict": "attacks.protocols:STRICT",
-            "strict-rand": "attacks.protocols:STRICT_RAND",
+            "paper": "robustness.protocols:PAPER",
+            "strict": "robustness.protocols:STRICT",
+            "strict-rand": "robustness.protocols:STRICT_RAND",
         },
         "distance": {"l2": "entropies.entropy:L2", "max": "entropies.entropy:MAX"},
         "search": {"bisect": "robustness.search:bisect", "exhaustive": "robustness.search:exhaustive"},

@@ -125,24 +125,24 @@ def test_a_python_caller_is_told_about_eps_without_dashes(eps: object) -> None:
 @pytest.mark.parametrize("norm", ["Linf", "l_inf", "L-inf", "inf", "L∞", np.inf, float("inf"), "LINF"])
 def test_the_largest_change_by_any_of_its_names(norm: str | int | float) -> None:
     found = table(norm=norm)
-    assert found.card["norm"] == "linf"
+    assert found.card.settings.norm == "linf"
     assert is_exact(found)
 
 
 @pytest.mark.parametrize("norm", ["L2", "2", 2, 2.0, "l_2", "Euclidean"])
 def test_the_euclidean_norm_by_any_of_its_names(norm: str | int | float) -> None:
     found = table(norm=norm, eps=[4 * radius for radius in RADII])
-    assert found.card["norm"] == "l2"
+    assert found.card.settings.norm == "l2"
     assert is_exact(found, scale=4)
 
 
 @pytest.mark.parametrize(("spelling", "name"), [("Paper", "paper"), ("PAPER", "paper")])
 def test_protocols_in_other_letters(spelling: str, name: str) -> None:
-    assert table(protocol=spelling).card["protocol"] == name
+    assert table(protocol=spelling).card.settings.protocol == name
 
 
 def test_what_the_field_calls_autoattack_is_in_strict() -> None:
-    from ibrobust.attacks.protocols import protocol_name
+    from ibrobust.robustness.spellings import protocol_name
 
     assert [protocol_name(name) for name in ("AutoAttack", "autoattack", "AA", "standard")] == ["strict"] * 4
     assert [protocol_name(name) for name in ("rand", "Strict_Rand")] == ["strict-rand"] * 2
@@ -152,7 +152,7 @@ def test_what_the_field_calls_autoattack_is_in_strict() -> None:
 def test_attacks_may_be_named(attacks: object) -> None:
     found = table(attacks=attacks)
     assert found.attacks == ["pgd", "fgsm"]
-    assert found.card["attacks"]["pgd"] == ATTACKS["pgd"].settings
+    assert found.card.attacks["pgd"] == ATTACKS["pgd"].settings
     assert is_exact(found)
 
 

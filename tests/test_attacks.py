@@ -193,7 +193,7 @@ def test_square_leaves_out_patches_that_change_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr("ibrobust.attacks.square._worth_asking", lambda old, _new, _every: torch.arange(len(old)))
     asked_always = breaking_radii(model, x[:50], y[:50], eps=[0.1], attacks=alone)
     assert results.rows.equals(asked_always.rows)
-    assert results.card["queries"]["square"]["forward"] < asked_always.card["queries"]["square"]["forward"]
+    assert results.card.queries["square"].forward < asked_always.card.queries["square"].forward
 
 
 def test_the_margin_is_the_best_wrong_logit_minus_the_true_one() -> None:

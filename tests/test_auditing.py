@@ -11,8 +11,10 @@ from ibrobust.checks import CHECKS, Finding, verdict_of
 from ibrobust.commands.audit import main
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
+from ibrobust.robustness.card import QueryCount
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import joined
+from tests.cards import asked_otherwise, card
 
 
 def test_verdicts():
@@ -27,13 +29,12 @@ def test_verdicts():
 
 def test_a_verdict_on_a_shard_is_none_on_the_whole():
     rows = {"sample": range(8), "label": 0, "prediction": 0, "zero_gradient": False, "pgd": np.float32(0.1)}
-    whole = BreakingRadii(pd.DataFrame(rows), {"radii": [0.1], "protocol": "paper", "norm": "linf", "noise": "mean"})
-    queries = {"pgd": {"forward": 1, "gradient": 1}}
-    first = BreakingRadii(whole.rows[:5], {**whole.card, "queries": queries, "verdict": "trusted", "audit": {}})
-    second = BreakingRadii(whole.rows[5:], {**whole.card, "queries": queries})
-    assert joined([first]).card["verdict"] == "trusted"
-    assert "verdict" not in joined([first, second]).card
-    assert joined([first, second]).card["queries"]["pgd"]["forward"] == 2
+    table, queries = pd.DataFrame(rows), {"pgd": QueryCount(forward=1, gradient=1)}
+    first = asked_otherwise(BreakingRadii(table[:5], card(eps="0.1")), queries=queries, verdict="trusted")
+    second = asked_otherwise(BreakingRadii(table[5:], card(eps="0.1")), queries=queries)
+    assert joined([first]).card.verdict == "trusted"
+    assert joined([first, second]).card.verdict is None
+    assert joined([first, second]).card.queries["pgd"].forward == 2
 
 
 def test_the_command_keeps_the_verdict_in_the_results(command, tmp_path):
@@ -47,10 +48,10 @@ def test_the_command_keeps_the_verdict_in_the_results(command, tmp_path):
     first = command(*words, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     (path,) = (tmp_path / "results" / "paper").glob("*.parquet")
-    card = json.loads(pq.read_schema(path).metadata[b"ibrobust"])
+    kept = json.loads(pq.read_schema(path).metadata[b"ibrobust"])
     findings = pd.read_csv(tmp_path / "results" / "audit.csv")
-    assert card["verdict"] in first.stdout
-    assert [finding["name"] for finding in card["audit"]["findings"]] == [
+    assert kept["verdict"] in first.stdout
+    assert [finding["name"] for finding in kept["audit"]["findings"]] == [
         name for name in CHECKS if name in set(findings["name"])
     ]
     written = (tmp_path / "results" / "audit.csv").read_bytes(), path.read_bytes()
@@ -62,7 +63,6 @@ def test_the_command_keeps_the_verdict_in_the_results(command, tmp_path):
     "words",
     [
         ("no-such-run",),
-        ("--samples", "0"),
         ("--model", "x.py:f"),
         ("--protocol", "none", "--model", "x.py:f"),
         ("--data", "digits"),

@@ -12,14 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS
+from ibrobust.attacks import ATTACKS, NORMS
 from ibrobust.backends import BACKENDS, CONSTANT_STEPS, adapter_of, peer_breaking_radii
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.backends.comparison import compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import Registry
 from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.samples import usable_samples
+from ibrobust.robustness.settings import make_settings
 from tests.oracles import linear, linear_at_the_edge, trained_digits
 
 INSTALLED = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
@@ -33,6 +36,13 @@ EVERY_BACKEND = pytest.mark.parametrize(
         for backend in sorted(BACKENDS)
     ],
 )
+
+
+def through_library(backend: str, model: nn.Module, x: torch.Tensor, y: torch.Tensor, **settings) -> BreakingRadii:
+    """The table that a library's attacks make."""
+    return peer_breaking_radii(model, usable_samples(x, y), make_settings({**settings, "backend": backend}))
+
+
 BOTH_NORMS = pytest.mark.parametrize("norm", sorted(NORMS))
 SHORT_SQUARE = {"queries": 500, "area": 0.8, "restarts": 1}
 STEPS_IN_L2 = {("torchattacks", "deepfool", "linf"), ("art", "deepfool", "linf")}
@@ -40,16 +50,16 @@ STEPS_IN_L2 = {("torchattacks", "deepfool", "linf"), ("art", "deepfool", "linf")
 
 @EVERY_BACKEND
 @BOTH_NORMS
-@pytest.mark.parametrize("attack", PROTOCOLS["paper"])
+@pytest.mark.parametrize("attack", PROTOCOLS["paper"].attacks)
 def test_a_boundary_at_a_tenth_survives_9_hundredths_and_falls_at_11(backend: str, attack: str, norm: str) -> None:
     problem = linear(norm)
     radii = [0.05, 0.09, 0.11, 1.0]
-    results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, norm=norm, attacks=[attack])
+    results = through_library(backend, problem.model, problem.x, problem.y, eps=radii, norm=norm, attacks=[attack])
     answers = results.rows[attack].to_numpy()
     if (backend, attack, norm) in STEPS_IN_L2:
         # The nearest image in L2 is further in L∞ than the nearest in L∞, and never nearer.
         assert (answers >= np.float32(0.11)).all()
-        assert "steps in L2" in results.card["attacks"][attack]["deviation"]
+        assert "steps in L2" in results.card.attacks[attack]["deviation"]
     else:
         assert (answers == np.float32(0.11)).all()
 
@@ -63,7 +73,7 @@ def test_the_attacks_of_strict_find_a_linear_boundary_to_1_percent(backend: str,
     pytest.importorskip(backend)
     problem = linear(norm)
     radii = [0.05, 0.0999, 0.101, 1.0]
-    results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, norm=norm, attacks=[attack])
+    results = through_library(backend, problem.model, problem.x, problem.y, eps=radii, norm=norm, attacks=[attack])
     assert (results.rows[attack].to_numpy() == np.float32(0.101)).all()
 
 
@@ -78,7 +88,7 @@ def test_square_through_a_library_breaks_nothing_inside_the_boundary(
     monkeypatch.setitem(ATTACKS, "square", short)
     problem = linear_at_the_edge("linf")
     radii = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
-    results = peer_breaking_radii(backend, problem.model, problem.x, problem.y, eps=radii, attacks=["square"])
+    results = through_library(backend, problem.model, problem.x, problem.y, eps=radii, attacks=["square"])
     exact, found = problem.distance.numpy(), results.rows["square"].to_numpy()
     assert (found >= exact).all()
     assert (found <= 1.3 * exact + 0.05).all()
@@ -89,8 +99,8 @@ def test_one_step_and_ten_steps_agree_with_ours_on_trained_digits(backend: str) 
     """Without a random start there is nothing to differ in but the last bit."""
     model, x, y = trained_digits()
     attacks = ["fgsm", "bim"]
-    theirs = peer_breaking_radii(backend, model, x[:200], y[:200], eps="0:0.2:6", attacks=attacks)
-    ours = {name: replace(ATTACKS[name], settings=theirs.card["attacks"][name]) for name in attacks}
+    theirs = through_library(backend, model, x[:200], y[:200], eps="0:0.2:6", attacks=attacks)
+    ours = {name: replace(ATTACKS[name], settings=theirs.card.attacks[name]) for name in attacks}
     table = compared(breaking_radii(model, x[:200], y[:200], eps="0:0.2:6", attacks=ours), theirs)
     assert table["agree"].min() >= 0.995
     assert set(table["attack"]) == {*attacks, "all"}
@@ -100,17 +110,15 @@ def test_one_step_and_ten_steps_agree_with_ours_on_trained_digits(backend: str) 
 def test_same_columns_same_clean_predictions_and_a_card_that_names_the_library(backend: str) -> None:
     model, x, y = trained_digits()
     ours = breaking_radii(model, x[:20], y[:20], eps=[0.0, 0.05], seed=3)
-    theirs = peer_breaking_radii(backend, model, x[:20], y[:20], eps=[0.0, 0.05], seed=3)
+    theirs = through_library(backend, model, x[:20], y[:20], eps=[0.0, 0.05], seed=3)
     assert list(theirs.rows.columns) == list(ours.rows.columns)
     assert (theirs.rows.dtypes == ours.rows.dtypes).all()
     known = ["sample", "label", "prediction", "zero_gradient"]
     assert theirs.rows[known].equals(ours.rows[known])
-    assert theirs.card["backend"] == backend
-    assert {key: theirs.card[key] for key in ("protocol", "norm", "radii", "seed")} == {
-        key: ours.card[key] for key in ("protocol", "norm", "radii", "seed")
-    }
-    for attack, settings in theirs.card["attacks"].items():
-        as_they_can = ours.card["attacks"][attack] | CONSTANT_STEPS.get(attack, {})
+    asked = {"backend": backend, "search": "exhaustive"}
+    assert theirs.card.settings == ours.card.settings.model_copy(update=asked)
+    for attack, settings in theirs.card.attacks.items():
+        as_they_can = ours.card.attacks[attack] | CONSTANT_STEPS.get(attack, {})
         assert {name: value for name, value in settings.items() if name != "deviation"} == as_they_can
 
 
@@ -130,7 +138,7 @@ def test_the_same_seed_gives_the_same_table_and_leaves_the_global_generators_alo
     def tables() -> BreakingRadii:
         torch.manual_seed(5)
         np.random.seed(5)
-        results = peer_breaking_radii(backend, model, x[:40], y[:40], eps=[0.1, 0.15], attacks=["pgd"])
+        results = through_library(backend, model, x[:40], y[:40], eps=[0.1, 0.15], attacks=["pgd"])
         assert (torch.rand(1).item(), np.random.rand()) == expected
         return results
 
@@ -141,12 +149,12 @@ def test_the_same_seed_gives_the_same_table_and_leaves_the_global_generators_alo
 def test_gradients_are_counted_where_the_library_asks_for_them(backend: str) -> None:
     """Every sample survives both radii: one gradient per step, sample and radius, whatever the library reports."""
     problem = linear("linf")
-    results = peer_breaking_radii(
+    results = through_library(
         backend, problem.model, problem.x, problem.y, eps=[0.01, 0.02], attacks=["fgsm", "bim", "pgd"]
     )
     assert (results.all_attacks_N == np.inf).all()
     steps = {"fgsm": 1, "bim": 10, "pgd": 40}
-    gradients = {attack: results.card["queries"][attack]["gradient"] for attack in steps}
+    gradients = {attack: results.card.queries[attack].gradient for attack in steps}
     assert gradients == {attack: 2 * len(problem.x) * count for attack, count in steps.items()}
 
 
@@ -154,8 +162,8 @@ def test_gradients_are_counted_where_the_library_asks_for_them(backend: str) -> 
 def test_only_standing_samples_go_on_to_the_next_radius(backend: str) -> None:
     near, far = linear("linf", boundary=0.1), linear("linf", boundary=0.05)
     x, y = torch.cat([near.x, far.x]), torch.cat([near.y, far.y])
-    results = peer_breaking_radii(backend, near.model, x, y, eps=[0.01, 0.07, 0.2], attacks=["fgsm"])
-    assert results.card["queries"]["fgsm"]["gradient"] == 40 + 40 + 20
+    results = through_library(backend, near.model, x, y, eps=[0.01, 0.07, 0.2], attacks=["fgsm"])
+    assert results.card.queries["fgsm"].gradient == 40 + 40 + 20
 
 
 @EVERY_BACKEND
@@ -163,19 +171,19 @@ def test_an_attack_may_be_spared_what_fell_before(backend: str) -> None:
     """FGSM breaks everything at 0.11; BIM is then asked below that alone, and breaks nothing there."""
     problem = linear("linf")
     settings = {"eps": [0.05, 0.11, 0.2], "attacks": ["fgsm", "bim"]}
-    own = peer_breaking_radii(backend, problem.model, problem.x, problem.y, **settings)
-    standing = peer_breaking_radii(backend, problem.model, problem.x, problem.y, **settings, columns="standing")
+    own = through_library(backend, problem.model, problem.x, problem.y, **settings)
+    standing = through_library(backend, problem.model, problem.x, problem.y, **settings, columns="standing")
     assert (own.breaking_eps_AN == np.float32(0.11)).all()
     assert (standing.breaking_eps_AN == np.float32(0.11)).all()
-    assert own.card["queries"]["bim"]["gradient"] == 2 * 20 * 10
-    assert standing.card["queries"]["bim"]["gradient"] == 20 * 10
+    assert own.card.queries["bim"].gradient == 2 * 20 * 10
+    assert standing.card.queries["bim"].gradient == 20 * 10
 
 
 @NEEDS_A_LIBRARY
 def test_an_attack_that_a_library_lacks_is_refused_by_name() -> None:
     problem = linear("linf")
     with pytest.raises(BadInput, match=r"^foolbox has no apgd-ce, square in linf; it has bim, deepfool, fgsm, pgd$"):
-        peer_breaking_radii("foolbox", problem.model, problem.x, problem.y, attacks=["fgsm", "apgd-ce", "square"])
+        through_library("foolbox", problem.model, problem.x, problem.y, attacks=["fgsm", "apgd-ce", "square"])
 
 
 def test_an_unknown_backend_lists_the_known_ones() -> None:
@@ -200,7 +208,7 @@ def through(monkeypatch: pytest.MonkeyPatch, run) -> BreakingRadii:
     adapter = Adapter({("fgsm", "linf"): PeerAttack(run)})
     monkeypatch.setattr("ibrobust.backends.adapter_of", lambda backend: adapter)
     problem = linear("linf")
-    return peer_breaking_radii("foolbox", problem.model, problem.x, problem.y, eps=[0.05, 0.2], attacks=["fgsm"])
+    return through_library("foolbox", problem.model, problem.x, problem.y, eps=[0.05, 0.2], attacks=["fgsm"])
 
 
 def crossing(call: Call) -> torch.Tensor:
@@ -297,7 +305,7 @@ def test_a_library_is_given_the_model_as_it_is(monkeypatch):
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     y = model(x).argmax(1)
     kernel = model[0].weight.data_ptr()
-    peer_breaking_radii("foolbox", model, x, y, eps=[0.1], attacks=["fgsm"])
+    through_library("foolbox", model, x, y, eps=[0.1], attacks=["fgsm"])
     assert seen == {True}
     assert model[0].weight.data_ptr() == kernel
     assert all(parameter.requires_grad for parameter in model.parameters())

@@ -1,13 +1,13 @@
 """Whatever is wrong with the input: one line that names it, exit code 2, nothing half-written."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results, save_results
+from tests.cards import asked_otherwise
 from tests.refusals import RUN, refused
 
 TRAIN = [
@@ -117,7 +117,7 @@ def test_report_refuses_a_truncated_parquet_file(folder, capsys, monkeypatch):
 def test_report_refuses_two_results_of_one_run_that_do_not_fit_together(folder, capsys, monkeypatch):
     evaluated = released_zoo() / "results" / "paper" / f"{RUN}.parquet"
     results = load_results(evaluated)
-    for name, other in (("seed", replace(results, card={**results.card, "seed": 1})), ("samples", results)):
+    for name, other in (("seed", asked_otherwise(results, seed=1)), ("samples", results)):
         for place, kept in (("one", results), ("two", other)):
             save_results(kept, folder / place / "paper" / evaluated.name)
         refused(folder, capsys, monkeypatch, ["report", "one", "two"], [f"two/paper/{RUN}.parquet: not shards", name])

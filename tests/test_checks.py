@@ -20,6 +20,7 @@ from ibrobust.experiments.auditing import audit
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import LatentNoise
 from ibrobust.robustness.results import BreakingRadii
+from tests.cards import asked_otherwise, card
 
 N = 40
 
@@ -211,7 +212,7 @@ def test_fgsm_far_above_strong_attacks_is_suspect_under_the_paper_protocol_alone
     finding = CHECKS["fgsm-gap"](case)
     assert (finding.passed, finding.means) == (False, "suspect")
     assert finding.value == pytest.approx(1 - np.mean(case.claim.all_attacks_N > np.float32(0.1)), abs=0.05)
-    strict = replace(case, claim=BreakingRadii(case.claim.rows, {**case.claim.card, "protocol": "strict"}))
+    strict = replace(case, claim=asked_otherwise(case.claim, protocol="strict"))
     assert CHECKS["fgsm-gap"](strict) is None
 
 
@@ -239,14 +240,7 @@ def test_the_radius_asked_about_is_where_half_of_what_was_right_is_claimed():
 
 def claim(breaking: list[float]) -> BreakingRadii:
     rows = {"sample": range(N), "label": Y_TEST.numpy(), "prediction": 0, "zero_gradient": False}
-    card = {
-        "radii": [index / 100 for index in range(11)],
-        "protocol": "paper",
-        "norm": "linf",
-        "noise": "mean",
-        "seed": 0,
-    }
-    return BreakingRadii(pd.DataFrame(rows).assign(pgd=np.float32(breaking)), card)
+    return BreakingRadii(pd.DataFrame(rows).assign(pgd=np.float32(breaking)), card(eps="0:0.1"))
 
 
 def test_planted_examples_are_there_and_seldom_found_by_chance(ordinary):

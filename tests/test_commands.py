@@ -89,7 +89,7 @@ def test_results_with_other_restarts_are_found_again(command, two_runs):
         finished = command("evaluate", "--samples", "20", *words, cwd=two_runs)
         assert finished.returncode == 0, finished.stderr
         path = sorted((two_runs / "results" / "paper").glob("*.parquet"))[0]
-        return path.stat().st_mtime_ns, load_results(path).card["attacks"]["pgd"]["restarts"]
+        return path.stat().st_mtime_ns, load_results(path).card.attacks["pgd"]["restarts"]
 
     first, restarts = evaluated()
     assert restarts == 1

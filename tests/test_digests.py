@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from ibrobust.experiments.evaluation import evaluate_subject, foreign_subject
+from ibrobust.robustness.question import Execution
+from ibrobust.robustness.settings import make_settings
 from ibrobust.subjects.digests import digests
 from ibrobust.subjects.foreign import load_model, module_name
 
@@ -33,7 +35,7 @@ def make():
     torch.manual_seed(0)
     return Net()
 """
-SETTINGS = {"eps": "0.1", "protocol": "paper", "norm": "linf", "noise": "mean", "seed": 0, "device": "cpu"}
+SETTINGS = make_settings({"eps": "0.1"})
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def test_a_model_that_was_changed_is_evaluated_again(folder):
     def evaluated() -> float | None:
         sys.modules.pop("helper", None)
         subject = foreign_subject(f"{folder / 'net.py'}:make", str(folder / "mine.npz"), data_dir=None, download=False)
-        return evaluate_subject(subject, None, SETTINGS, backend="native", batch_size=None, out=folder / "out")[1]
+        return evaluate_subject(subject, None, SETTINGS, Execution(device="cpu"), out=folder / "out")[1]
 
     assert evaluated() is not None
     assert evaluated() is None, "what is there is kept"

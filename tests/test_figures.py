@@ -1,7 +1,5 @@
 """What is drawn is what the table says."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +18,9 @@ from ibrobust.figures.robustness import (
     save_figure,
 )
 from ibrobust.files import released_zoo
+from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.leaderboard import curves, leaderboard
+from tests.cards import asked_otherwise
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +94,10 @@ def test_both_figures_of_the_released_zoo_name_axes_and_every_regulariser(tables
 
 def test_a_run_that_two_backends_attacked_has_a_line_in_a_row_of_panels_each(results):
     ours = results[:12]
-    both = [*ours, *(replace(result, card={**result.card, "backend": "foolbox"}) for result in ours)]
+    both = [*ours, *(asked_otherwise(result, backend="foolbox") for result in ours)]
     figure = robustness_figure(leaderboard(both), curves(both))
     assert sum("by foolbox" in ax.get_ylabel() for ax in figure.axes) == 1
-    radii = len(ours[0].card["radii"])
+    radii = len(ours[0].card.settings.radii)
     lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata())]
     assert {len(line.get_xdata()) for line in lines} == {radii}
     assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in figure.axes if ax.get_title())
@@ -105,11 +105,11 @@ def test_a_run_that_two_backends_attacked_has_a_line_in_a_row_of_panels_each(res
 
 def test_of_a_model_without_a_recipe_every_attack_and_all_together_are_drawn(results, tmp_path):
     result = results[0]
-    own = replace(result, card={**result.card, "model": {"run": "mine"}, "radii": result.card["radii"][1:]})
+    own = asked_otherwise(result, model=ModelRecord(run="mine"), eps=tuple(result.card.settings.radii[1:]))
     print_report([own], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"leaderboard.csv", "curves.csv", "attacks.png", "attacks.svg"}
     board, table = leaderboard([own]), curves([own])
-    others = [result for result in results if result.card["protocol"] == "strict-rand"][:1]
+    others = [result for result in results if result.card.settings.protocol == "strict-rand"][:1]
     figure = attacks_figure(board, pd.concat([table, curves(others)]))
     (ax,), (legend,) = figure.axes, figure.legends
     assert {text.get_text() for text in legend.get_texts()} == set(table["attack"])

@@ -1,7 +1,5 @@
 """Tables are reductions of the Parquet file alone."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -9,8 +7,10 @@ import pytest
 
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.files import released_zoo
+from ibrobust.robustness.card import AuditRecord, FindingRecord
 from ibrobust.robustness.leaderboard import curves, leaderboard, printable, quarter_radii
 from ibrobust.robustness.storage import load_results
+from tests.cards import asked_otherwise
 
 PATHS = sorted((released_zoo() / "results" / "paper").glob("*.parquet"))
 
@@ -70,21 +70,18 @@ def test_the_trusted_are_ranked_by_strict_attacks_and_the_others_below_have_a_re
     ],
 )
 def test_rank_and_reason_follow_the_verdict(results, verdict, protocol, reason):
-    audited = next(result for result in results if result.card["protocol"] == "paper")
-    card = {key: value for key, value in audited.card.items() if key not in ("verdict", "audit")}
+    evaluated = next(result for result in results if result.card.settings.protocol == protocol)
+    audit = None
     if verdict:
+        about = {"value": 0.0, "threshold": 0.0, "means": "masked" if verdict == "masked" else "suspect"}
         findings = [
-            {"sentence": "fine", "passed": True},
-            {"sentence": "Square breaks more", "passed": verdict == "trusted"},
+            FindingRecord(name="slope", sentence="fine", passed=True, **about),
+            FindingRecord(name="square", sentence="Square breaks more", passed=verdict == "trusted", **about),
         ]
-        card |= {"verdict": verdict, "audit": {"findings": findings}}
-    (row,) = leaderboard([replace(audited, card={**card, "protocol": protocol})]).to_dict("records")
+        audit = AuditRecord(samples=1, eps=0.1, findings=findings)
+    (row,) = leaderboard([asked_otherwise(evaluated, verdict=verdict, audit=audit)]).to_dict("records")
     assert row["reason"] == reason
     assert pd.isna(row["rank"]) == bool(reason)
-
-
-def asked_otherwise(result, **card):
-    return replace(result, card={**result.card, **card})
 
 
 def test_the_same_run_by_another_backend_is_a_row_of_its_own_and_ranked_apart(results):

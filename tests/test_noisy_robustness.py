@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust import breaking_radii, noisy_readings
-from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, victim
+from ibrobust.attacks import ATTACKS, NORMS, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import Bottleneck, view
@@ -16,9 +16,12 @@ from ibrobust.models.noise import LatentNoise
 from ibrobust.models.stochastic import Dropout
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness import noisy_readings as module
+from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.leaderboard import noise_table
+from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.statistics import wilson_interval
 from ibrobust.robustness.storage import joined, load_results, save_results
+from tests.cards import asked_otherwise
 
 PIXELS = (1, 2, 2)
 
@@ -75,7 +78,7 @@ def test_scored_naively_four_attacks_count_the_noise_four_times(indifferent):
     x, y = grey(15_000)
     draw = sample_draw(0, torch.arange(len(x)))
     broken = torch.zeros(len(x), dtype=torch.bool)
-    for name in PROTOCOLS["paper"]:
+    for name in PROTOCOLS["paper"].attacks:
         stream = draw.fold(name)
         seen = victim(view(indifferent, "fresh"), stream, batch_size=512)
         samples, norm = Samples(seen, x, y, torch.arange(len(x)), stream), NORMS["linf"]
@@ -112,8 +115,7 @@ def test_all_attacks_of_the_paper_together_have_the_known_accuracy():
 
 
 def named(readings):
-    readings.card["model"] = {"run": "grey"}
-    return readings
+    return asked_otherwise(readings, model=ModelRecord(run="grey"))
 
 
 def test_scores_and_choices_are_made_on_streams_of_their_own(monkeypatch):
@@ -196,12 +198,12 @@ def test_the_noise_of_a_foreign_model_is_repeated_by_the_seed_and_leaves_torch_a
 
 def test_the_average_of_more_passes_is_surer():
     few, many = (
-        noisy_readings(bright_or_dark(noise_std=0.4), *grey(1000, 0.7), eps=[0.05], protocol="paper", noise=noise)
-        for noise in ("averaged:2", "averaged:32")
+        noisy_readings(bright_or_dark(noise_std=0.4), *grey(1000, 0.7), eps=[0.05], protocol="paper", view=view)
+        for view in ("averaged:2", "averaged:32")
     )
     assert (few.reading, many.reading) == ("averaged", "averaged")
     assert few.clean < many.clean
-    assert many.card["draws"] == 32
+    assert many.card.draws == 32
 
 
 def test_saved_and_loaded_the_table_is_the_same(tmp_path):
@@ -214,7 +216,9 @@ def test_saved_and_loaded_the_table_is_the_same(tmp_path):
     assert "null-attack" in str(again)
 
 
-@pytest.mark.parametrize("noise", ["mean", "loud", "averaged:0"])
-def test_refused(noise):
-    with pytest.raises(BadInput, match=f"'{noise}'"):
-        noisy_readings(bright_or_dark(), *grey(4), noise=noise)
+@pytest.mark.parametrize("view", ["mean", "loud", "averaged:0"])
+def test_refused(view):
+    with pytest.raises(BadInput, match=f"'{view}'"):
+        noisy_readings(bright_or_dark(), *grey(4), view=view)
+    with pytest.raises(BadInput, match=f"'{view}'"):
+        noisy_readings(bright_or_dark(), *grey(4), noise=view)

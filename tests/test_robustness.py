@@ -13,7 +13,8 @@ from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import LatentNoise
-from ibrobust.robustness.breaking_radii import COLUMNS, breaking_radii
+from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.card import QueryCount
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import joined
@@ -71,18 +72,20 @@ def test_columns_of_standing_samples_give_the_same_curve_for_less_work(digits, p
     assert (np.diff(columns, axis=0) <= 0).all()
     assert (standing.all_attacks_N == columns[-1]).all()
     assert (standing.all_attacks_N != paper.all_attacks_N).sum() <= 0.01 * SAMPLES
-    assert standing.card["queries"]["pgd"]["gradient"] < paper.card["queries"]["pgd"]["gradient"]
+    assert standing.card.queries["pgd"].gradient < paper.card.queries["pgd"].gradient
     first = standing.attacks[0]
     assert standing.rows[first].equals(paper.rows[first])
 
 
 def test_a_minimal_attack_is_asked_about_standing_samples_alone(digits) -> None:
     attacks = {name: ATTACKS[name] for name in ("bim", "deepfool")}
-    own, standing = (breaking_radii(*digits, eps=[0.1], attacks=attacks, columns=columns) for columns in COLUMNS)
+    own, standing = (
+        breaking_radii(*digits, eps=[0.1], attacks=attacks, columns=columns) for columns in ("own", "standing")
+    )
     broken = own.rows.bim <= 0.1
     assert 0 < broken.sum() < SAMPLES
     assert standing.rows[~broken].equals(own.rows[~broken])
-    asked = (results.card["queries"]["deepfool"]["forward"] for results in (own, standing))
+    asked = (results.card.queries["deepfool"].forward for results in (own, standing))
     assert next(asked) - next(asked) == (broken & (own.rows.bim > 0)).sum()
 
 
@@ -182,10 +185,10 @@ def test_queries_are_counted_for_each_attack() -> None:
     card = breaking_radii(problem.model, problem.x, problem.y, eps=[0.05]).card
     survivors = len(problem.x)
     # The first step of FGSM and of BIM is the clean gradient, asked once for both.
-    assert card["queries"]["clean"]["gradient"] == survivors
-    assert card["queries"]["fgsm"] == {"forward": survivors, "gradient": 0}
-    assert card["queries"]["bim"] == {"forward": survivors, "gradient": 9 * survivors}
-    assert card["queries"]["pgd"] == {"forward": survivors, "gradient": 40 * survivors}
+    assert card.queries["clean"].gradient == survivors
+    assert card.queries["fgsm"] == QueryCount(forward=survivors, gradient=0)
+    assert card.queries["bim"] == QueryCount(forward=survivors, gradient=9 * survivors)
+    assert card.queries["pgd"] == QueryCount(forward=survivors, gradient=40 * survivors)
 
 
 def attack_that(harm: Callable[[Tensor, Tensor], Tensor]) -> Attack:

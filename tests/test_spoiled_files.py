@@ -13,8 +13,10 @@ from safetensors.torch import load, save
 from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.recipe import recipes_in
+from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.storage import load_results, save_results
 from ibrobust.subjects.zoo import find_runs, load_run
+from tests.cards import asked_otherwise
 from tests.refusals import RUN, refused
 
 
@@ -169,7 +171,7 @@ def test_findings_of_a_run_replace_its_earlier_ones_whatever_its_name(folder, ca
     from ibrobust.experiments.auditing import Audit, save_findings
 
     results = load_results(released_zoo() / "results" / "paper" / f"{RUN}.parquet")
-    results.card["model"]["run"] = "-mlp"
+    results = asked_otherwise(results, model=ModelRecord(run="-mlp"))
     for value in (0.1, 0.2):
         finding = Finding("effort", value, 0.05, False, "suspect", "=a sentence")
         save_findings(Audit(results, 0.1, [finding]), folder / "audit.csv")

@@ -19,15 +19,17 @@ from ibrobust.robustness.statistics import (
     wilson_interval,
 )
 from ibrobust.robustness.storage import save_results
+from tests.cards import card
 
 RADII = [0.0, 0.01, 0.02, 0.05, 0.1]
 
 
-def results(breaking: np.ndarray, **card) -> BreakingRadii:
+def results(breaking: np.ndarray, **described) -> BreakingRadii:
     n = len(breaking)
     rows = {"sample": np.arange(n), "label": np.arange(n) % 10, "prediction": 0, "zero_gradient": False}
-    described = {"protocol": "paper", "norm": "linf", "noise": "mean", "radii": RADII, **card}
-    return BreakingRadii(pd.DataFrame({**rows, "pgd": breaking.astype(np.float32)}), described)
+    return BreakingRadii(
+        pd.DataFrame({**rows, "pgd": breaking.astype(np.float32)}), card(**{"eps": RADII, **described})
+    )
 
 
 def drawn(seed: int, n: int = 200) -> np.ndarray:
@@ -144,12 +146,12 @@ def test_a_model_differs_from_itself_by_nothing_whatever_the_order_of_its_rows()
 
 
 OTHERS = {
-    "radii": results(drawn(0), radii=[0.0, 0.1]),
+    "radii": results(drawn(0), eps=[0.0, 0.1]),
     "protocol": results(drawn(0), protocol="strict"),
     "norm": results(drawn(0), norm="l2"),
-    "noise": results(drawn(0), noise="fresh"),
+    "view": results(drawn(0), view="fresh"),
     "different samples": results(drawn(0, n=100)),
-    r"different samples \(200 and 200\)": results(drawn(0), data={"fingerprint": "f00"}),
+    r"different samples \(200 and 200\)": results(drawn(0), fingerprint="f00"),
 }
 
 
@@ -161,15 +163,13 @@ def test_results_of_another_question_are_refused(reason):
 
 def test_the_command_prints_one_table_and_refuses_in_one_line(command, tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
-        save_results(
-            results(drawn(seed), model={"run": f"run-{name}"}, data={"name": "digits"}), tmp_path / f"{name}.parquet"
-        )
+        save_results(results(drawn(seed), run=f"run-{name}", data="digits"), tmp_path / f"{name}.parquet")
     save_results(OTHERS["protocol"], tmp_path / "strict.parquet")
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:500])
     done = command("compare", "a.parquet", "b.parquet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "A  run-a on digits, n 200, paper, linf, noise mean, backend native"
+    assert lines[0] == "A  run-a on digits, n 200, paper, linf, view mean, backend native"
     assert lines[3].split() == [
         "radius",
         "A",

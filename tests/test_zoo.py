@@ -62,8 +62,8 @@ def test_released_metrics_are_those_of_the_weights(folder, name):
 def test_released_results_carry_the_metrics_of_their_run_between_bounds():
     cards = {run.card.run: run.card for folder in ("runs", "mnist") for run in find_runs([released_zoo() / folder])}
     for result in stored_results([released_zoo() / "results"]):
-        run = result.card["model"]["run"]
-        assert result.card["model"]["metrics"] == cards[run].metrics, run
+        run = result.card.model.run
+        assert result.card.model.metrics == cards[run].metrics, run
     for card in cards.values():
         for split in card.metrics.values():
             for name in {"encoding_entropy", "preserved_information"} & set(split):

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ibrobust.errors import BadInput
 from ibrobust.randomness import Draw
 from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images, PerSample
@@ -155,24 +154,3 @@ L2 = Norm(
     profile=torch.abs,
     length=_length,
 )
-
-
-_SPELLINGS = {
-    "linf": ("inf", "infinity", "linfty", "linfinity", "l∞", "∞", "max", "chebyshev"),
-    "l2": ("2", "2.0", "euclidean"),
-    "l1": ("1", "1.0", "manhattan"),
-}
-"""How people and other libraries write the norms' names; capitals, spaces, hyphens and underscores do not matter."""
-
-
-def norm_name(norm: str | int | float) -> str:
-    """The registered name of a norm as people write it: `Linf`, `l_inf`, `inf`, `np.inf`, `L2`, `2`, …
-
-    Raises:
-        BadInput: there is no such norm.
-    """
-    plain = str(norm).lower().translate({ord(mark): None for mark in " -_"})
-    for name in (norm, plain, next((name for name, others in _SPELLINGS.items() if plain in others), None)):
-        if name in NORMS:
-            return str(name)
-    raise BadInput(f"no norm {norm!r}; choose from {NORMS.choices}")

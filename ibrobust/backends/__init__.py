@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, PROTOCOLS, Attack
+from ibrobust.attacks import ATTACKS, NORMS, Attack
 from ibrobust.backends.adapter import Adapter, library_attack, minimal_library_attack
 from ibrobust.errors import BadInput
 from ibrobust.images import frozen
 from ibrobust.registry import Registry, extension_point
-from ibrobust.robustness.breaking_radii import breaking_radii
-from ibrobust.robustness.question import Progress
+from ibrobust.robustness.breaking_radii import radii_that_break
+from ibrobust.robustness.question import USUALLY, Execution, question
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.samples import Samples
+from ibrobust.robustness.settings import Settings
 from ibrobust.types import Images, Logits
 
 BACKENDS: Registry[Adapter] = extension_point("backend", Adapter)
@@ -40,56 +41,26 @@ class AsItIs(nn.Module):
 
 
 def peer_breaking_radii(
-    backend: str,
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    *,
-    eps: str | Sequence[float] = "0:0.1",
-    protocol: str = "paper",
-    attacks: Sequence[str] | None = None,
-    norm: str = "linf",
-    columns: str = "own",
-    seed: int = 0,
-    ids: Tensor | None = None,
-    batch_size: int | None = None,
-    device: str | torch.device | None = None,
-    progress: Progress = lambda _attack, _done: None,
+    samples: Samples,
+    settings: Settings,
+    execution: Execution = USUALLY,
 ) -> BreakingRadii:
-    """`robustness.breaking_radii`, the attacks run by a library and every image it returns checked here.
+    """The answer to a question whose attacks are run by a library, every image it returns checked here.
 
-    The library is called with one radius at a time, smallest first, on the samples that still stand; its own word
-    on success is not asked for. Its attacks see the model without latent noise. Unlike the native attacks, theirs
-    draw random numbers per batch: the same seed gives the same result for the same batches only.
-
-    Args:
-        backend: a name from `BACKENDS`.
-        attacks: some of the protocol's attacks; all of them by default.
-        Everything else as in `robustness.breaking_radii`.
+    The library, `settings.backend`, is called with one radius at a time, smallest first, on the samples that still
+    stand; its own word on success is not asked for. Its attacks see the model without latent noise. Unlike the native
+    attacks, theirs draw random numbers per batch: the same seed gives the same result for the same batches only.
 
     Raises:
-        BadInput: as there, or the library is not installed, or lacks an attack or a norm.
-        RunFailed: as there.
+        BadInput: as `breaking_radii`, or the library is not installed, or lacks an attack or a norm.
+        RunFailed: as `breaking_radii`.
     """
-    names = PROTOCOLS[protocol] if attacks is None else attacks
+    attacks = peer_attacks(settings.backend, settings.attack_names, settings.norm)
+    place = execution.device or next((parameter.device for parameter in model.parameters()), samples.x.device)
+    execution = replace(execution, device=place)
     with frozen(model):
-        results = breaking_radii(
-            AsItIs(model),
-            x,
-            y,
-            eps=eps,
-            protocol=protocol,
-            attacks=peer_attacks(backend, names, norm),
-            norm=norm,
-            search="exhaustive",
-            columns=columns,
-            seed=seed,
-            ids=ids,
-            batch_size=batch_size,
-            device=device or next((parameter.device for parameter in model.parameters()), x.device),
-            progress=progress,
-        )
-    return replace(results, card={**results.card, "backend": backend})
+        return radii_that_break(question(AsItIs(model), samples, settings, execution, attacks=attacks))
 
 
 def peer_attacks(backend: str, names: Sequence[str], norm: str) -> dict[str, Attack]:

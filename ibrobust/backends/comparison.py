@@ -20,14 +20,17 @@ def compared(ours: BreakingRadii, theirs: BreakingRadii) -> pd.DataFrame:
     Raises:
         BadInput: they are not of the same samples at the same radii.
     """
-    if ours.rows["sample"].tolist() != theirs.rows["sample"].tolist() or ours.card["radii"] != theirs.card["radii"]:
+    if (
+        ours.rows["sample"].tolist() != theirs.rows["sample"].tolist()
+        or ours.card.settings.radii != theirs.card.settings.radii
+    ):
         raise BadInput("only evaluations of the same samples at the same radii can be compared")
     shared = [attack for attack in ours.attacks if attack in theirs.attacks]
     pairs = [(attack, _column(ours, attack), _column(theirs, attack)) for attack in shared]
     pairs.append((ALL_ATTACKS, _smallest(ours, shared), _smallest(theirs, shared)))
     rows = []
     for attack, ours_N, theirs_N in pairs:
-        for eps, radius in zip(ours.card["radii"], ours.radii_E, strict=True):
+        for eps, radius in zip(ours.card.settings.radii, ours.radii_E, strict=True):
             stands_in_ours, stands_in_theirs = ours_N > radius, theirs_N > radius
             rows.append(
                 {

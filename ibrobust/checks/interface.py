@@ -18,8 +18,10 @@ from ibrobust.attacks.victim import Loss
 from ibrobust.models.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.registry import Registry, extension_point
-from ibrobust.robustness.noisy_readings import noisy_readings, score_draw
+from ibrobust.robustness.noisy_readings import readings_under_noise, score_draw
+from ibrobust.robustness.question import Execution, question
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
+from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.storage import Results
 from ibrobust.types import Images, Labels, PerSample
 
@@ -81,12 +83,12 @@ class Case:
     @cached_property
     def seen(self) -> View:
         """The model as it is scored."""
-        return view(self.model, self.claim.card["noise"])
+        return view(self.model, self.claim.card.settings.view)
 
     @cached_property
     def attacked(self) -> View:
         """The model as attacks see it: averaged over the noise."""
-        return attacked_view(self.model, self.claim.card["noise"])
+        return attacked_view(self.model, self.claim.card.settings.view)
 
     @cached_property
     def seen_without_chance(self) -> View | None:
@@ -103,7 +105,7 @@ class Case:
 
     @cached_property
     def norm(self) -> Norm:
-        return NORMS[self.claim.card["norm"]]
+        return NORMS[self.claim.card.settings.norm]
 
     @cached_property
     def correct(self) -> Indices:
@@ -123,12 +125,12 @@ class Case:
     @cached_property
     def radii(self) -> list[float]:
         """Those above 0."""
-        return [radius for radius in self.claim.card["radii"] if radius > 0]
+        return [radius for radius in self.claim.card.settings.radii if radius > 0]
 
     def robust_N(self, radius: float, attacks: tuple[str, ...] | None = None) -> NDArray[np.bool_]:
         """Which samples are robust at the radius by the claim, or by some of its attacks alone: with noise, by the one
         of them that leaves fewest."""
-        at = self.claim.card["radii"].index(radius)
+        at = self.claim.card.settings.radii.index(radius)
         if attacks is None:
             robust_EN = self.claim.robust_EN
         elif isinstance(self.claim, Readings):
@@ -159,7 +161,7 @@ class Case:
 
     def draw(self, chosen: Indices, purpose: str) -> Draw:
         """The chosen samples' random numbers for one purpose; other ones than any evaluation's."""
-        return sample_draw(self.claim.card["seed"], self.ids[chosen]).fold(f"audit {purpose}")
+        return sample_draw(self.claim.card.settings.seed, self.ids[chosen]).fold(f"audit {purpose}")
 
     def victim(self, chosen: Indices, purpose: str, *, seen: View | None = None) -> Victim:
         return victim(seen or self.seen, self.draw(chosen, purpose).fold("noise"), batch_size=self.batch_size)
@@ -198,16 +200,13 @@ class Case:
         """By other random numbers than the claim's, all but those that score."""
         if not attacks or not len(chosen):
             return torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
-        again = noisy_readings(
-            self.model,
-            self.x[chosen],
-            self.y[chosen],
-            eps=[radius],
-            attacks={f"audit {name}": attack for name, attack in attacks.items()},
-            **{key: self.claim.card[key] for key in ("norm", "noise", "seed")},
-            ids=self.ids[chosen],
-            batch_size=self.batch_size,
+        named = {f"audit {name}": attack for name, attack in attacks.items()}
+        settings = self.claim.card.settings.model_copy(
+            update={"eps": (radius,), "protocol": "paper", "attacks": tuple(named)}
         )
+        samples = usable_samples(self.x[chosen], self.y[chosen], self.ids[chosen])
+        asked = question(self.model, samples, settings, Execution(self.batch_size), attacks=named)
+        again = readings_under_noise(asked)
         return torch.tensor(~again.robust_EN[0]).to(chosen.device)
 
     @cached_property
@@ -235,7 +234,7 @@ class Case:
         """Which images the model, as it is scored, gets wrong: with the noise that the claim was scored on."""
         if not len(chosen):
             return torch.zeros(0, dtype=torch.bool, device=chosen.device)
-        scoring = score_draw(self.claim.card["seed"], self.ids[chosen])
+        scoring = score_draw(self.claim.card.settings.seed, self.ids[chosen])
         return victim(self.seen, scoring, batch_size=self.batch_size).logits(x_adv).argmax(1) != self.y[chosen]
 
     def ascent(

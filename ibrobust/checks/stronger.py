@@ -31,7 +31,7 @@ def fgsm_beats_pgd(case: Case) -> Finding | None:
 
 def fgsm_gap(case: Case) -> Finding | None:
     """How far FGSM is above a strong attack: what the paper's weakest attack says and what is so are two things."""
-    if case.claim.card["protocol"] != "paper" or not case.claimed("fgsm"):
+    if case.claim.card.settings.label != "paper" or not case.claimed("fgsm"):
         return None
     gaps = [
         case.robust_N(radius, ("fgsm",)).mean()
@@ -116,7 +116,7 @@ def strict(case: Case) -> Finding | None:
 def radius_one(case: Case) -> Finding | None:
     """With every image in reach a classifier cannot be robust: what is left are attacks that fail."""
     largest = case.norm.distance(0 * case.x[:1], 0 * case.x[:1] + 1).item()
-    chosen = case.survivors(case.claim.card["radii"][-1])
+    chosen = case.survivors(case.claim.card.settings.radii[-1])
     fixed = {name: attack for name, attack in registered(*case.claim.attacks).items() if not attack.minimal}
     gradient = {name: attack for name, attack in fixed.items() if name in GRADIENT_ATTACKS}
     if not len(chosen) or not gradient:

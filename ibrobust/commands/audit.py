@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, parsed, seed, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.experiments.jobs import answers
-from ibrobust.registry import EXTENSION_POINTS
-from ibrobust.robustness.radii import parse_radii
+from ibrobust.robustness.settings import Settings
 
 if TYPE_CHECKING:
     from ibrobust.experiments.auditing import Audit
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
-    parse_radii(options.eps)
+    settings = chosen_settings(options)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
@@ -42,33 +42,29 @@ def main(arguments: Sequence[str]) -> None:
     for subject, _ in claims:
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
-    for (subject, _), found in answers(partial(_audited, options=options), claims, options):
+    for (subject, _), found in answers(partial(_audited, options=options, settings=settings), claims, options):
         save_findings(found, path)
-        print(f"{subject.name}, {options.protocol}, {options.norm}, noise {options.noise}\n{found}\n", flush=True)
+        print(f"{subject.name}, {settings.label}, {settings.norm}, view {settings.view}\n{found}\n", flush=True)
     print(path)
 
 
-def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace) -> "Audit":
+def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace, settings: Settings) -> "Audit":
     """One job."""
     from ibrobust.experiments.auditing import audit_subject
+    from ibrobust.robustness.question import Execution
 
     share_cores(options)
     subject, twin = claim
-    settings = {key: getattr(options, key) for key in ("eps", "protocol", "norm", "noise", "seed", "device")}
-    return audit_subject(
-        subject, settings, samples=options.samples, out=options.results, twin=twin.model() if twin else None
-    )
+    execution = Execution(device=options.device)
+    model = twin.model() if twin else None
+    return audit_subject(subject, settings, execution, samples=options.samples, out=options.results, twin=model)
 
 
 def _parser() -> Parser:
     parser = Parser("audit", "Check whether robustness numbers can be believed: trusted, suspect or masked, and why.")
     add_subject_flags(parser)
-    parser.add_argument("--eps", default="0:0.1", help="radii where results are missing: 0:0.1, 0:0.1:21, or a list")
-    for flag, default in (("protocol", "paper"), ("norm", "linf")):
-        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=EXTENSION_POINTS[flag].choices)
-    parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
+    add_settings_flags(parser, without=("backend",))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=count, default=200, help="samples audited, the first of the results")
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the attacks where results are missing")
     add_job_flags(parser)
     return parser

@@ -5,14 +5,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import answers
-from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     from ibrobust.experiments.evaluation import Subject
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
+    settings = chosen_settings(options, norm="linf", view="mean")
     options.device = torch_device(options.device, options.threads)
 
     import pandas as pd
@@ -35,7 +36,6 @@ def main(arguments: Sequence[str]) -> None:
     require_writable(options.results)
     path = options.results / "certified.csv"
     require_replaceable(path)
-    settings = {"protocol": options.protocol, "norm": "linf", "noise": "mean"}
     subjects = [subject for subject, _ in chosen_subjects(options)]
     for subject in subjects:
         require_certifiable(subject)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     for subject in subjects:
         if not (stored := stored_claim(subject, settings, options.results)):
             raise BadInput(
-                f"no {options.protocol} results of {subject.name} in {str(options.results)!r}; evaluate it first"
+                f"no {settings.label} results of {subject.name} in {str(options.results)!r}; evaluate it first"
             )
         _, claim = stored
         assert isinstance(claim, BreakingRadii), "with the noise off"
@@ -55,13 +55,13 @@ def main(arguments: Sequence[str]) -> None:
     save_table(table, path)
     print(table_text(table, float_format="{:.4f}".format))
     print(f"\n{path}")
-    if wrong := [row["run"] for row in rows if row["refuted"]]:
+    if wrong := [str(row["run"]) for row in rows if row["refuted"]]:
         raise RunFailed(
             f"an attack succeeded where the certificate says that none can, which is a bug: {', '.join(wrong)}"
         )
 
 
-def _certified(claim: "tuple[Subject, BreakingRadii]", *, options: Namespace) -> dict[str, Any]:
+def _certified(claim: "tuple[Subject, BreakingRadii]", *, options: Namespace) -> "dict[str, str | int | float]":
     """One job."""
     from tqdm import tqdm
 
@@ -78,7 +78,7 @@ def _parser() -> Parser:
         "certify", "Radii within which no L∞ perturbation can change a prediction, beside what attacks broke."
     )
     add_subject_flags(parser)
-    parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=EXTENSION_POINTS["protocol"].choices)
+    add_settings_flags(parser, only=("protocol", "attacks", "columns"))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=count, default=100, help="samples certified, the first of the results")
     add_job_flags(parser)

@@ -31,7 +31,7 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
 
     found = compared(a, b, level=level, resamples=resamples, seed=seed)
     columns = {
-        "radius": [f"{radius:g}" for radius in a.card["radii"]] + ["average"],
+        "radius": [f"{radius:g}" for radius in a.card.settings.radii] + ["average"],
         "A": [*found.a_E, found.a_E.mean()],
         "B": [*found.b_E, found.b_E.mean()],
         "A − B": [*found.difference_E.value, float(found.average.value)],
@@ -56,10 +56,9 @@ by itself (not corrected for the number of radii); on average: sign-flip permuta
 
 
 def _described(results: "Results") -> str:
-    card = results.card
-    model, data = card.get("model", {}).get("run", "a model"), card.get("data", {}).get("name", "its samples")
-    asked = f"{card['protocol']}, {card['norm']}, noise {card['noise']}, backend {card.get('backend', 'native')}"
-    return f"{model} on {data}, n {len(results.sample_N)}, {asked}"
+    card, settings = results.card, results.card.settings
+    asked = f"{settings.label}, {settings.norm}, view {settings.view}, backend {settings.backend}"
+    return f"{card.run} on {card.dataset}, n {len(results.sample_N)}, {asked}"
 
 
 def _parser() -> Parser:

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, parsed, seed, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.report import print_report, stored_results
+from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
 from ibrobust.experiments.jobs import answers
-from ibrobust.registry import EXTENSION_POINTS
-from ibrobust.robustness.radii import parse_radii
+from ibrobust.robustness.settings import Settings
 
 if TYPE_CHECKING:
     from ibrobust.experiments.evaluation import Subject
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
-    parse_radii(options.eps)
+    settings = chosen_settings(options)
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
@@ -38,24 +38,25 @@ def main(arguments: Sequence[str]) -> None:
     for subject in subjects:
         first, last = samples or (0, len(subject.test))
         sorted_by_class = sorted_samples(subject.test, last, first=first)
-        for warning in [*subject.card["model"].get("warnings", []), *sorted_by_class]:
+        for warning in [*(subject.model_record.warnings or []), *sorted_by_class]:
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
-    for _, (path, seconds) in answers(partial(_evaluated, options=options, samples=samples), subjects, options):
+    job = partial(_evaluated, options=options, settings=settings, samples=samples)
+    for _, (path, seconds) in answers(job, subjects, options):
         if seconds is not None:
             save_timing(options.out / TIMINGS, path, seconds)
     print_report(stored_results([options.out]), options.out)
 
 
-def _evaluated(subject: "Subject", *, options: Namespace, samples: tuple[int, int] | None) -> tuple[Path, float | None]:
+def _evaluated(
+    subject: "Subject", *, options: Namespace, settings: Settings, samples: tuple[int, int] | None
+) -> tuple[Path, float | None]:
     """One job."""
     from ibrobust.experiments.evaluation import evaluate_subject
+    from ibrobust.robustness.question import Execution
 
     share_cores(options)
-    asked = ("eps", "protocol", "norm", "noise", "search", "columns", "restarts", "seed", "device")
-    settings = {key: getattr(options, key) for key in asked}
-    return evaluate_subject(
-        subject, samples, settings, backend=options.backend, batch_size=options.batch_size, out=options.out
-    )
+    execution = Execution(options.batch_size, options.device)
+    return evaluate_subject(subject, samples, settings, execution, out=options.out)
 
 
 def _sample_range(text: str | None) -> tuple[int, int] | None:
@@ -72,20 +73,9 @@ def _sample_range(text: str | None) -> tuple[int, int] | None:
 def _parser() -> Parser:
     parser = Parser("evaluate", "Attack trained runs, the released zoo or your own model; write a leaderboard.")
     add_subject_flags(parser)
-    parser.add_argument("--eps", default="0:0.1", help="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05")
-    for flag, default in (("protocol", "paper"), ("norm", "linf"), ("search", "bisect"), ("backend", "native")):
-        names = {default, *EXTENSION_POINTS[flag]}
-        parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=", ".join(sorted(names)))
-    parser.add_argument(
-        "--columns",
-        default="own",
-        help="own: each attack's own answer; standing: only what those before it left, faster",
-    )
-    parser.add_argument("--restarts", type=count, default=1, help="random starts of PGD, APGD and Square")
-    parser.add_argument("--noise", default="mean", help="how noise is scored: mean (off), fresh or averaged:N")
+    add_settings_flags(parser)
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the attacks' random starts and noise")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     add_job_flags(parser)
     return parser

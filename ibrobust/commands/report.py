@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ibrobust.commands.command_line import Parser, parsed, table_text
 from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, released_zoo
+from ibrobust.robustness.settings import TOLD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
     results = [
         result
         for result in stored_results(options.results)
-        if options.protocol in (None, result.card["protocol"]) and options.data in (None, result.card["data"]["name"])
+        if options.protocol in (None, result.card.settings.label) and options.data in (None, result.card.dataset)
     ]
     if not results:
         asked = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
@@ -115,7 +116,7 @@ _NOT_PRINTED = {
     "dataset", "model", "reg", "gamma", "latent", "seed", "eps_max", "strongest_attack", "encoding_entropy",
     "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
 }  # fmt: skip
-_SETTINGS = ("norm", "view", "backend", "columns")
+_SETTINGS = tuple(key for key in TOLD if key != "protocol")
 """Printed where rows differ in them."""
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,10 @@ from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
 from ibrobust.experiments.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
+from ibrobust.robustness.card import AuditRecord, FindingRecord
+from ibrobust.robustness.question import Execution
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
 from ibrobust.subjects.zoo import Run
 from ibrobust.tables import read_table, save_table
@@ -38,11 +40,11 @@ class Audit:
     def reasons(self) -> list[str]:
         return [finding.sentence for finding in self.findings if not finding.passed]
 
-    def described(self) -> dict[str, Any]:
+    @property
+    def record(self) -> AuditRecord:
         """What the card of the audited results says about the audit."""
-        findings = [asdict(finding) for finding in self.findings]
-        details = {"samples": len(self.claim.sample_N), "eps": self.radius, "findings": findings}
-        return {"verdict": self.verdict, "audit": details}
+        findings = [FindingRecord(**asdict(finding)) for finding in self.findings]
+        return AuditRecord(samples=len(self.claim.sample_N), eps=self.radius, findings=findings)
 
     def __str__(self) -> str:
         lines = [_line(finding) for finding in self.findings]
@@ -85,15 +87,20 @@ def audit(
 
 
 def audit_subject(
-    subject: Subject, settings: dict[str, Any], *, samples: int, out: Path, twin: nn.Module | None = None
+    subject: Subject,
+    settings: Settings,
+    execution: Execution,
+    *,
+    samples: int,
+    out: Path,
+    twin: nn.Module | None = None,
 ) -> Audit:
     """Audit the stored results of a subject on their first samples; where there are none, those are evaluated first.
 
     The verdict and its findings go into the card of the results.
 
     Args:
-        settings: eps, protocol, norm, noise, seed and device, as `evaluate_subject` takes them; eps and seed matter
-            only where there are no results yet.
+        settings: eps, seed, search and restarts matter only where there are no results yet.
 
     Raises:
         BadInput: as `evaluate_subject`.
@@ -101,7 +108,7 @@ def audit_subject(
     stored = stored_claim(subject, settings, out)
     if not stored:
         first = (0, min(samples, len(subject.test)))
-        evaluate_subject(subject, first, settings, backend="native", batch_size=None, out=out)
+        evaluate_subject(subject, first, settings, execution, out=out)
         stored = stored_claim(subject, settings, out)
     assert stored, "what was evaluated a moment ago is there"
     path, results = stored
@@ -113,8 +120,9 @@ def audit_subject(
             bar.set_postfix_str(name, refresh=False)
             bar.update()
 
-        found = audit(subject.model().to(settings["device"]), split.x, split.y, claim, twin=twin, progress=progress)
-    save_results(replace(results, card={**results.card, **found.described()}), path)
+        found = audit(subject.model().to(execution.device), split.x, split.y, claim, twin=twin, progress=progress)
+    judged = results.card.model_copy(update={"verdict": found.verdict, "audit": found.record})
+    save_results(replace(results, card=judged), path)
     return found
 
 
@@ -130,21 +138,15 @@ def twin_of(run: Run, others: Sequence[Run]) -> Run | None:
     return min(same, key=lambda other: (other.card.noise != run.card.noise, other.card.run), default=None)
 
 
-def stored_claim(subject: Subject, settings: dict[str, Any], out: Path) -> tuple[Path, Results] | None:
-    """The results file of exactly this model and data, protocol, norm and noise view, if there is one."""
-    wanted = _identity({**subject.card, **settings, "backend": "native"})
-    for path in sorted((out / settings["protocol"]).glob(f"{subject.name}*.parquet")):
+def stored_claim(subject: Subject, settings: Settings, out: Path) -> tuple[Path, Results] | None:
+    """The results file of exactly this model and data that answers this question, at whatever radii, if there is
+    one."""
+    for path in sorted((out / settings.label).glob(f"{subject.name}*.parquet")):
         results = load_results(path)
-        if _identity(results.card) == wanted:
+        theirs = results.card.settings
+        if subject.describes(results.card) and theirs.file_stem("") == settings.file_stem(""):
             return path, results
     return None
-
-
-def _identity(card: dict[str, Any]) -> tuple[Any, ...]:
-    """What says that two cards are of the same weights, data and question; a recipe may gain fields, weights do not."""
-    model, data = card["model"], card["data"]
-    how = tuple(card.get(key) for key in ("protocol", "norm", "noise", "backend"))
-    return model["run"], model.get("weights_sha256"), model.get("code_sha256"), data["fingerprint"], *how
 
 
 def require_certifiable(subject: Subject) -> None:
@@ -159,7 +161,7 @@ def require_certifiable(subject: Subject) -> None:
 
 def certified_row(
     subject: Subject, claim: BreakingRadii, *, device: str, progress: Callable[[int], object]
-) -> dict[str, Any]:
+) -> dict[str, str | int | float]:
     """Certified and attacked radii on average, both cut at the largest radius, and the share of the way in between
     that is closed; at half of the largest radius, the share of samples that is certain and the share not broken.
 
@@ -168,13 +170,13 @@ def certified_row(
     split = subject.test[torch.tensor(claim.rows["sample"].to_numpy())]
     radii_E, attacked_N = claim.radii_E, claim.all_attacks_N
     certified_N = certified_eps_N(
-        subject.model().to(device), split.x.to(device), split.y.to(device), claim.card["radii"], progress=progress
+        subject.model().to(device), split.x.to(device), split.y.to(device), claim.card.settings.radii, progress=progress
     )
     half = radii_E[np.abs(radii_E - radii_E[-1] / 2).argmin()]
     upper_N = np.minimum(attacked_N, radii_E[-1])
     return {
         "run": subject.name,
-        "protocol": claim.card["protocol"],
+        "protocol": claim.card.settings.label,
         "n": len(claim.rows),
         "certified": float(certified_N.mean()),
         "attacked": float(upper_N.mean()),
@@ -203,8 +205,8 @@ def earlier_findings(path: Path) -> pd.DataFrame:
 
 def save_findings(audit: Audit, path: Path) -> None:
     """Rows of this claim in place of earlier ones in a CSV file; sorted, with fixed digits."""
-    card = audit.claim.card
-    claim = dict(zip(_CLAIM, (card["model"]["run"], card["protocol"], card["norm"], card["noise"]), strict=True))
+    asked = audit.claim.card.settings
+    claim = dict(zip(_CLAIM, (audit.claim.card.run, asked.label, asked.norm, asked.view), strict=True))
     rows = pd.DataFrame([asdict(finding) for finding in audit.findings])
     rows[["value", "threshold"]] = rows[["value", "threshold"]].map("{:.4f}".format)
     new = rows.assign(**claim, samples=len(audit.claim.sample_N))[[*claim, "samples", *rows.columns]].astype(str)

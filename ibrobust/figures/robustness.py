@@ -16,10 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
 from ibrobust.files import written_whole
+from ibrobust.robustness.settings import TOLD
 
 PANELS_TO_A_ROW = 4
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
-ASKED = ["dataset", "protocol", "norm", "view", "backend", "columns"]
+ASKED = ["dataset", *TOLD]
 """What robustness was asked for, whoever answered."""
 UNIT = (0, 1.03)
 """Shares, with room for a marker at 1."""

@@ -1,5 +1,6 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -13,18 +14,22 @@ from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, che
 from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.losses import cross_entropy
 from ibrobust.attacks.norms import BALL_TOLERANCE
-from ibrobust.attacks.protocols import Chosen
-from ibrobust.errors import BadInput
 from ibrobust.randomness import sample_draw
-from ibrobust.robustness.question import Accounts, Progress, Question, filled, question, summed
+from ibrobust.robustness.question import (
+    Accounts,
+    Chosen,
+    Execution,
+    Progress,
+    Question,
+    filled,
+    question,
+    settings_of_call,
+)
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.samples import Arrays
+from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.robustness.search import SEARCHES, Search
 from ibrobust.types import Images, Labels
-
-COLUMNS = ("own", "standing")
-"""Whether a column is one attack's own answer, or that of all attacks up to it."""
 
 
 def breaking_radii(
@@ -38,6 +43,7 @@ def breaking_radii(
     norm: str | int | float = "linf",
     search: str = "bisect",
     columns: str = "own",
+    restarts: int = 1,
     seed: int = 0,
     ids: Arrays | None = None,
     batch_size: int | None = None,
@@ -59,6 +65,7 @@ def breaking_radii(
         columns: `own` gives each attack's own answer; `standing` asks an attack only below the radius at which those
             before it broke a sample, so that a column holds the answer of all attacks so far. The all-attack curve
             is the same but for samples that are not monotone; the work is less.
+        restarts: random starts of the attacks that have them; your own keep theirs.
         ids: the samples' numbers, which their random numbers depend on; 0, 1, … by default.
         batch_size: samples per pass through the model; changes speed and memory, not the result.
         device: where the model runs; where its parameters are by default.
@@ -67,23 +74,26 @@ def breaking_radii(
         BadInput: an argument cannot be used, or the model's answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
-    if columns not in COLUMNS:
-        raise BadInput(f"no columns {columns!r}; choose from {', '.join(COLUMNS)}")
-    asked = question(
-        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise="mean", seed=seed, ids=ids,
-        batch_size=batch_size, device=device,
-    )  # fmt: skip
-    evaluation = _Evaluation(asked, asked.positive_E, SEARCHES[search], columns, progress)
+    given = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts, "seed": seed}
+    settings = settings_of_call(given, protocol, attacks, usual="paper")
+    own = attacks if isinstance(attacks, Mapping) else None
+    execution = Execution(batch_size, device, progress)
+    return radii_that_break(question(model, usable_samples(x, y, ids), settings, execution, attacks=own))
+
+
+def radii_that_break(asked: Question) -> BreakingRadii:
+    """The answer to a question about a model whose noise is off.
+
+    Raises:
+        BadInput: there is no such search, or the model's answer has the wrong shape or is not finite.
+        RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
+    """
+    evaluation = _Evaluation(asked, asked.positive_E, SEARCHES[asked.settings.search])
     with asked.blocks() as blocks:
         parts = [evaluation.rows(*block) for block in blocks]
-    card = {
-        **asked.card(),
-        "search": search,
-        "columns": columns,
-        "queries": summed([accounts for _, accounts in parts]),
-    }
+    accounts = [account for _, account in parts]
     rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-    return BreakingRadii(rows, card, filled([accounts for _, accounts in parts]))
+    return BreakingRadii(rows, asked.card(accounts), filled(accounts))
 
 
 @dataclass(frozen=True)
@@ -93,12 +103,10 @@ class _Evaluation:
     asked: Question
     radii: Tensor
     search: Search
-    columns: str
-    progress: Progress
 
     def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
         """Rows of the table, and what each attack asked."""
-        draw = sample_draw(self.asked.seed, ids)
+        draw = sample_draw(self.asked.settings.seed, ids)
         size = self.asked.batch_size
         filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
         seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
@@ -119,7 +127,7 @@ class _Evaluation:
             column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
             columns[name] = column.cpu().numpy()
             accounts[name] = asdict(attacked.queries)
-            self.progress(name, len(x))
+            self.asked.progress(name, len(x))
         zero_gradient = (gradient.flatten(1) == 0).all(1)
         about = {"sample": ids, "label": y, "prediction": logits.argmax(1), "zero_gradient": zero_gradient}
         return pd.DataFrame({name: values.cpu().numpy() for name, values in about.items()} | columns), accounts
@@ -128,7 +136,7 @@ class _Evaluation:
         """Of the first radius that breaks; `best` is what all attacks before this one needed."""
         if not len(samples):
             return best
-        limit = best if self.columns == "standing" else torch.full_like(best, len(self.radii))
+        limit = best if self.asked.settings.columns == "standing" else torch.full_like(best, len(self.radii))
         if attack.minimal:
             standing = limit.nonzero().squeeze(1)
             if not len(standing):

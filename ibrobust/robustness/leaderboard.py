@@ -6,20 +6,19 @@ from typing import Any
 
 import pandas as pd
 
+from ibrobust.robustness.protocols import strong_enough
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
+from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error, wilson_interval
 from ibrobust.robustness.storage import Results
 
 _SHARES = ["clean", "robust_avg", "robust_avg_error", "zero_grad"]
 _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
-_ASKED = ["run", "protocol", "norm", "view"]
-_KEYS = [*_ASKED, "backend", "columns"]
+_KEYS = ["run", *TOLD]
 """What tells two results apart."""
-_COMPARABLE = ["dataset", "protocol", "norm", "view", "backend", "eps_max"]
-_RANKED_PROTOCOLS = ("strict", "strict-rand")
-"""Those whose attacks are strong enough to rank by; what the paper's four leave is an upper bound, and a loose one."""
+_COMPARABLE = ["dataset", *(key for key in TOLD if key != "columns"), "eps_max"]
 
 
 def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
@@ -69,7 +68,7 @@ def noise_table(results: Sequence[Readings]) -> pd.DataFrame:
     parts = [result.counts().assign(**_keys(result)) for result in results]
     table = pd.concat(parts, ignore_index=True)
     robust, low, high = wilson_interval(table["right"].to_numpy(), table["n"].to_numpy())
-    shown = [*_ASKED, "attack", "eps", "reading", "n", "robust", "low", "high"]
+    shown = [*_KEYS[:4], "attack", "eps", "reading", "n", "robust", "low", "high"]
     return table.assign(robust=robust, low=low, high=high)[shown]
 
 
@@ -103,22 +102,23 @@ def quarter_radii(radii: Sequence[float]) -> list[float]:
 
 
 def _row(result: Results) -> dict[str, Any]:
-    card, radii = result.card, result.card["radii"]
+    card, radii = result.card, result.card.settings.radii
     curves_of = result.curves()
     alone = curves_of[~curves_of["attack"].isin([ALL_ATTACKS, NULL_ATTACK])]
     by_attack = alone.groupby("attack", sort=False, observed=True)["robust"].mean()
     robust_E = result.robust_EN.mean(1)
-    recipe, metrics = card["model"].get("recipe", {}), card["model"].get("metrics", {}).get("train", {})
+    recipe = card.model.recipe if card.model else None
+    metrics = (card.model.metrics or {}).get("train", {}) if card.model else {}
     return {
         **_keys(result),
-        "dataset": card["data"]["name"],
-        "model": recipe.get("model", card["model"]["run"]),
-        "reg": recipe.get("reg", ""),
-        "gamma": recipe.get("gamma", ""),
-        "adversarial": recipe.get("adversarial", ""),
-        "noise": card["model"].get("noise", ""),
-        "latent": recipe.get("latent", ""),
-        "seed": recipe.get("seed", ""),
+        "dataset": card.dataset,
+        "model": recipe.model if recipe else card.run,
+        "reg": recipe.reg if recipe else "",
+        "gamma": recipe.gamma if recipe else "",
+        "adversarial": recipe.adversarial if recipe else "",
+        "noise": (card.model and card.model.noise) or "",
+        "latent": recipe.latent if recipe else "",
+        "seed": recipe.seed if recipe else "",
         "n": len(result.sample_N),
         "clean": result.clean,
         "robust_avg": result.robust_avg,
@@ -129,29 +129,22 @@ def _row(result: Results) -> dict[str, Any]:
         "zero_grad": float(result.sample_N["zero_gradient"].mean()),
         **{name: metrics.get(name, math.nan) for name in _NATS},
         "eps_max": radii[-1],
-        "verdict": card.get("verdict", "unaudited"),
-        "reason": _reason(card),
+        "verdict": card.stated_verdict,
+        "reason": _reason(result),
     }
 
 
-def _reason(card: dict[str, Any]) -> str:
+def _reason(result: Results) -> str:
     """Why a result has no rank; empty where it has one."""
-    weak = [] if card["protocol"] in _RANKED_PROTOCOLS else ["not a strict protocol"]
-    if "verdict" not in card:
+    settings, audit = result.card.settings, result.card.audit
+    weak = [] if strong_enough(result.attacks, noise=settings.view != "mean") else ["not a strict protocol"]
+    if not result.card.verdict or not audit:
         return "; ".join([*weak, "not audited"])
-    return "; ".join(weak + [finding["sentence"] for finding in card["audit"]["findings"] if not finding["passed"]])
+    return "; ".join(weak + [finding.sentence for finding in audit.findings if not finding.passed])
 
 
 def _keys(result: Results) -> dict[str, str]:
-    card = result.card
-    return {
-        "run": card["model"]["run"],
-        "protocol": card["protocol"],
-        "norm": card["norm"],
-        "view": card["noise"],
-        "backend": card.get("backend", "native"),
-        "columns": card.get("columns", "own"),
-    }
+    return {"run": result.card.run, **result.card.settings.told}
 
 
 def _eps_of(column: str) -> float:

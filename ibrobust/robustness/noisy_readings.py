@@ -5,6 +5,7 @@ flips with p = 2 % with 7.8 %. So an attack climbs the average over n draws (EOT
 mistake is beyond the noise, and is judged on draws that neither it nor the choice between attacks has seen.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -17,16 +18,24 @@ from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples, check_finite, image_found, image_within
 from ibrobust.attacks.losses import cross_entropy, margin
 from ibrobust.attacks.norms import drawn_in, wide
-from ibrobust.attacks.protocols import Chosen
 from ibrobust.attacks.victim import HEAD_START
 from ibrobust.errors import BadInput
-from ibrobust.models.bottleneck import Bottleneck, View, view
+from ibrobust.models.bottleneck import Bottleneck, View
+from ibrobust.models.bottleneck import view as view_of
 from ibrobust.randomness import Draw, sample_draw
-from ibrobust.robustness.question import Accounts, Progress, Question, question, summed
+from ibrobust.robustness.question import (
+    Accounts,
+    Chosen,
+    Execution,
+    Progress,
+    Question,
+    question,
+    settings_of_call,
+)
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
-from ibrobust.robustness.samples import Arrays
+from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.types import Images, Labels, PerSample
 
 Right = Bool[Tensor, "readings batch"]
@@ -41,7 +50,9 @@ def noisy_readings(
     protocol: str = "strict-rand",
     attacks: Chosen = None,
     norm: str | int | float = "linf",
-    noise: str = "fresh",
+    view: str = "fresh",
+    noise: str | None = None,
+    restarts: int = 1,
     seed: int = 0,
     ids: Arrays | None = None,
     batch_size: int | None = None,
@@ -55,26 +66,38 @@ def noisy_readings(
     dropout and DropConnect are all on; for a model that is not of this package, whatever it draws from torch.
 
     Args:
-        noise: `fresh` asks for the expected accuracy of one pass (n = `EOT_DRAWS`), `averaged:n` for that of the
+        view: `fresh` asks for the expected accuracy of one pass (n = `EOT_DRAWS`), `averaged:n` for that of the
             average prediction of n passes; the readings that were not asked for stand beside it.
-        model, x, y, eps, protocol, attacks, norm, seed, ids, batch_size, device: as `breaking_radii` takes them.
+        noise: the earlier name of `view`.
+        model, x, y, eps, protocol, attacks, norm, restarts, seed, ids, batch_size, device: as `breaking_radii` takes
+            them.
 
     Raises:
         BadInput: an argument cannot be used, or the model's answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
-    if noise == "mean":
-        raise BadInput("noise 'mean' is no noise: breaking_radii answers that")
-    asked = question(
-        model, x, y, eps=eps, protocol=protocol, attacks=attacks, norm=norm, noise=noise, seed=seed, ids=ids,
-        batch_size=batch_size, device=device,
-    )  # fmt: skip
-    names = [reading for reading in READINGS if reading != "mean" or isinstance(model, Bottleneck)]
-    views = {reading: asked.seen if reading == "averaged" else view(model, reading) for reading in names}
-    evaluation = _Evaluation(asked, views, progress)
+    given = {"eps": eps, "norm": norm, "view": noise or view, "restarts": restarts, "seed": seed}
+    settings = settings_of_call(given, protocol, attacks, usual="strict-rand")
+    own = attacks if isinstance(attacks, Mapping) else None
+    execution = Execution(batch_size, device, progress)
+    return readings_under_noise(question(model, usable_samples(x, y, ids), settings, execution, attacks=own))
+
+
+def readings_under_noise(asked: Question) -> Readings:
+    """The answer to a question about a model whose noise is on.
+
+    Raises:
+        BadInput: the noise is off, or the model's answer has the wrong shape or is not finite.
+        RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
+    """
+    if asked.settings.view == "mean":
+        raise BadInput("view 'mean' is without noise: breaking_radii answers that")
+    names = [reading for reading in READINGS if reading != "mean" or isinstance(asked.model, Bottleneck)]
+    views = {reading: asked.seen if reading == "averaged" else view_of(asked.model, reading) for reading in names}
+    evaluation = _Evaluation(asked, views)
     with asked.blocks() as blocks:
         parts = [evaluation.rows(*block) for block in blocks]
-    card = {**asked.card(), "draws": asked.seen.draws, "queries": summed([accounts for _, accounts in parts])}
+    card = asked.card([accounts for _, accounts in parts])
     return Readings(pd.concat([rows for rows, _ in parts], ignore_index=True), card)
 
 
@@ -89,24 +112,23 @@ class _Evaluation:
 
     asked: Question
     views: dict[str, View]
-    progress: Progress
 
     def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
         """Rows of the table, and what each attack asked."""
-        streams = sample_draw(self.asked.seed, ids), score_draw(self.asked.seed, ids)
+        streams = sample_draw(self.asked.settings.seed, ids), score_draw(self.asked.settings.seed, ids)
         judge = _Judge(self.asked, self.views, x, y, *streams)
         unharmed = judge.victim("clean")
         logits, gradient = unharmed.loss_gradient(x, y, cross_entropy)
         check_finite(logits, ids)
         lead, right = judge.lead(x), judge.right(x)
-        radii = torch.tensor(self.asked.radii, device=x.device)
+        radii = torch.tensor(self.asked.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}
         lead_AEN, accounts = [lead[None].expand(len(radii), -1)], {"clean": asdict(unharmed.queries)}
         for name, attack in self.asked.attacks.items():
             walk = _Walk(judge, ids, x.clone(), lead.clone(), right.clone())
             lead_EN, right_AEN[name], accounts[name] = walk.along(name, attack, radii)
             lead_AEN.append(lead_EN)
-            self.progress(name, len(x))
+            self.asked.progress(name, len(x))
         best_EN = torch.stack(lead_AEN).argmax(0)
         stacked = torch.stack([*right_AEN.values()])
         right_AEN[ALL_ATTACKS] = stacked.gather(0, best_EN[None, :, None].expand(-1, -1, stacked.shape[2], -1))[0]
@@ -116,7 +138,7 @@ class _Evaluation:
 
     def _table(self, about: dict[str, Tensor], right_AEN: dict[str, Tensor]) -> pd.DataFrame:
         """A row per sample, attack and radius."""
-        names, radii = list(right_AEN), np.asarray(self.asked.radii, np.float32)
+        names, radii = list(right_AEN), np.asarray(self.asked.settings.radii, np.float32)
         count = len(about["sample"])
         right = torch.stack([*right_AEN.values()]).permute(3, 0, 1, 2).flatten(0, 2).cpu().numpy()
         columns = {name: np.repeat(values.cpu().numpy(), len(names) * len(radii)) for name, values in about.items()}

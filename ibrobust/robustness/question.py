@@ -2,25 +2,24 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ibrobust.attacks import NORMS, Attack, Norm, victim
-from ibrobust.attacks.norms import norm_name
-from ibrobust.attacks.protocols import Chosen, chosen_attacks, protocol_name
+from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, victim
 from ibrobust.cpu.allocator import keep_freed_memory
 from ibrobust.cpu.fusion import fused
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, channels_last, frozen
 from ibrobust.models.bottleneck import View, attacked_view
+from ibrobust.plugins import digests_of
 from ibrobust.randomness import sample_draw
-from ibrobust.robustness.radii import Radii, parse_radii
-from ibrobust.robustness.samples import Arrays, usable_samples
+from ibrobust.robustness.card import QueryCount, ResultCard
+from ibrobust.robustness.samples import Samples
+from ibrobust.robustness.settings import Settings, make_settings
 from ibrobust.types import Images, Labels
 
 _BLOCK_PIXELS = 2**22
@@ -32,8 +31,29 @@ Block = tuple[Images, Labels, Int[Tensor, " batch"]]
 Progress = Callable[[str, int], None]
 """Told (attack, samples done) as the work goes on."""
 
+Chosen = Mapping[str, Attack] | Sequence[str] | str | None
+"""Attacks as callers choose them: by name with their settings, names, names in one text with commas, or none."""
+
 Accounts = dict[str, dict[str, int]]
 """Forward and gradient evaluations by attack, and of the clean images, summed over samples."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the work is done; it changes speed and memory, not the result.
+
+    Attributes:
+        batch_size: samples per pass through the model.
+        device: where the model runs; where its parameters are by default.
+        progress: told as the work goes on.
+    """
+
+    batch_size: int | None = None
+    device: str | torch.device | None = None
+    progress: Progress = lambda _attack, _done: None
+
+
+USUALLY = Execution()
 
 
 @dataclass(frozen=True)
@@ -41,93 +61,124 @@ class Question:
     """Samples, and how they are attacked; all of it usable.
 
     Attributes:
-        radii: with 0 where it was asked for; `positive_E` are the others.
         seen: the model as attacks see it.
     """
 
     model: nn.Module
-    x: Tensor
-    y: Tensor
-    ids: Tensor
-    radii: list[float]
-    protocol: str
+    samples: Samples
+    settings: Settings
     attacks: Mapping[str, Attack]
-    norm: Norm
-    noise: str
     seen: View
-    seed: int
     batch_size: int
     device: torch.device
+    progress: Progress
+
+    @property
+    def norm(self) -> Norm:
+        return NORMS[self.settings.norm]
 
     @property
     def positive_E(self) -> Tensor:
-        radii = [radius for radius in self.radii if radius > 0]
+        """The radii above 0."""
+        radii = [radius for radius in self.settings.radii if radius > 0]
         return torch.tensor(radii, dtype=torch.float32, device=self.device)
 
     @contextmanager
     def blocks(self) -> Iterator[Iterator[Block]]:
         """The samples in blocks that fit in memory, the model frozen meanwhile; its first answer is checked before."""
-        size = max(self.batch_size, _BLOCK_PIXELS // self.x[0].numel())
-        first = as_images(self.x[:1].to(self.device))
+        x, y, ids = self.samples
+        size = max(self.batch_size, _BLOCK_PIXELS // x[0].numel())
+        first = as_images(x[:1].to(self.device))
         keep_freed_memory()
         with frozen(self.model), channels_last(self.model), fused(self.model, first):
-            _check_model(self.seen, first, self.y.to(self.device))
+            _check_model(self.seen, first, y.to(self.device))
             yield (
-                (
-                    as_images(self.x[rows].to(self.device)),
-                    self.y[rows].to(self.device),
-                    self.ids[rows].to(self.device),
-                )
-                for rows in (slice(start, start + size) for start in range(0, len(self.x), size))
+                (as_images(x[rows].to(self.device)), y[rows].to(self.device), ids[rows].to(self.device))
+                for rows in (slice(start, start + size) for start in range(0, len(x), size))
             )
 
-    def card(self) -> dict[str, Any]:
-        """The question in words, for the results' card."""
-        return {
-            "protocol": self.protocol,
-            "norm": self.norm.name,
-            "radii": self.radii,
-            "noise": self.noise,
-            "seed": self.seed,
-            "attacks": {name: attack.settings for name, attack in self.attacks.items()},
-        }
+    def card(self, accounts: Sequence[Accounts]) -> ResultCard:
+        """The card of the answer.
+
+        Args:
+            accounts: what each block asked of the model.
+        """
+        return ResultCard(
+            settings=self.settings,
+            attacks={name: attack.settings for name, attack in self.attacks.items()},
+            queries=summed(accounts),
+            draws=self.seen.draws or None,
+            plugins=digests_of(self.settings.names) or None,
+        )
 
 
 def question(
     model: nn.Module,
-    x: Arrays,
-    y: Arrays,
+    samples: Samples,
+    settings: Settings,
+    execution: Execution = USUALLY,
     *,
-    eps: Radii,
-    protocol: str,
-    attacks: Chosen,
-    norm: str | int | float,
-    noise: str,
-    seed: int,
-    ids: Arrays | None,
-    batch_size: int | None,
-    device: str | torch.device | None,
+    attacks: Mapping[str, Attack] | None = None,
 ) -> Question:
     """Names looked up, defaults filled in.
+
+    Args:
+        attacks: stand for the names in `settings.attacks`; registered ones by default.
 
     Raises:
         BadInput: an argument cannot be used.
     """
-    radii = parse_radii(eps)
-    protocol = protocol_name(protocol)
-    x, y, ids = usable_samples(x, y, ids)
-    place = _device(device, model, x)
-    batch_size = _default_batch_size(x, place) if batch_size is None else batch_size
+    place = _device(execution.device, model, samples.x)
+    batch_size = _default_batch_size(samples.x, place) if execution.batch_size is None else execution.batch_size
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
-    named = (protocol, chosen_attacks(attacks, protocol), NORMS[norm_name(norm)])
-    return Question(model, x, y, ids, radii, *named, noise, attacked_view(model, noise), seed, batch_size, place)
+    chosen = chosen_attacks(settings) if attacks is None else attacks
+    asked = Question(
+        model, samples, settings, chosen, attacked_view(model, settings.view), batch_size, place, execution.progress
+    )
+    assert asked.norm, "looked up before the first attack"
+    return asked
 
 
-def summed(accounts: Sequence[Accounts]) -> Accounts:
+def settings_of_call(given: Mapping[str, object], protocol: str, attacks: Chosen, *, usual: str) -> Settings:
+    """What the arguments of a Python call ask.
+
+    Args:
+        given: all other settings.
+        usual: the protocol where none is named; it gives way to attacks.
+
+    Raises:
+        BadInput: one of them cannot be used.
+    """
+    if attacks is None:
+        return make_settings({**given, "protocol": protocol})
+    if isinstance(attacks, Mapping):
+        for name, attack in attacks.items():
+            if not isinstance(attack, Attack):
+                raise BadInput(f"attacks[{name!r}] is a {type(attack).__name__}, not an Attack")
+    named = {} if protocol == usual else {"protocol": protocol}
+    settings = make_settings({**given, **named, "attacks": [*attacks] if isinstance(attacks, Mapping) else attacks})
+    return settings.model_copy(update={"attacks": tuple(attacks)}) if isinstance(attacks, Mapping) else settings
+
+
+def chosen_attacks(settings: Settings) -> dict[str, Attack]:
+    """The attacks of a question by name, those with random starts given as many as it says.
+
+    Raises:
+        BadInput: there is no such protocol or attack.
+    """
+    attacks = {name: ATTACKS[name] for name in settings.attack_names}
+    restarts = {"restarts": settings.restarts}
+    return {
+        name: replace(attack, settings=attack.settings | restarts) if "restarts" in attack.settings else attack
+        for name, attack in attacks.items()
+    }
+
+
+def summed(accounts: Sequence[Accounts]) -> dict[str, QueryCount]:
     """The account of several blocks."""
     return {
-        name: {kind: sum(account[name][kind] for account in accounts) for kind in ("forward", "gradient")}
+        name: QueryCount(**{kind: sum(account[name][kind] for account in accounts) for kind in ("forward", "gradient")})
         for name in accounts[0]
     }
 

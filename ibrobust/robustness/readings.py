@@ -1,12 +1,12 @@
 """The table of a model with noise: for each attack, sample and radius, is the image right when scored on new noise?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS
 
 NULL_ATTACK = "null-attack"
@@ -28,11 +28,11 @@ class Readings:
     """
 
     rows: pd.DataFrame
-    card: dict[str, Any]
+    card: ResultCard
 
     @property
     def attacks(self) -> list[str]:
-        return list(self.card["attacks"])
+        return list(self.card.attacks)
 
     @property
     def readings(self) -> list[str]:
@@ -42,11 +42,11 @@ class Readings:
     @property
     def reading(self) -> str:
         """The one that was asked for: `fresh` or `averaged`."""
-        return str(self.card["noise"]).partition(":")[0]
+        return self.card.settings.view.partition(":")[0]
 
     @property
     def radii_E(self) -> NDArray[np.float32]:
-        return np.asarray(self.card["radii"], dtype=np.float32)
+        return np.asarray(self.card.settings.radii, dtype=np.float32)
 
     def right_EN(self, attack: str, reading: str) -> NDArray[np.bool_]:
         """Radii × samples: is the attack's image still classified as its label?"""

@@ -1,11 +1,12 @@
 """The table everything is read from: for each attack and each sample, the smallest radius that broke it."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from ibrobust.robustness.card import ResultCard
 
 SAMPLE_COLUMNS = ["sample", "label", "prediction", "zero_gradient"]
 ALL_ATTACKS = "all"
@@ -19,12 +20,12 @@ class BreakingRadii:
         rows: a row per sample: `sample` (its id in the data), `label`, `prediction` (clean), `zero_gradient` (whether
             the clean cross-entropy gradient is exactly zero) and a float32 column per attack: 0 where the clean
             prediction is already wrong, `inf` where nothing up to the largest radius broke it.
-        card: what was evaluated and how: radii, protocol, settings, seed, model, data, number of queries.
+        card: what was evaluated and how.
         filled: passes by attack that only filled batches up, beside the queries; only of an evaluation just made.
     """
 
     rows: pd.DataFrame
-    card: dict[str, Any]
+    card: ResultCard
     filled: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
@@ -33,7 +34,7 @@ class BreakingRadii:
 
     @property
     def radii_E(self) -> NDArray[np.float32]:
-        return np.asarray(self.card["radii"], dtype=np.float32)
+        return np.asarray(self.card.settings.radii, dtype=np.float32)
 
     @property
     def breaking_eps_AN(self) -> NDArray[np.float32]:
@@ -74,7 +75,7 @@ class BreakingRadii:
             [
                 {"attack": attack, "eps": eps, "robust": share}
                 for attack, breaking_eps_N in breaking.items()
-                for eps, share in zip(self.card["radii"], robust_share(breaking_eps_N, self.radii_E), strict=True)
+                for eps, share in zip(self.card.settings.radii, robust_share(breaking_eps_N, self.radii_E), strict=True)
             ]
         )
 

@@ -151,11 +151,13 @@ def check_comparable(a: Results, b: Results) -> None:
     """Raises:
     BadInput: the two do not answer the same question about the same samples; names what differs.
     """
-    for key in ("protocol", "norm", "radii", "noise"):
-        if a.card.get(key) != b.card.get(key):
-            raise BadInput(f"these results cannot be compared: {key} is {a.card.get(key)} and {b.card.get(key)}")
+    for key in ("label", "norm", "radii", "view"):
+        ours, theirs = (getattr(results.card.settings, key) for results in (a, b))
+        if ours != theirs:
+            name = "protocol" if key == "label" else key
+            raise BadInput(f"these results cannot be compared: {name} is {ours} and {theirs}")
     samples = [results.sample_N.sort_values("sample")[["sample", "label"]].to_numpy() for results in (a, b)]
-    fingerprints = [results.card.get("data", {}).get("fingerprint") for results in (a, b)]
+    fingerprints = [results.card.data.fingerprint if results.card.data else None for results in (a, b)]
     if not np.array_equal(samples[0], samples[1]) or fingerprints[0] != fingerprints[1]:
         raise BadInput(
             f"these results cannot be compared: they are of different samples ({len(samples[0])} and {len(samples[1])})"

@@ -1,6 +1,5 @@
 """Results on disk: one Parquet file each, its card in the metadata, shards of one evaluation joined again."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from ibrobust.errors import BadInput
 from ibrobust.files import written_whole
+from ibrobust.robustness.card import QueryCount, ResultCard, card_of, card_text
 from ibrobust.robustness.readings import Readings
 from ibrobust.robustness.results import BreakingRadii
 
@@ -20,13 +20,13 @@ Results = BreakingRadii | Readings
 
 AnyResults = TypeVar("AnyResults", bound=Results)
 
-_OF_A_SHARD = ["queries", "verdict", "audit"]
+_OF_A_SHARD = {"queries", "verdict", "audit"}
 
 
 def save_results(results: Results, path: Path) -> None:
     """One Parquet file, the card in its metadata; a reader never sees half of it."""
     table = pa.Table.from_pandas(results.rows, preserve_index=False)
-    card = json.dumps(results.card, sort_keys=True).encode()
+    card = card_text(results.card).encode()
     with written_whole(path) as unfinished:
         pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"ibrobust": card}), unfinished)
 
@@ -37,11 +37,11 @@ def load_results(path: Path) -> Results:
     """
     try:
         table = pq.read_table(path)
-        card = json.loads(table.schema.metadata[b"ibrobust"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, json.JSONDecodeError) as error:
+        card = card_of(table.schema.metadata[b"ibrobust"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, BadInput) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(f"{path} is not a whole results file: {reason}") from error
-    kind = BreakingRadii if card["noise"] == "mean" else Readings
+    kind = BreakingRadii if card.settings.view == "mean" else Readings
     return kind(table.to_pandas(), card)
 
 
@@ -58,16 +58,25 @@ def joined(shards: Sequence[Results]) -> Results:
     Raises:
         BadInput: the shards differ in more than their samples, or overlap.
     """
-    settings = [{key: value for key, value in shard.card.items() if key not in _OF_A_SHARD} for shard in shards]
-    names = sorted({name for card in settings for name in card})
-    if apart := [name for name in names if any(card.get(name) != settings[0].get(name) for card in settings)]:
+    if apart := sorted(set().union(*(_differences(shards[0].card, shard.card) for shard in shards))):
         raise BadInput(f"not shards of one evaluation: they differ in {', '.join(apart)}")
     if pd.concat([shard.sample_N["sample"] for shard in shards]).duplicated().any():
         raise BadInput("not shards of one evaluation: some samples are in more than one")
     rows = pd.concat([shard.rows for shard in shards]).sort_values("sample", kind="stable", ignore_index=True)
+    if len(shards) == 1:
+        return type(shards[0])(rows, shards[0].card)
+    each = [shard.card.queries for shard in shards]
     queries = {
-        attack: {kind: sum(shard.card["queries"][attack][kind] for shard in shards) for kind in ("forward", "gradient")}
-        for attack in shards[0].card["queries"]
+        name: QueryCount(
+            forward=sum(one[name].forward for one in each), gradient=sum(one[name].gradient for one in each)
+        )
+        for name in each[0]
     }
-    card = {**(settings[0] if len(shards) > 1 else shards[0].card), "queries": queries}
+    card = shards[0].card.model_copy(update={"queries": queries, "verdict": None, "audit": None})
     return type(shards[0])(rows, card)
+
+
+def _differences(a: ResultCard, b: ResultCard) -> set[str]:
+    """The names of the settings and other fields in which two cards differ, but for those of a shard."""
+    fields = {key for key, value in a if key not in _OF_A_SHARD | {"settings"} and value != getattr(b, key)}
+    return fields | {key for key, value in a.settings if value != getattr(b.settings, key)}

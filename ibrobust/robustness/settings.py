@@ -1,0 +1,160 @@
+"""What is asked of a model, as one flat record: flags, TOML, file names and the results' cards all come from here."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ibrobust.errors import BadInput
+from ibrobust.files import as_name, in_zoo
+from ibrobust.records import OneOf, checked, toml_values
+from ibrobust.registry import EXTENSION_POINTS
+from ibrobust.robustness.protocols import PROTOCOLS
+from ibrobust.robustness.radii import parse_radii
+from ibrobust.robustness.spellings import attack_name, norm_name, protocol_name
+
+NATIVE = "native"
+"""The backend that is this package's own attacks."""
+TOLD = ("protocol", "norm", "view", "backend", "columns")
+"""What tables say of a result's settings; `protocol` names the attacks that were chosen instead of one, too."""
+
+
+def _radii(eps: Any) -> tuple[float, ...]:
+    return tuple(parse_radii(eps))
+
+
+def _names(attacks: Any) -> Any:
+    names = attacks.split(",") if isinstance(attacks, str) else attacks
+    if not isinstance(names, Iterable):
+        return attacks
+    if not (found := tuple(attack_name(name) for name in names)):
+        raise BadInput(f"attacks is empty; choose from {EXTENSION_POINTS['attack'].choices}")
+    return found
+
+
+def _view(view: Any) -> str:
+    kind, _, count = str(view).partition(":")
+    averaged = kind == "averaged" and count.isdecimal() and int(count) > 0
+    if view not in ("mean", "fresh") and not averaged:
+        raise BadInput(f"view {view!r}: choose from mean, fresh, averaged:N with N ≥ 1")
+    return str(view)
+
+
+class Settings(BaseModel):
+    """Everything that decides an evaluation's answer but the model and the samples; the twin of `Recipe`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    eps: Annotated[tuple[float, ...], BeforeValidator(_radii)] = Field(
+        "0:0.1",
+        validate_default=True,
+        description="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05",
+    )
+    protocol: Annotated[str, OneOf("protocol"), BeforeValidator(protocol_name)] = Field("paper", description="attacks")
+    attacks: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = Field(
+        None, description="registered attacks, separated by commas, instead of a protocol's"
+    )
+    norm: Annotated[str, OneOf("norm"), BeforeValidator(norm_name)] = Field("linf", description="norm of the changes")
+    view: Annotated[str, BeforeValidator(_view)] = Field(
+        "mean", description="how noise is scored: mean (off), fresh or averaged:N"
+    )
+    search: Annotated[str, OneOf("search")] = Field("bisect", description="over the radii")
+    columns: Literal["own", "standing"] = Field(
+        "own", description="own: each attack's own answer; standing: only what those before it left, faster"
+    )
+    restarts: Annotated[int, Field(ge=1)] = Field(1, description="random starts of PGD, APGD and Square")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of the attacks' random starts and noise")
+    backend: Annotated[str, OneOf("backend", also=(NATIVE,))] = Field(NATIVE, description="whose attacks")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _libraries_try_every_radius(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("backend", NATIVE) != NATIVE:
+            return {"search": "exhaustive", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        library = self.backend != NATIVE
+        problems = {
+            f"view {self.view!r}: backend {self.backend!r} sees the mean path only": library and self.view != "mean",
+            f"restarts {self.restarts}: backend {self.backend!r} runs each attack once": library and self.restarts > 1,
+            f"search {self.search!r}: backend {self.backend!r} tries every radius": library
+            and self.search != "exhaustive",
+            f"search {self.search!r}: goes with view 'mean'": self.view != "mean" and self.search != "bisect",
+            f"columns {self.columns!r}: goes with view 'mean'": self.view != "mean" and self.columns != "own",
+            f"attacks {','.join(self.attacks or ())!r}: each once": len(set(self.attacks or ()))
+            < len(self.attacks or ()),
+            f"protocol {self.protocol!r}: leave it out beside attacks": self.attacks is not None
+            and self.protocol != "paper",
+        }
+        for problem, found in problems.items():
+            if found:
+                raise BadInput(problem)
+        return self
+
+    @property
+    def radii(self) -> list[float]:
+        """Strictly ascending; 0 where it was asked for."""
+        return list(self.eps)
+
+    @property
+    def label(self) -> str:
+        """The protocol, or the attacks that were chosen instead: the folder of the results, and what tables say."""
+        if self.attacks is None:
+            return self.protocol
+        return as_name("_".join(self.attacks))
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The values of `TOLD`."""
+        return {key: self.label if key == "protocol" else getattr(self, key) for key in TOLD}
+
+    @property
+    def attack_names(self) -> tuple[str, ...]:
+        """The names of the attacks, cheapest first.
+
+        Raises:
+            BadInput: there is no such protocol.
+        """
+        return PROTOCOLS[self.protocol].attacks if self.attacks is None else self.attacks
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """The kinds and names of what the settings look up: `("norm", "linf")`, …"""
+        marks = [(mark, key) for key, field in Settings.model_fields.items() for mark in field.metadata]
+        named = [(mark.kind, getattr(self, key)) for mark, key in marks if isinstance(mark, OneOf)]
+        return named + [("attack", name) for name in self.attack_names]
+
+    def file_stem(self, name: str) -> str:
+        """The name of the file that holds this model's results: whatever is not the default stands behind it."""
+        told = [(key, value.replace(":", "")) for key, value in self.told.items() if key != "protocol"]
+        told.sort(key=lambda setting: setting[0] == "backend")
+        special = [value for key, value in told if value != Settings.model_fields[key].default]
+        return "--".join([name, *special])
+
+    def to_toml(self) -> str:
+        """One `key = value` line per setting; `settings_in` reads it back."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
+
+def make_settings(values: Mapping[str, Any], *, file: Path | None = None) -> Settings:
+    """Checked settings; every setting counts as given, so that a card names them all.
+
+    Raises:
+        BadInput: as `records.checked`.
+    """
+    settings = checked(Settings, values, file=file)
+    return settings.model_copy(update=dict(settings))
+
+
+def settings_in(file: Path, overrides: Mapping[str, Any]) -> Settings:
+    """The settings in a TOML file; `overrides` win over it.
+
+    Raises:
+        BadInput: the file cannot be read, or a value in it cannot be used.
+    """
+    return make_settings({**toml_values(in_zoo(file), "settings"), **overrides}, file=file)
