@@ -104,7 +104,7 @@ def converted(weights: bytes, name: str, dtype: torch.dtype) -> bytes:
 WEIGHTS = {
     "a type that nobody knows": (lambda _: plain_safetensors("F7"), []),
     "a type that torch does not know": (lambda _: plain_safetensors("F6_E2M3"), []),
-    "other tensors": (lambda _: plain_safetensors("F32"), ["Missing key"]),
+    "other tensors": (lambda _: plain_safetensors("F32"), ["is missing"]),
     "double": (lambda weights: converted(weights, "decoder.bias", torch.float64), ["decoder.bias", "float64"]),
     "complex": (lambda weights: converted(weights, "decoder.bias", torch.complex64), ["decoder.bias", "complex64"]),
     "truncated": (lambda weights: weights[:-100], []),

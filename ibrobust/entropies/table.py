@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ibrobust.entropies.measurement import Measurement
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 from ibrobust.tables import read_table
 
 KEYS = ["run", "split", "view"]
@@ -42,12 +43,30 @@ def read_information(path: Path) -> pd.DataFrame:
     """
     columns = [column for column in (*KEYS, *_VALUES) if column not in _NUMBERS]
     table = read_table(path, columns=columns, numbers=_NUMBERS)
-    try:
-        table = table.astype({"k": "Int64"})
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{str(path)!r} is not a table of information: k holds something else than counts") from error
+    _require_measurements(table, path)
     keys = [column for column in table if column not in _VALUES]
-    return table[[*keys, *_VALUES]]
+    return table[[*keys, *_VALUES]].astype({"k": "Int64"})
+
+
+def _require_measurements(table: pd.DataFrame, path: Path) -> None:
+    """Whether the numbers can have been measured: counts are whole, estimates finite, and an epoch is always known."""
+    counts = ["k", "n", *(["epoch"] if "epoch" in table else [])]
+    for column in (*counts, *_NATS):
+        values = pd.to_numeric(table[column], errors="coerce").astype(float)
+        odd = values.abs() > _MOST
+        if column in ("low", "high"):
+            odd &= np.isfinite(values)
+        if column in counts:
+            odd |= (values % 1 != 0) & values.notna()
+        if column == "epoch":
+            odd |= values.isna()
+        if odd.any():
+            row = int(odd.argmax())
+            raise BadInput(f"table {str(path)!r}: {column} of row {row + 1} is {shortened(str(table[column][row]))}")
+
+
+_MOST = 2**31
+"""Nats, samples, neighbours or epochs that nobody has ever measured."""
 
 
 def best_estimates(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ibrobust.entropies.table import wide
+from ibrobust.errors import BadInput
 from ibrobust.figures.information import (
     draw_against_gamma,
     draw_diagram,
@@ -134,6 +135,8 @@ def _regions(rows: pd.DataFrame) -> dict[str, float]:
 def _panels(
     table: pd.DataFrame, title: str, draw: Callable[[Axes, pd.DataFrame, LogNorm], None], handles: list[Line2D]
 ) -> Figure:
+    if table.empty:
+        raise BadInput(f"{title}: no run holds what this figure shows")
     rows, columns = list(dict.fromkeys(table["split"])), sorted(set(table["reg"]))
     positive = table.loc[table["gamma"] > 0, "gamma"]
     norm = LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)

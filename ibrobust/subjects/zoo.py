@@ -189,9 +189,9 @@ def _load_weights(path: Path, card: Card) -> Bottleneck:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != card.weights_sha256:
             raise BadInput(f"weights {str(path)!r} are not those of the card: their SHA-256 differs")
-        model = recipe_model(card.recipe, card.shape, card.classes)
         weights = load(content)
-        _require_same_types(weights, model)
+        _require_fitting(weights, card)
+        model = recipe_model(card.recipe, card.shape, card.classes)
         model.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         if ran_out_of_memory(error):
@@ -201,8 +201,19 @@ def _load_weights(path: Path, card: Card) -> Bottleneck:
     return model
 
 
-def _require_same_types(weights: dict[str, Tensor], model: Bottleneck) -> None:
-    """Loading would round numbers of another type without a word."""
-    for name, tensor in model.state_dict().items():
-        if name in weights and weights[name].dtype != tensor.dtype:
-            raise TypeError(f"{name} is of type {weights[name].dtype}, not {tensor.dtype}")
+def _require_fitting(weights: dict[str, Tensor], card: Card) -> None:
+    """Whether the tensors are those of the card's model, looked at before that takes any memory; loading would convert
+    another type without a word.
+
+    Raises:
+        TypeError: which one is not, and why.
+    """
+    with torch.device("meta"):
+        outline = recipe_model(card.recipe, card.shape, card.classes).state_dict()
+    if other := sorted(outline.keys() ^ weights.keys()):
+        raise TypeError(f"{other[0]} is {'missing' if other[0] in outline else 'not in the model'}")
+    for name, tensor in outline.items():
+        found = weights[name]
+        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
+            described = (f"{tuple(each.shape)} of {each.dtype}" for each in (found, tensor))
+            raise TypeError("{} has shape {}, the model's has {}".format(name, *described))
