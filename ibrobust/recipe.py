@@ -90,10 +90,6 @@ class Recipe(BaseModel):
         categorical = self.latent_kind == "categorical"
         problems = {
             f"gamma = {self.gamma:g} has nothing to multiply with reg 'none'": self.reg == "none" and self.gamma > 0,
-            "likelihood 'uncertainty' needs latent_kind 'categorical'": self.likelihood == "uncertainty"
-            and not categorical,
-            f"reg {self.reg!r} does not go with a categorical latent; choose none or weight-decay": categorical
-            and self.reg not in ("none", "weight-decay"),
             f"noise {self.noise!r} does not go with a categorical latent: its noise is the choice": categorical
             and self.noise != "auto",
             f"latent_samples = {self.latent_samples}, but sums over a categorical latent are exact": categorical

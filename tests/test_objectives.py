@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ibrobust.errors import BadInput
+from ibrobust.learning.building import recipe_model
 from ibrobust.learning.objectives import (
     REGULARIZERS,
     ClassMeans,
@@ -217,8 +218,6 @@ def test_the_prediction_cross_entropy_is_never_above_the_decoders(seed: int, sam
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"likelihood": "uncertainty"}, "likelihood 'uncertainty' needs latent_kind 'categorical'"),
-        ({"latent_kind": "categorical", "reg": "l2"}, "choose none or weight-decay"),
         ({"latent_kind": "categorical", "noise": "none"}, "its noise is the choice"),
         ({"latent_kind": "categorical", "latent_samples": 2}, "sums over a categorical latent are exact"),
         ({"latent_kind": "categorical", "shrink_latent": 0.5}, "needs a continuous latent"),
@@ -231,6 +230,23 @@ def test_choices_that_do_not_go_together_are_refused_in_one_line(changes: dict[s
         make_recipe(changes)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"likelihood": "uncertainty"}, "^likelihood 'uncertainty' needs latent_kind 'categorical'$"),
+        (
+            {"latent_kind": "categorical", "reg": "l2"},
+            "^reg 'l2' does not go with a categorical latent; choose none or weight-decay$",
+        ),
+    ],
+)
+def test_terms_that_do_not_go_with_the_latent_are_refused_by_what_their_entries_say(changes, words) -> None:
+    recipe = make_recipe(changes)
+    for builder in (lambda: objective(recipe, 10), lambda: recipe_model(recipe, (1, 8, 8), 10)):
+        with pytest.raises(BadInput, match=words):
+            builder()
 
 
 def test_an_unknown_likelihood_lists_the_choices() -> None:

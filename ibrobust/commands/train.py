@@ -23,9 +23,24 @@ def main(arguments: Sequence[str]) -> None:
     given = {key: value for key in Recipe.model_fields if (value := options.get(key)) is not None}
     file: Path | None = options["recipe"]
     recipes = recipes_in(file, given) if file else [make_recipe(given)]
+    require_known(recipes)
     for _, trained in answers(partial(_trained, options=options), recipes, Namespace(**options)):
         test = trained.card.metrics["test"]
         print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
+
+
+def require_known(recipes: Sequence[Recipe]) -> None:
+    """Raises:
+    BadInput: a recipe names something that is not registered or does not fit together; nothing is trained then.
+    """
+    from ibrobust.learning.objectives import recipe_noise, require_fitting
+
+    for recipe in recipes:
+        for kind, name in recipe.names:
+            if kind not in ("data set", "latent noise"):  # a path and a number will do, too
+                EXTENSION_POINTS[kind][name]
+        require_fitting(recipe)
+        recipe_noise(recipe)
 
 
 def _trained(recipe: Recipe, *, options: dict[str, Any]) -> "Run":

@@ -132,7 +132,7 @@ def _panels(
     """One panel per regulariser; a row per group, or up to four to a row where there is one group."""
     trained = table[table["reg"] != ""]
     groups = list(trained.groupby(ASKED))
-    regs = sorted(set(trained["reg"]) - {"none"}, key=lambda reg: (reg == "weight-decay", reg)) or ["none"]
+    regs = sorted(set(trained["reg"]) - {"none"}) or ["none"]
     rows_each = -(-len(regs) // PANELS_TO_A_ROW) if len(groups) == 1 else 1
     columns = -(-len(regs) // rows_each)
     lines = len(groups) * rows_each

@@ -1,6 +1,6 @@
 """From a recipe to its model: the one place, for training and for loading."""
 
-from ibrobust.learning.objectives import LIKELIHOODS, recipe_noise
+from ibrobust.learning.objectives import LIKELIHOODS, recipe_noise, require_fitting
 from ibrobust.models import ImageShape, build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.recipe import Recipe
@@ -13,6 +13,7 @@ def recipe_model(recipe: Recipe, shape: ImageShape, classes: int) -> Bottleneck:
     Raises:
         BadInput: the recipe names something that is not registered or does not fit together.
     """
+    require_fitting(recipe)
     return build_model(
         recipe.model,
         shape=shape,

@@ -28,6 +28,7 @@ class Regularizer:
         term: (encoding, labels, model) → scalar.
         noise: what the recipe's `noise = "auto"` stands for.
         rate: whether the term holds −H[Z|X], and so is infinite without noise.
+        of_weights: whether the term depends on the model's weights alone, so that any kind of latent will do.
         module: (latent, classes) → a module that is learned with the term, not part of the classifier; `term` is
             then given it instead of the model.
     """
@@ -35,6 +36,7 @@ class Regularizer:
     term: Callable[[Encoding, Labels, nn.Module], Scalar]
     noise: str = "zero-entropy"
     rate: bool = False
+    of_weights: bool = False
     module: Callable[[int, int], nn.Module] | None = None
 
 
@@ -136,14 +138,27 @@ def squared_weights(model: nn.Module) -> Scalar:
     return total
 
 
-NONE = Regularizer(lambda encoding, _y, _model: encoding.z.new_zeros(()))
+NONE = Regularizer(lambda encoding, _y, _model: encoding.z.new_zeros(()), of_weights=True)
 L2 = Regularizer(lambda encoding, _y, _model: squared_norm(encoding.z))
 LOG_L2 = Regularizer(lambda encoding, _y, _model: log_squared_norm(encoding.z))
 LOGVAR = Regularizer(lambda encoding, _y, _model: log_variance(encoding.z))
 COND_LOGVAR = Regularizer(lambda encoding, y, _model: conditional_log_variance(encoding.z, y))
 DVIB = Regularizer(lambda encoding, _y, _model: rate(encoding), noise="learned", rate=True)
 CEB = Regularizer(conditional_rate, noise="1", rate=True, module=ClassMeans)
-WEIGHT_DECAY = Regularizer(lambda _encoding, _y, model: squared_weights(model))
+WEIGHT_DECAY = Regularizer(lambda _encoding, _y, model: squared_weights(model), of_weights=True)
+
+
+def require_fitting(recipe: Recipe) -> None:
+    """Raises:
+    BadInput: the recipe's terms are not registered or do not go with its latent.
+    """
+    likelihood, regularizer = LIKELIHOODS[recipe.likelihood], REGULARIZERS[recipe.reg]
+    categorical = recipe.latent_kind == "categorical"
+    if likelihood.of_samples is None and not categorical:
+        raise BadInput(f"likelihood {recipe.likelihood!r} needs latent_kind 'categorical'")
+    if categorical and not regularizer.of_weights:
+        choices = " or ".join(sorted(name for name, other in REGULARIZERS.items() if other.of_weights))
+        raise BadInput(f"reg {recipe.reg!r} does not go with a categorical latent; choose {choices}")
 
 
 def noise_name(recipe: Recipe) -> str:
@@ -202,7 +217,7 @@ class Objective:
         encoding = Encoding(*(tensor.float() for tensor in encoding))
         logits = model.decoder(encoding.z).float().view(samples, len(y), -1)
         of_samples = LIKELIHOODS[self.recipe.likelihood].of_samples
-        assert of_samples is not None  # recipes see to it
+        assert of_samples is not None  # `require_fitting` sees to it
         likelihood = of_samples(logits, y)
         if samples == 1:
             return [likelihood, self._penalty(encoding, y, model), _share_of_mistakes(logits[0], y)]
@@ -232,9 +247,9 @@ class Objective:
 
 def objective(recipe: Recipe, classes: int) -> Objective:
     """Raises:
-    BadInput: the recipe names a term that is not registered.
+    BadInput: the recipe names a term that is not registered or does not go with its latent.
     """
-    LIKELIHOODS[recipe.likelihood]
+    require_fitting(recipe)
     regularizer = REGULARIZERS[recipe.reg]
     module = regularizer.module(recipe.latent, classes) if regularizer.module else None
     negentropy = recipe_noise(recipe).negentropy if regularizer.rate else 0.0
