@@ -4,19 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
 
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.figures.attacks import attacks_figure
 from ibrobust.figures.robustness import (
-    BASELINE,
     draw_information,
     draw_robustness,
     information_figure,
     robustness_figure,
-    save_figure,
 )
+from ibrobust.figures.style import BASELINE, save_figure
 from ibrobust.files import released_zoo
 from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.leaderboard import curves, leaderboard
@@ -111,13 +110,33 @@ def test_of_a_model_without_a_recipe_every_attack_and_all_together_are_drawn(res
     board, table = leaderboard([own]), curves([own])
     others = [result for result in results if result.card.settings.protocol == "strict-rand"][:1]
     figure = attacks_figure(board, pd.concat([table, curves(others)]))
-    (ax,), (legend,) = figure.axes, figure.legends
-    assert {text.get_text() for text in legend.get_texts()} == set(table["attack"])
-    assert ax.get_title().startswith("mine\n")
+    ax, bars = figure.axes
+    assert ax.get_title(loc="left").startswith("mine\n")
     assert len(ax.lines) == table["attack"].nunique()
     for line, (_, rows) in zip(ax.lines, table.groupby("attack", sort=False), strict=True):
         assert list(line.get_xdata()) == [0, *rows["eps"]]
         assert list(line.get_ydata()) == [board["clean"][0], *rows["robust"]]
+    left = table[table["eps"] == table["eps"].max()].set_index("attack")["robust"]
+    names = [label.get_text() for label in bars.get_yticklabels()]
+    assert {name: bar.get_width() for name, bar in zip(names, bars.patches, strict=True)} == dict(left)
+    assert [text.get_text() for text in bars.texts] == [f"{left[name]:.3f}" for name in names]
+    assert names[-1] == "all"
+    assert list(left[names[:-1]]) == sorted(left[names[:-1]], reverse=True)
+    assert {to_hex(line.get_color()) for line in ax.lines} == {to_hex(bar.get_facecolor()) for bar in bars.patches}
+
+
+def test_every_panel_has_numbers_at_its_axis_and_accuracy_begins_below_the_smallest(tables):
+    board, all_curves = tables[0].query("dataset == 'mnist' and protocol == 'strict'"), tables[1]
+    for figure in (robustness_figure(board, all_curves), information_figure(board)):
+        panels = [ax for ax in figure.axes if ax.get_title()]
+        assert len(panels) == 7
+        figure.draw_without_rendering()
+        assert all(any(label.get_text() for label in ax.get_xticklabels() if label.get_visible()) for ax in panels)
+        assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in panels)
+    low, high = panels[0].get_ylim()
+    assert low == pytest.approx(0.5)
+    assert 0 < board["robust_avg"].min() - low < 0.13
+    assert high > 1
 
 
 def test_the_same_table_gives_the_same_bytes(tables, tmp_path):

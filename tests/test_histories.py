@@ -68,6 +68,15 @@ def test_pictures_and_numbers_are_those_that_the_runs_allow(runs) -> None:
     assert figures(plain.dropna(axis=1, how="all")) == {}
 
 
+def test_legends_stand_below_the_panels_and_hide_nothing(runs) -> None:
+    for figure in figures(histories(find_runs([runs]))).values():
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert legend.get_texts()
+        top = legend.get_window_extent().y1
+        assert all(ax.get_legend() is None and ax.get_tightbbox().y0 >= top for ax in figure.axes)
+
+
 def test_entropies_without_bounds_are_not_drawn(runs) -> None:
     """Histories of an earlier version hold raw estimates, of which 25 nats may be bias."""
     table = histories(find_runs([runs])).drop(

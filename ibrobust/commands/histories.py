@@ -19,7 +19,7 @@ _FIELDS = ["data", "model", "reg", "gamma", "latent", "likelihood", "latent_samp
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
 
-    from ibrobust.figures.robustness import save_figure
+    from ibrobust.figures.style import save_figure
     from ibrobust.subjects.zoo import find_runs
     from ibrobust.tables import save_table
 

@@ -157,7 +157,7 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
         plane_figure,
         saturation_figure,
     )
-    from ibrobust.figures.robustness import save_figure
+    from ibrobust.figures.style import save_figure
 
     recipes = pd.DataFrame([{"run": r.card.run, "reg": r.card.recipe.reg, "gamma": r.card.recipe.gamma} for r in runs])
     labelled = table.merge(recipes, on="run")

@@ -59,7 +59,8 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
     from ibrobust.figures.attacks import attacks_figure
-    from ibrobust.figures.robustness import information_figure, robustness_figure, save_figure
+    from ibrobust.figures.robustness import information_figure, robustness_figure
+    from ibrobust.figures.style import save_figure
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
     from ibrobust.tables import save_table

@@ -7,11 +7,13 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from ibrobust.figures.robustness import ASKED, PANELS_TO_A_ROW, STYLE, UNIT, from_clean, in_words
+from ibrobust.figures.robustness import ASKED, from_clean, in_words
+from ibrobust.figures.style import STYLE, TOP
 from ibrobust.robustness.readings import NULL_ATTACK
 from ibrobust.robustness.results import ALL_ATTACKS
+
+_RESULTS_TO_A_ROW = 2
 
 
 def draw_attacks(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
@@ -24,11 +26,31 @@ def draw_attacks(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> Non
     for attack, line in curves.groupby("attack", sort=False, observed=True):
         ax.plot(line["eps"], line["robust"], **_line(str(attack), colours))
     largest = curves["eps"].max()
-    ax.set(xlabel="ε", ylabel="robust accuracy", ylim=UNIT, xticks=[0, largest / 2, largest])
+    ax.set(xlabel="ε", ylabel="robust accuracy", ylim=(0, TOP), xticks=[0, largest / 2, largest])
+    ax.xaxis.set_major_formatter("{x:g}")
+
+
+def draw_shares(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
+    """What each attack leaves at the largest radius: a bar with its name and its number, the weakest attack on top.
+
+    Args:
+        curves, colours: as `draw_attacks` takes them.
+    """
+    largest = curves["eps"].max()
+    left = curves[curves["eps"] == largest].sort_values("robust", ascending=False, kind="stable")
+    alone = left[~left["attack"].isin([ALL_ATTACKS, NULL_ATTACK])]
+    rows = pd.concat([left[left["attack"] == NULL_ATTACK], alone, left[left["attack"] == ALL_ATTACKS]])
+    names = [str(attack) for attack in rows["attack"]]
+    bars = ax.barh(names, rows["robust"], color=[_line(name, colours)["color"] for name in names])
+    ax.bar_label(bars, labels=[f"{share:.3f}" for share in rows["robust"]], padding=2, fontsize=7)
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0, labelsize=7)
+    ax.set(xlabel=f"left at ε = {largest:g}", xlim=(0, 1.25), xticks=[0, 0.5, 1])  # room for the number of a bar of 1
+    ax.xaxis.set_major_formatter("{x:g}")
 
 
 def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """A panel per row of the leaderboard.
+    """Two panels per row of the leaderboard: curves, and what each attack leaves at the largest radius.
 
     Args:
         board: some rows of a leaderboard.
@@ -36,24 +58,23 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """
     table = from_clean(curves.merge(board))
     results: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["run", *ASKED]))
-    attacks = list(dict.fromkeys(table["attack"]))
+    attacks = [str(attack) for attack in dict.fromkeys(table["attack"])]
     named = [attack for attack in attacks if attack not in (ALL_ATTACKS, NULL_ATTACK)]
     colours = dict(zip(named, sns.color_palette("colorblind", len(named)).as_hex(), strict=True))
-    columns = min(len(results), PANELS_TO_A_ROW)
+    columns = min(len(results), _RESULTS_TO_A_ROW)
     rows = -(-len(results) // columns)
+    height = max(2.6, 0.9 + 0.19 * len(attacks))
     with rc_context(STYLE), sns.axes_style("ticks"):
-        figure = Figure(figsize=(2.6 * columns + 1.2, 2.6 * rows + 0.5), layout="constrained")
-        axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for ax, ((run, *asked), lines) in zip(axes.flat, results, strict=False):
-            draw_attacks(ax, lines, colours)
-            ax.set_title("\n".join([run, *in_words(asked)]))
-        for ax in axes.flat[len(results) :]:
+        figure = Figure(figsize=(5.0 * columns, height * rows), layout="constrained")
+        axes = figure.subplots(rows, 2 * columns, squeeze=False)
+        pairs = axes.reshape(-1, 2)
+        for (curve, bars), ((run, *asked), lines) in zip(pairs, results, strict=False):
+            draw_attacks(curve, lines, colours)
+            draw_shares(bars, lines, colours)
+            curve.set_title("\n".join([run, *in_words(asked)]), loc="left")
+        for ax in pairs[len(results) :].flat:
             ax.set_axis_off()
-        for ax in axes[:, 1:].flat:
-            ax.set_ylabel("")
         sns.despine(figure)
-        handles = [Line2D([], [], label=attack, **_line(attack, colours)) for attack in attacks]
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure
 
 

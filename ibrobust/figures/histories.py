@@ -9,8 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from ibrobust.figures.style import STYLE, label_plainly, legend_below
 
 _SYMBOLS = {
     "error": "training error",
@@ -42,6 +45,7 @@ def pathology_figure(table: pd.DataFrame) -> Figure:
         _draw_bounds(axes[0], rows, palette[noise])
     axes[0].axhline(0, color="gray", linewidth=0.8)
     axes[1].set_ylim(0, 1)
+    legend_below(figure, axes[1])
     return figure
 
 
@@ -51,9 +55,8 @@ def _draw_bounds(ax: Axes, rows: pd.DataFrame, color: tuple[float, float, float]
     if np.isfinite(low).all():
         ax.fill_between(rows["epoch"], low, high, color=color, alpha=0.25, linewidth=0)
     if np.isneginf(rows["encoding_entropy"]).all():
-        last = rows.iloc[-1]
         word = "H[Z] = −∞ at every epoch\n(dotted: raw estimate)"
-        ax.annotate(word, (last["epoch"], last["encoding_entropy_raw"]), ha="right", fontsize=7, color=color)
+        ax.text(0.03, 0.03, word, fontsize=7, color=color, transform=ax.transAxes)  # both curves fall to the right
 
 
 def cross_entropy_figure(table: pd.DataFrame) -> Figure:
@@ -72,6 +75,8 @@ def cross_entropy_figure(table: pd.DataFrame) -> Figure:
             estimator="median", errorbar=("pi", 50), legend=ax is axes[-1], ax=ax,
         )  # fmt: skip
         ax.set(ylabel=_SYMBOLS[column], yscale="log")
+        label_plainly(ax.yaxis)
+    legend_below(figure, axes[-1])
     return figure
 
 
@@ -86,6 +91,8 @@ def multiplier_figure(table: pd.DataFrame) -> Figure:
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         sns.lineplot(table, x="gamma", y=column, hue="reg", marker="o", legend=ax is axes[0], ax=ax)
         ax.set(xscale="log", yscale="log", xlabel="γ", ylabel=label)
+        label_plainly(ax.yaxis)
+    legend_below(figure, axes[0])
     return figure
 
 
@@ -116,8 +123,8 @@ def multiplier_shift(table: pd.DataFrame, column: str, one: str, other: str) -> 
 
 
 def _row(count: int) -> tuple[Figure, Sequence[Axes]]:
-    with sns.axes_style("ticks"):
-        figure = Figure(figsize=(3.2 * count, 2.8), layout="constrained")
+    with rc_context(STYLE), sns.axes_style("ticks"):
+        figure = Figure(figsize=(3.2 * count, 3.0), layout="constrained")
         axes = figure.subplots(1, count, squeeze=False)[0]
     sns.despine(figure)
     return figure, list(axes)

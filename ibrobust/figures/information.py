@@ -3,20 +3,16 @@
 Each function draws one table into one Axes; the figures of `information_panels` are made of them.
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ibrobust.figures.robustness import BASELINE, PALETTE
+from ibrobust.figures.style import BASELINE, PALETTE, label_plainly
 
-_BASELINE: dict[str, Any] = BASELINE
 _SYMBOLS = {
     "encoding_entropy": "H[Z]", "reverse_decoder_uncertainty": "H[Z|Y]", "preserved_information": "I[X;Z]",
     "redundant_information": "I[X;Z|Y]", "decoder_cross_entropy": "Hθ[Y|Z]",
@@ -65,7 +61,6 @@ def draw_saturation(ax: Axes, table: pd.DataFrame) -> None:
             linewidth=1, label=reg,
         )  # fmt: skip
     _log_plane(ax)
-    ax.legend(frameon=False, fontsize=7)
 
 
 def draw_entropies(ax: Axes, table: pd.DataFrame, norm: LogNorm, *, quantity: str = "encoding_entropy") -> None:
@@ -81,7 +76,7 @@ def draw_entropies(ax: Axes, table: pd.DataFrame, norm: LogNorm, *, quantity: st
             linewidth=1.2, legend=False, ax=ax,
         )  # fmt: skip
     for _, line in table[table["gamma"] == 0].groupby("run"):
-        ax.plot(line["epoch"], line[quantity], **_BASELINE)
+        ax.plot(line["epoch"], line[quantity], **BASELINE)
     ax.set(xlabel="epoch", ylabel=f"{_SYMBOLS.get(quantity, quantity)} (nats)")
 
 
@@ -135,18 +130,9 @@ def draw_diagram(ax: Axes, quantities: dict[str, float]) -> None:
 
 
 def _log_plane(ax: Axes) -> None:
-    """Both axes logarithmic with plain numbers at 1, 2, 5, 10, …"""
+    """Both axes logarithmic."""
     ax.set(xscale="log", yscale="log", xlabel=_PRESERVED, ylabel=_RESIDUAL)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(partial(_plain_number, axis)))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _plain_number(axis: Axis, value: float, _position: int) -> str:
-    """Over more than two decades only powers of ten have room."""
-    low, high = axis.get_view_interval()
-    return f"{value:g}" if high < 100 * low or f"{value:e}".startswith("1.0") else ""
+    label_plainly(ax.xaxis, ax.yaxis)
 
 
 def _interval_bars(ax: Axes, table: pd.DataFrame, x: str, y: str, *, color: Any) -> None:

@@ -1,7 +1,6 @@
 """Figures of information: panels of the pictures in `information_figures`, from information tables."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -21,9 +20,8 @@ from ibrobust.figures.information import (
     draw_saturation,
     draw_trajectories,
 )
-from ibrobust.figures.robustness import BASELINE, PALETTE, STYLE
+from ibrobust.figures.style import BASELINE, PALETTE, STYLE, gamma_norm, legend_below
 
-_BASELINE: dict[str, Any] = BASELINE
 _QUANTITIES = [
     "encoding_entropy", "reverse_decoder_uncertainty", "preserved_information", "redundant_information",
     "decoder_cross_entropy", "preserved_relevant_information",
@@ -50,7 +48,7 @@ def plane_figure(table: pd.DataFrame) -> Figure:
 def entropies_figure(table: pd.DataFrame) -> Figure:
     """H[Z] while training: a column per regulariser, a row per split; the table as for `plane_figure`."""
     points = wide(table, ["encoding_entropy"], estimator="knn", keys=["run", "epoch", "split", "reg", "gamma"])
-    handles = [Line2D([], [], label="γ = 0", **_BASELINE)]
+    handles = [Line2D([], [], label="γ = 0", **BASELINE)]
     return _panels(points, "Encoding entropy while training", draw_entropies, handles)
 
 
@@ -65,12 +63,13 @@ def saturation_figure(table: pd.DataFrame) -> Figure:
     )
     with rc_context(STYLE), sns.axes_style("ticks"):
         splits = list(dict.fromkeys(points["split"]))
-        figure = Figure(figsize=(3.4 * len(splits), 3.0), layout="constrained")
+        figure = Figure(figsize=(3.4 * len(splits), 3.3), layout="constrained")
         axes = figure.subplots(1, len(splits), squeeze=False)[0]
         for ax, split in zip(axes, splits, strict=True):
             draw_saturation(ax, points[points["split"] == split])
             ax.set_title(split)
         sns.despine(figure)
+    legend_below(figure, axes[0])
     return figure
 
 
@@ -78,11 +77,12 @@ def gamma_figure(table: pd.DataFrame, *, split: str = "test") -> Figure:
     """Quantities against γ, a panel each; the table as for `saturation_figure`."""
     points = _last(table[table["split"] == split], _QUANTITIES).query("gamma > 0")
     with rc_context(STYLE), sns.axes_style("ticks"):
-        figure = Figure(figsize=(8.4, 4.8), layout="constrained")
+        figure = Figure(figsize=(8.4, 5.2), layout="constrained")
         axes = figure.subplots(2, 3, sharex=True).ravel()
         for ax, quantity in zip(axes, _QUANTITIES, strict=True):
             draw_against_gamma(ax, points, quantity=quantity)
-        axes[0].legend(frameon=False, fontsize=7)
+            ax.tick_params(labelbottom=True)
+        legend_below(figure, axes[0])
         sns.despine(figure)
         figure.suptitle(f"Information at the end of training · {split}", fontsize=10)
     return figure
@@ -138,8 +138,7 @@ def _panels(
     if table.empty:
         raise BadInput(f"{title}: no run holds what this figure shows")
     rows, columns = list(dict.fromkeys(table["split"])), sorted(set(table["reg"]))
-    positive = table.loc[table["gamma"] > 0, "gamma"]
-    norm = LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
+    norm = gamma_norm(table)
     with rc_context(STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(3.0 * len(columns) + 0.9, 2.6 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
@@ -149,6 +148,7 @@ def _panels(
                 ax.set_title(f"{reg} · {split}")
         for ax in axes.ravel():
             ax.label_outer()
+            ax.tick_params(labelbottom=True)
         sns.despine(figure)
         figure.suptitle(title, fontsize=10)
         figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.01)

@@ -1,7 +1,7 @@
 """The two pictures: robustness against ε, and mean robustness against preserved information."""
 
+import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
-from ibrobust.files import written_whole
+from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm
 from ibrobust.robustness.settings import TOLD
 
-PANELS_TO_A_ROW = 4
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
 ASKED = ["dataset", *TOLD]
 """What robustness was asked for, whoever answered."""
-UNIT = (0, 1.03)
-"""Shares, with room for a marker at 1."""
-PALETTE = "viridis"
-BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
-ADVERSARIAL: dict[str, Any] = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}
 _DOUBTED: Any = ":"
 """The line of a run whose robustness an audit does not trust; its marker gets a ring."""
 _RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
 _NOT_TRUSTED = "audit: not to be trusted"
-STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
 
 
 def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -53,7 +46,8 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
             style |= {"linestyle": _DOUBTED}
         ax.plot(line["eps"], line["robust"], **style)
     largest = pd.concat([curves["eps"], baseline["eps"]]).max()
-    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=UNIT, xticks=[0, largest / 2, largest])
+    ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, TOP), xticks=[0, largest / 2, largest])
+    ax.xaxis.set_major_formatter("{x:g}")
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -78,7 +72,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
     ax.scatter(ringed["preserved_information"], ringed["robust_avg"], **_RING)
     for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
         ax.axhline(robust_avg, **_reference_line(adversarial))
-    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=UNIT)
+    ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, TOP))
     # Logarithmic from one nat on: most of what a bottleneck does lies below ten. Linear below, since some keep nothing.
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     ax.set_xlim(left=-0.1)
@@ -109,18 +103,16 @@ def information_figure(board: pd.DataFrame) -> Figure:
     if _doubted(board).any():
         ring = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": _RING["edgecolors"]}
         handles.append(Line2D([], [], marker="o", linestyle="", label=_NOT_TRUSTED, **ring))
-    title = "Robustness and what the latent remembers"
-    return _panels(board, title, draw_information, handles)
+    figure = _panels(board, "Robustness and what the latent remembers", draw_information, handles)
+    shares = board.loc[board["reg"] != "", ["clean", "robust_avg"]].to_numpy(dtype=float)
+    for ax in (ax for ax in figure.axes if ax.get_title()):
+        ax.set_ylim(_lowest_tick(shares.min()), TOP)
+    return figure
 
 
-def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """PNG and SVG, the same bytes for the same figure."""
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    for path in paths:
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        with written_whole(path) as unfinished, rc_context(STYLE):
-            figure.savefig(unfinished, format=path.suffix[1:], dpi=200, bbox_inches="tight", metadata=metadata)
-    return paths
+def _lowest_tick(share: float) -> float:
+    """The tenth below a share, with room for its marker."""
+    return max(0.0, math.floor(10 * (share - 0.03)) / 10)
 
 
 def _panels(
@@ -139,7 +131,7 @@ def _panels(
     with rc_context(STYLE), sns.axes_style("ticks"):
         figure = Figure(figsize=(2.3 * columns + 0.9, 2.1 * lines + 0.8), layout="constrained")
         axes = figure.subplots(lines, columns, sharex=len(groups) == 1 or "row", sharey=True, squeeze=False)
-        norm = _gamma_norm(trained)
+        norm = gamma_norm(trained)
         panels = iter(axes.flat)
         for key, group in groups:
             for reg in regs:
@@ -153,10 +145,9 @@ def _panels(
         label = axes.flat[0].get_xlabel()
         for ax in axes.flat:
             ax.label_outer()
-            ax.tick_params(labelbottom=len(groups) > 1)  # Each group has radii of its own.
+            ax.tick_params(labelbottom=True)
         for column in axes.T:
             lowest = [ax for ax in column if ax.axison][-1]
-            lowest.tick_params(labelbottom=True)
             lowest.set_xlabel(label, visible=True)  # seaborn hides it where others share the axis.
         sns.despine(figure)
         figure.suptitle(title if len(groups) != 1 else f"{title}: {', '.join(in_words(groups[0][0]))}", fontsize=10)
@@ -182,12 +173,6 @@ def _reference_handles(table: pd.DataFrame) -> list[Line2D]:
     }
     lines = {"no regulariser": BASELINE, "adversarially trained": ADVERSARIAL}
     return [Line2D([], [], label=label, **lines[label]) for label, present in labels.items() if present.any()]
-
-
-def _gamma_norm(table: pd.DataFrame) -> LogNorm:
-    gammas = pd.to_numeric(table["gamma"])
-    positive = gammas[gammas > 0]
-    return LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
 
 
 def from_clean(table: pd.DataFrame) -> pd.DataFrame:
