@@ -26,7 +26,7 @@ def information_rows(measurement: Measurement, **keys: str | int) -> pd.DataFram
         }
         for quantity, value in measurement.rows
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*keys, *_VALUES]).astype({"k": "Int64"})
+    return pd.DataFrame(rows, columns=[*keys, *_VALUES]).astype({"k": "Int64", **dict.fromkeys(_NATS, float)})
 
 
 def information_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def read_information(path: Path) -> pd.DataFrame:
     table = read_table(path, columns=columns, numbers=_NUMBERS)
     _require_measurements(table, path)
     keys = [column for column in table if column not in _VALUES]
-    return table[[*keys, *_VALUES]].astype({"k": "Int64"})
+    return table[[*keys, *_VALUES]].astype({"k": "Int64", **dict.fromkeys(_NATS, float)})
 
 
 def _require_measurements(table: pd.DataFrame, path: Path) -> None:
