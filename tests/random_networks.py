@@ -67,13 +67,22 @@ def worst_margins(model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int
         start = points.gather(
             1, worst[:, :, rival].topk(8, dim=1, largest=False)[1].view(len(x), 8, 1, 1, 1).expand(-1, -1, *x.shape[1:])
         )
-        for step in range(steps):
-            start = start.detach().requires_grad_()
-            _margins(model, start, y)[:, :, rival].sum().backward()
-            moved = start.detach() - eps * (1 - step / steps) * start.grad.sign()
-            start = torch.minimum(torch.maximum(moved, x[:, None] - eps), x[:, None] + eps).clamp(0, 1)
+        start = _descended(model, start, x, y, eps, rival, steps)
         found.append(_margins(model, start, y).amin(1))
     return torch.stack(found).amin(0)
+
+
+def _descended(model: nn.Module, start: Tensor, x: Tensor, y: Tensor, eps: float, rival: int, steps: int) -> Tensor:
+    """Where signed gradients of a margin lead; the start itself where in-place operations keep torch from them."""
+    for step in range(steps):
+        start = start.detach().requires_grad_()
+        try:
+            _margins(model, start, y)[:, :, rival].sum().backward()
+        except RuntimeError:
+            return start.detach()
+        moved = start.detach() - eps * (1 - step / steps) * start.grad.sign()
+        start = torch.minimum(torch.maximum(moved, x[:, None] - eps), x[:, None] + eps).clamp(0, 1)
+    return start
 
 
 def _margins(model: nn.Module, points: Tensor, y: Tensor) -> Tensor:
@@ -155,7 +164,7 @@ def _average_pool(choose: Choose, shape) -> nn.Module:
 
 
 def _adaptive_pool(choose: Choose, shape) -> nn.Module:
-    return choose([nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])(choose([1, 2, (1, 2)]))
+    return choose([nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])(choose([1, 2, (1, 2), (3, 1), 5]))
 
 
 def _inner(choose: Choose, shape) -> nn.Module:
@@ -197,6 +206,7 @@ def _parts(choose: Choose, shape) -> nn.Module:
             ("every second", lambda x: x[:, ::2]),
             ("all but the first", lambda x: x[:, 1:]),
             ("split", lambda x: torch.cat(x.split(1, 1)[::-1], 1)),
+            ("shuffled", lambda x: x.unflatten(1, (-1, 2 - x.shape[1] % 2)).transpose(1, 2).flatten(1, 2)),
         ]
     )
     return Written(name, function)
@@ -235,6 +245,8 @@ def _odd(choose: Choose, shape) -> nn.Module:
             ("x * x", lambda x: x * x),
             ("rows", lambda x, f: f(x), nn.Linear(shape[-1], choose([1, 2, 3]))),
             ("transpose", lambda x: x.transpose(1, -1)),
+            ("channels last", lambda x: x.movedim(1, -1)),
+            ("flip", lambda x: x.flip(-1)),
             ("over channels", lambda x: x.mean(1, keepdim=True)),
             ("over the batch", lambda x: x - x.mean(0)),
             ("batch's own", lambda x, f: f(x), nn.GroupNorm(1, shape[0])),

@@ -104,6 +104,8 @@ CONVOLUTIONS = {
         nn.Conv2d(3, 3, 2, stride=(2, 1)), nn.ReLU(),
     ],
     "average pooling": [nn.Conv2d(2, 3, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(3, 4, 2, padding=1), nn.ReLU()],
+    "dilation": [nn.Conv2d(2, 4, 3, padding=2, dilation=(2, 1)), nn.ReLU(), nn.Conv2d(4, 3, 2, dilation=2), nn.ReLU()],
+    "adaptive pooling": [nn.Conv2d(2, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d((3, 5)), nn.Conv2d(3, 4, 2), nn.ReLU()],
     "normalisation": [nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()],
 }  # fmt: skip
 

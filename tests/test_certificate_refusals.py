@@ -162,6 +162,7 @@ SAME_AS_LAYERS = {
     "halves of the channels": lambda m: Written(lambda x, layer: torch.cat(layer(x).split(2, 1), 1), m),
     "dropout and identity": lambda m: nn.Sequential(nn.Identity(), m[:2], nn.Dropout(), m[2], nn.AlphaDropout(), m[3]),
     "scripted": torch.jit.script,
+    "a view that is moved": lambda m: Written(lambda x, layer: layer(x.transpose(2, 3).transpose(3, 2)), m),
 }  # fmt: skip
 
 

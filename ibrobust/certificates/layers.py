@@ -1,4 +1,4 @@
-"""Layers whose answers can be bounded: linear ones exactly, ReLU and max-pooling by a linear function on each side.
+"""Layers that compute: linear ones are bounded exactly, ReLU and max-pooling by a linear function on each side.
 
 Each layer is applied to the values of one or several earlier ones. `roundings` is what an error analysis needs to know
 of its floating-point arithmetic (Higham 2002, §3.1): a sum of n products is off by at most γ(n) · Σ |products|.
@@ -137,60 +137,24 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Concatenation:
-    """Channels (or flat values) of several layers one after another."""
+class Resampling:
+    """rows · x · columnsᵀ of every channel: new pixels that are averages of old ones."""
+
+    rows: Float[Tensor, "new_height height"]
+    columns: Float[Tensor, "new_width width"]
 
     def interval(self, *boxes: Box) -> Box:
-        return torch.cat([low for low, _ in boxes], 1), torch.cat([high for _, high in boxes], 1)
+        # Weights of averages are not negative.
+        low, high = (self.rows @ bound @ self.columns.T for bound in boxes[0])
+        return low, high
 
     def back(self, form: Form, *boxes: Box) -> tuple[Form, ...]:
-        parts = torch.split(form.coefficients, [low.shape[1] for low, _ in boxes], dim=2)
-        constants = [form.constant, *[torch.zeros_like(form.constant)] * (len(boxes) - 1)]
-        return tuple(Form(*pair, form.window) for pair in zip(parts, constants, strict=True))
+        shape = boxes[0][0].shape
+        form = form.whole(torch.Size([*shape[:2], len(self.rows), len(self.columns)]))
+        return (replace(form, coefficients=self.rows.T @ form.coefficients @ self.columns),)
 
-    def roundings(self, *largest: Tensor) -> None:  # noqa: ARG002
-        return None
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Every step-th channel (or flat value) from the first to before the last."""
-
-    first: int
-    last: int
-    step: int = 1
-
-    def interval(self, *boxes: Box) -> Box:
-        chosen = slice(self.first, self.last, self.step)
-        return boxes[0][0][:, chosen], boxes[0][1][:, chosen]
-
-    def back(self, form: Form, *boxes: Box) -> tuple[Form, ...]:
-        shape = form.coefficients.shape
-        back = form.coefficients.new_zeros(*shape[:2], boxes[0][0].shape[1], *shape[3:])
-        back[:, :, self.first : self.last : self.step] = form.coefficients
-        return (replace(form, coefficients=back),)
-
-    def roundings(self, *largest: Tensor) -> None:  # noqa: ARG002
-        return None
-
-
-@dataclass(frozen=True)
-class Reshape:
-    """The same values in the same order, with other axes."""
-
-    shape: tuple[int, ...]
-
-    def interval(self, *boxes: Box) -> Box:
-        low, high = boxes[0]
-        return low.reshape(len(low), *self.shape), high.reshape(len(high), *self.shape)
-
-    def back(self, form: Form, *boxes: Box) -> tuple[Form, ...]:
-        low = boxes[0][0]
-        form = form.whole(torch.Size([len(low), *self.shape]))
-        return (replace(form, coefficients=form.coefficients.reshape(*form.coefficients.shape[:2], *low.shape[1:])),)
-
-    def roundings(self, *largest: Tensor) -> None:  # noqa: ARG002
-        return None
+    def roundings(self, *largest: Tensor) -> tuple[int, Tensor]:
+        return self.rows.shape[1] * self.columns.shape[1] + 1, self.rows @ largest[0] @ self.columns.T
 
 
 @dataclass(frozen=True)

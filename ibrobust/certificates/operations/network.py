@@ -20,6 +20,7 @@ Builder = Callable[[Steps, Operation], int]
 OPERATIONS: dict[str, Builder] = {
     **dict.fromkeys(["detach", "alias", "clone", "contiguous", "_to_copy", "dropout", "feature_dropout"], shapes.alias),
     **dict.fromkeys(["view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze"], shapes.reshape),
+    **dict.fromkeys(["permute", "transpose"], shapes.permutation),
     "cat": shapes.concatenation,
     **dict.fromkeys(["split", "split_with_sizes"], shapes.split),
     "slice": shapes.channels,
@@ -44,7 +45,7 @@ OPERATIONS: dict[str, Builder] = {
 
 _KNOWN = (
     "linear, conv2d, batch_norm, relu, leaky_relu, clamp, hardtanh, max_pool2d, avg_pool2d, adaptive_avg_pool2d, "
-    "adaptive_max_pool2d, mean, sum, add, sub, mul, div, neg, cat, split, pad, reshape, flatten, dropout"
+    "adaptive_max_pool2d, mean, sum, add, sub, mul, div, neg, cat, split, pad, reshape, flatten, permute, dropout"
 )
 """The table as people write it in PyTorch."""
 

@@ -3,10 +3,13 @@
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ibrobust.certificates.forms import Pair
-from ibrobust.certificates.layers import Convolution, MaxPool, ReLU, Reshape
+from ibrobust.certificates.layers import Convolution, MaxPool, ReLU, Resampling
 from ibrobust.certificates.operations.arguments import image_number, pair
+from ibrobust.certificates.rearrangements import Reshape
 from ibrobust.certificates.steps import NoBounds, Steps
 from ibrobust.certificates.tracing import Operation
 
@@ -62,13 +65,25 @@ def check_whole_windows(steps: Steps, operation: Operation, pool: MaxPool) -> No
 
 def adaptive_pool(steps: Steps, operation: Operation) -> int:
     source = image_number(steps, operation.arguments["self"])
-    (height, width), (rows, columns) = steps.shape(source)[2:], pair(operation.arguments["output_size"])
-    if min(rows, columns) < 1 or height % rows or width % columns:
-        raise NoBounds(f"{height} × {width} is no multiple of {rows} × {columns}")
-    size = height // rows, width // columns
+    (height, width), (rows, columns) = steps.shape(source)[2:], operation.shape[2:]
+    if height % rows == 0 and width % columns == 0:
+        size = height // rows, width // columns
+        if "max" in operation.name:
+            return _pooled(steps, operation, MaxPool(size, size))
+        return _averaged(steps, operation, size, size, (0, 0), 1 / math.prod(size))
     if "max" in operation.name:
-        return _pooled(steps, operation, MaxPool(size, size))
-    return _averaged(steps, operation, size, size, (0, 0), 1 / math.prod(size))
+        raise NoBounds(f"{height} × {width} is no multiple of {rows} × {columns}")
+    layer = Resampling(_averages(height, rows).to(steps.device), _averages(width, columns).to(steps.device))
+    return steps.add(layer, operation, source)
+
+
+def _averages(old: int, new: int) -> Float[Tensor, "new old"]:
+    """Adaptive pooling along one axis: averages from ⌊i · old / new⌋ to ⌈(i + 1) · old / new⌉."""
+    shares = torch.zeros(new, old, dtype=torch.float64)
+    for index in range(new):
+        first, last = index * old // new, -((-(index + 1) * old) // new)
+        shares[index, first:last] = 1 / (last - first)
+    return shares
 
 
 def over_positions(steps: Steps, operation: Operation) -> int:

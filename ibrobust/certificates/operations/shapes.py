@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ibrobust.certificates.layers import Channels, Concatenation, Reshape
 from ibrobust.certificates.operations.arguments import image_number, only_value, value_number
 from ibrobust.certificates.operations.pooling import equal_weights
+from ibrobust.certificates.rearrangements import Channels, Concatenation, Permutation, Reshape
 from ibrobust.certificates.steps import NoBounds, Steps
 from ibrobust.certificates.tracing import Operation
 
@@ -31,6 +31,21 @@ def reshape(steps: Steps, operation: Operation) -> int:
     if "dtype" in operation.arguments or math.prod(before) != math.prod(after):
         raise NoBounds("it does not keep the values")
     return steps.add(Reshape(after[1:]), operation, source)
+
+
+def permutation(steps: Steps, operation: Operation) -> int:
+    """Axes in another order, the batch's first."""
+    source, arguments = only_value(operation), operation.arguments
+    axes = len(steps.shape(source))
+    order = list(range(axes))
+    if operation.name == "permute":
+        order = [axis % axes for axis in arguments["dims"]]
+    else:
+        one, two = arguments["dim0"] % axes, arguments["dim1"] % axes
+        order[one], order[two] = two, one
+    if order[0] != 0:
+        raise NoBounds("it mixes the samples of a batch")
+    return steps.add(Permutation(tuple(order)), operation, source)
 
 
 def concatenation(steps: Steps, operation: Operation) -> int:
