@@ -131,7 +131,7 @@ def test_scores_and_choices_are_made_on_streams_of_their_own(monkeypatch):
     monkeypatch.setattr(module, "victim", noted)
     noisy_readings(bright_or_dark(), *grey(8, level=0.7), eps=[0.1], protocol="paper")
     assert len(keys["attack"]) == 3 * 8 * 4
-    assert len(keys["judge"]) == 3 * 8 * 3, "clean, choice and score"
+    assert len(keys["judge"]) == 3 * 8 * 4, "clean, choice, spread and score"
     assert not keys["attack"] & keys["judge"]
 
 

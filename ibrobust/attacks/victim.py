@@ -50,6 +50,7 @@ class Victim:
         clean: logits and the cross-entropy's gradient at the samples themselves, where they are known already.
         filling: to how many rows batches are filled up.
         favoured: classes whose logits get a head start, so that an attack goes on until a mistake is beyond the noise.
+        head_start: how much, in nats.
     """
 
     view: View
@@ -60,6 +61,7 @@ class Victim:
     queries: Queries
     clean: tuple[Tensor, Tensor] | None = None
     favoured: Int[Tensor, " all"] | None = None
+    head_start: Float[Tensor, " all"] | None = None
     filling: Filling = FULL
 
     def __getitem__(self, kept: Tensor) -> "Victim":
@@ -125,12 +127,15 @@ class Victim:
         self.queries.filled -= gradients.shape[0] * gradients.shape[1]
         return logits, values, gradients
 
-    def _answer(self, x: Images, noise: Draw, favoured: Labels | None) -> Logits:
+    def _answer(self, x: Images, noise: Draw, places: Int[Tensor, " batch"]) -> Logits:
         logits = self.view.classify(x, noise)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
             answer = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise BadInput(f"the model answers {len(x)} images with {answer}; it is (images, 2 classes or more)")
-        return logits if favoured is None else logits + HEAD_START * F.one_hot(favoured, logits.shape[1])
+        if self.favoured is None:
+            return logits
+        lead = HEAD_START if self.head_start is None else self.head_start[places][:, None]
+        return logits + lead * F.one_hot(self.favoured[places], logits.shape[1])
 
     def _in_batches(
         self, one_batch: Callable[[Tensor, Tensor, Answer], tuple[Tensor, ...]], x: Images, y: Tensor | None
@@ -138,13 +143,12 @@ class Victim:
         x = x.contiguous()  # Kernels round by layout.
         y = torch.zeros(len(x), dtype=torch.int64, device=x.device) if y is None else y
         noise = self._next_noise(len(x))
-        favoured = None if self.favoured is None else self.favoured[self.rows]
         parts: list[tuple[Tensor, ...]] = []
         start = 0
         while start < len(x):
             count = _evenly(len(x) - start, self.batch_size[0])
             rows = _filled_up(start, count, self.filling.rows(count), x.device)
-            answer = partial(self._answer, noise=noise[rows], favoured=None if favoured is None else favoured[rows])
+            answer = partial(self._answer, noise=noise[rows], places=self.rows[rows])
             try:
                 parts.append(tuple(tensor[:count] for tensor in one_batch(x[rows], y[rows], answer)))
                 start += count
