@@ -109,7 +109,7 @@ def as_name(text: str) -> str:
     if _NAME.fullmatch(text):
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text).lstrip('.')[:100]}-{digest}"
+    return f"{re.sub('[^A-Za-z0-9._]+', '-', text).strip('.-')[:100]}-{digest}"
 
 
 def released_zoo() -> Path:

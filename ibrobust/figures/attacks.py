@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ibrobust.figures.robustness import ASKED, from_clean, in_words
-from ibrobust.figures.style import STYLE, TOP
+from ibrobust.figures.style import STYLE, TOP, literal
 from ibrobust.robustness.readings import NULL_ATTACK
 from ibrobust.robustness.results import ALL_ATTACKS
 
@@ -41,7 +41,9 @@ def draw_shares(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None
     alone = left[~left["attack"].isin([ALL_ATTACKS, NULL_ATTACK])]
     rows = pd.concat([left[left["attack"] == NULL_ATTACK], alone, left[left["attack"] == ALL_ATTACKS]])
     names = [str(attack) for attack in rows["attack"]]
-    bars = ax.barh(names, rows["robust"], color=[_line(name, colours)["color"] for name in names])
+    bars = ax.barh(
+        [literal(name) for name in names], rows["robust"], color=[_line(name, colours)["color"] for name in names]
+    )
     ax.bar_label(bars, labels=[f"{share:.3f}" for share in rows["robust"]], padding=2, fontsize=7)
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0, labelsize=7)
@@ -71,7 +73,7 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         for (curve, bars), ((run, *asked), lines) in zip(pairs, results, strict=False):
             draw_attacks(curve, lines, colours)
             draw_shares(bars, lines, colours)
-            curve.set_title("\n".join([run, *in_words(asked)]), loc="left")
+            curve.set_title("\n".join([literal(run), *in_words(asked)]), loc="left")
         for ax in pairs[len(results) :].flat:
             ax.set_axis_off()
         sns.despine(figure)

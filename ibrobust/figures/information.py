@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from ibrobust.figures.style import BASELINE, PALETTE, label_plainly
+from ibrobust.figures.style import BASELINE, PALETTE, label_plainly, literal
 
 _SYMBOLS = {
     "encoding_entropy": "H[Z]", "reverse_decoder_uncertainty": "H[Z|Y]", "preserved_information": "I[X;Z]",
@@ -58,7 +58,7 @@ def draw_saturation(ax: Axes, table: pd.DataFrame) -> None:
         _interval_bars(ax, curve, "preserved_information", "residual_information", color=colours[index])
         ax.plot(
             curve["preserved_information"], curve["residual_information"], "o-", color=colours[index], markersize=3.5,
-            linewidth=1, label=reg,
+            linewidth=1, label=literal(reg),
         )  # fmt: skip
     _log_plane(ax)
 
@@ -92,7 +92,7 @@ def draw_against_gamma(ax: Axes, table: pd.DataFrame, *, quantity: str) -> None:
         low, high = _reach(curve, quantity)
         ax.errorbar(
             curve["gamma"], curve[quantity], yerr=[low, high], fmt="o-", color=colours[index], markersize=3.5,
-            linewidth=1, elinewidth=0.6, label=reg,
+            linewidth=1, elinewidth=0.6, label=literal(reg),
         )  # fmt: skip
     ax.set(xscale="log", xlabel="γ", ylabel=f"{_SYMBOLS.get(quantity, quantity)} (nats)", title=_words(quantity))
 

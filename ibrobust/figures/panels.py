@@ -20,7 +20,7 @@ from ibrobust.figures.information import (
     draw_saturation,
     draw_trajectories,
 )
-from ibrobust.figures.style import BASELINE, PALETTE, STYLE, gamma_norm, legend_below
+from ibrobust.figures.style import BASELINE, PALETTE, STYLE, gamma_norm, legend_below, literal
 
 _QUANTITIES = [
     "encoding_entropy", "reverse_decoder_uncertainty", "preserved_information", "redundant_information",
@@ -67,7 +67,7 @@ def saturation_figure(table: pd.DataFrame) -> Figure:
         axes = figure.subplots(1, len(splits), squeeze=False)[0]
         for ax, split in zip(axes, splits, strict=True):
             draw_saturation(ax, points[points["split"] == split])
-            ax.set_title(split)
+            ax.set_title(literal(split))
         sns.despine(figure)
     legend_below(figure, axes[0])
     return figure
@@ -100,8 +100,8 @@ def diagram_figure(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(3.4 * len(splits), 3.3), layout="constrained")
         for ax, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
             draw_diagram(ax, _regions(seen[seen["split"] == split]))
-            ax.set_title(split)
-        figure.suptitle(f"{seen['run'].iloc[0]} (nats)", fontsize=9)
+            ax.set_title(literal(split))
+        figure.suptitle(f"{literal(seen['run'].iloc[0])} (nats)", fontsize=9)
     return figure
 
 
@@ -145,7 +145,7 @@ def _panels(
         for line, split in zip(axes, rows, strict=True):
             for ax, reg in zip(line, columns, strict=True):
                 draw(ax, table[(table["split"] == split) & (table["reg"] == reg)], norm)
-                ax.set_title(f"{reg} · {split}")
+                ax.set_title(f"{literal(reg)} · {literal(split)}")
         for ax in axes.ravel():
             ax.label_outer()
             ax.tick_params(labelbottom=True)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
-from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm
+from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm, literal
 from ibrobust.robustness.settings import TOLD
 
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
@@ -137,7 +137,7 @@ def _panels(
             for reg in regs:
                 ax = next(panels)
                 draw(ax, group[(group["reg"] == reg) & (reg != "none")], group[group["reg"] == "none"], norm)
-                ax.set_title(reg)
+                ax.set_title(literal(reg))
                 if len(groups) > 1:
                     ax.set_ylabel("\n".join([*in_words(key), ax.get_ylabel()]))
         for ax in panels:
@@ -188,7 +188,7 @@ def from_clean(table: pd.DataFrame) -> pd.DataFrame:
 
 def in_words(key: Any) -> list[str]:
     """Values of `ASKED` on two lines."""
-    dataset, protocol, norm, noise_view, backend, columns = key
+    dataset, protocol, norm, noise_view, backend, columns = map(literal, key)
     noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
     unusual = [f"by {backend}"] * (backend != "native") + [f"{columns} columns"] * (columns != "own")
     return [f"{dataset}, {protocol} attacks", ", ".join([_NORM_SYMBOLS.get(norm, norm), noise, *unusual])]

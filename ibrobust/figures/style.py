@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ibrobust.errors import one_line
 from ibrobust.files import written_whole
 
 STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
@@ -28,6 +29,11 @@ def gamma_norm(table: pd.DataFrame) -> LogNorm:
     gammas = pd.to_numeric(table["gamma"])
     positive = gammas[gammas > 0]
     return LogNorm(positive.min(), positive.max()) if positive.nunique() > 1 else LogNorm(1e-4, 1)
+
+
+def literal(text: object) -> str:
+    """The text as Matplotlib shows it character by character, on one line: a pair of `$` would make it a formula."""
+    return one_line(str(text)).replace("$", r"\$")
 
 
 def label_plainly(*axes: Axis) -> None:
