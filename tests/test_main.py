@@ -70,6 +70,6 @@ def test_zoo_stands_for_the_released_files_where_there_is_no_such_folder(tmp_pat
     for folder in ("zoo", "zoo/results"):
         finished = command("report", folder, "--protocol", "strict", "--data", "digits", cwd=tmp_path)
         assert finished.returncode == 0, finished.stderr
-        assert "digits-mlp-none-g0-s0-87be6ebf" in finished.stdout
+        assert "digits-mlp-none-adv0.1-g0-s0-87be6ebf" in finished.stdout
     (tmp_path / "zoo" / "results").mkdir(parents=True)
     assert in_zoo(Path("zoo/results")) == Path("zoo/results")

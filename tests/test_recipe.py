@@ -54,6 +54,7 @@ def test_different_recipes_have_different_names(one: Recipe, other: Recipe) -> N
 def test_names_of_released_recipes_never_change() -> None:
     # Trained runs are found by these names: a default that changes, or enters the hash, is an error.
     assert make_recipe({"noise": "zero-entropy"}).run_id == "digits-mlp-none-g0-s0-ebf8c7e0"
+    assert make_recipe({"adversarial": 0.1, "noise": "none"}).run_id == "digits-mlp-none-adv0.1-g0-s0-87be6ebf"
     assert make_recipe({"noise": "none"}).run_id == "digits-mlp-none-g0-s0-cfa64d5e"
     assert make_recipe({"reg": "l2", "gamma": 1e-4}).run_id == "digits-mlp-l2-g0.0001-s0-c3d3048a"
 
