@@ -29,59 +29,6 @@ SHORT = {
 QUICK = {name: replace(attack, settings=attack.settings | SHORT.get(name, {})) for name, attack in ATTACKS.items()}
 
 
-def layouts(x: Tensor) -> dict[str, Tensor]:
-    """The same images, otherwise arranged in memory."""
-    wider = torch.cat([x, 1 - x], dim=3)
-    return {
-        "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
-        "fortran": x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0),
-        "sliced": wider[:, :, :, : x.shape[3]],
-        "every other": torch.stack([x, 1 - x], dim=1).flatten(0, 1)[::2],
-        "channels last": x.contiguous(memory_format=torch.channels_last),
-    }
-
-
-def colour_problem() -> tuple[nn.Module, Tensor, Tensor]:
-    """A small convolutional network on 12 colour images of 6 × 6 pixels that it classifies correctly."""
-    generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5))
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.3, generator=generator)
-    x = torch.rand(12, 3, 6, 6, generator=generator)
-    with torch.no_grad():
-        return model, x, model(x).argmax(1)
-
-
-@EVERY_NORM
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
-def test_an_attack_makes_the_same_images_whatever_the_memory_layout(attack: str, norm: str) -> None:
-    model, x, y = colour_problem()
-    draw = sample_draw(0, torch.arange(len(x)))
-    eps = [] if QUICK[attack].minimal else [torch.full((len(x),), {"linf": 0.02, "l2": 0.2}.get(norm, 0.6))]
-
-    def made_of(images: Tensor) -> Tensor:
-        asked = victim(view(model), draw, batch_size=64)
-        return QUICK[attack].function(asked, images, y, *eps, draw, NORMS[norm], **QUICK[attack].settings)
-
-    with frozen(model):
-        plain = made_of(x)
-        assert not torch.equal(plain, x)
-        for name, images in layouts(x).items():
-            assert torch.equal(made_of(images), plain), name
-        expanded = x[:1].expand(len(x), -1, -1, -1)
-        assert torch.equal(made_of(expanded), made_of(expanded.contiguous()))
-
-
-@EVERY_NORM
-def test_breaking_radii_do_not_depend_on_the_memory_layout(norm: str) -> None:
-    model, x, y = colour_problem()
-    eps = {"linf": [0.01, 0.03], "l2": [0.1, 0.3]}.get(norm, [0.4, 0.8])
-    quick = {name: QUICK[name] for name in ("fgsm", "deepfool", "pgd", "square")}
-    plain = breaking_radii(model, x, y, eps=eps, norm=norm, attacks=quick)
-    for name, images in layouts(x).items():
-        assert breaking_radii(model, images, y, eps=eps, norm=norm, attacks=quick).rows.equals(plain.rows), name
-
-
 class Twins(nn.Module):
     """Logits f and −f, some copies of each `below` it, and two classes out of reach, times `scale`."""
 
