@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ibrobust.errors import BadInput
 from ibrobust.types import Images
 
 
@@ -17,13 +18,20 @@ def as_images(x: Tensor) -> Images:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no parameter gradients inside the block; everything as it was afterwards."""
-    training = {module: module.training for module in model.modules()}
+    """Evaluation mode and no parameter gradients inside the block; everything as it was afterwards.
+
+    Exported and frozen programs have one mode and stay in it.
+
+    Raises:
+        BadInput: the model refuses to go into evaluation mode.
+    """
+    # A frozen TorchScript module has no such attribute.
+    training = {module: module.training for module in model.modules() if hasattr(module, "training")}
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in learning:
-        parameter.requires_grad_(False)
     try:
+        _evaluating(model)
+        for parameter in learning:
+            parameter.requires_grad_(False)
         yield
     finally:
         for parameter in learning:
@@ -32,16 +40,11 @@ def frozen(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextmanager
-def channels_last(model: nn.Module) -> Iterator[None]:
-    """Convolution weights with their channels innermost inside the block, the very same tensors afterwards: on a CPU a
-    gradient of a small CNN costs a tenth less."""
-    kernels = [parameter for parameter in model.parameters() if parameter.ndim == 4]
-    stored = [kernel.data for kernel in kernels]
-    for kernel in kernels:
-        kernel.data = kernel.data.clone(memory_format=torch.channels_last)
+def _evaluating(model: nn.Module) -> None:
     try:
-        yield
-    finally:
-        for kernel, data in zip(kernels, stored, strict=True):
-            kernel.data = data
+        model.eval()
+    except NotImplementedError:  # What torch.export leaves behind.
+        return
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"the model cannot be evaluated: its eval() raised {reason}") from error

@@ -6,12 +6,12 @@ gradients 0.75.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ibrobust.cpu.pooled_convolutions import PooledConvolution, PooledGreyConvolution
+from ibrobust.cpu.sameness import agree, first_answer
 from ibrobust.types import Images
 
 
@@ -24,12 +24,12 @@ def fused(model: nn.Module, x: Images) -> Iterator[None]:
     """
     found = list(_fusible(model))
     layers = {sequence: sequence._modules.copy() for sequence, _ in found}
-    plain = _answer(model, x) if found else None
+    plain = first_answer(model, x) if found else None
     try:
         for sequence, first in found:
             names = list(sequence._modules)[first : first + 3]
             sequence._modules.update(zip(names, (_layer(sequence[first]), nn.Identity(), nn.Identity()), strict=True))
-        if found and not _agree(plain, _answer(model, x)):
+        if found and not agree(plain, first_answer(model, x)):
             _put_back(layers)
         yield
     finally:
@@ -74,21 +74,6 @@ def _is_pooled_convolution(layers: list[nn.Module]) -> bool:
 
 def _hooked(layer: nn.Module) -> bool:
     return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks))
-
-
-def _answer(model: nn.Module, x: Images) -> Any:
-    """The model's answer, or None where it raises, as one does that looks into a layer which is not there."""
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return model(x)
-    except Exception:
-        return None
-
-
-def _agree(plain: Any, other: Any) -> bool:
-    if not (isinstance(plain, Tensor) and isinstance(other, Tensor) and plain.shape == other.shape):
-        return False
-    return bool((plain - other).abs().max() <= 1e-4 * plain.abs().max())
 
 
 def _put_back(layers: dict[nn.Sequential, dict[str, nn.Module]]) -> None:

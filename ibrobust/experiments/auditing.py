@@ -15,6 +15,7 @@ from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput
 from ibrobust.experiments.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
+from ibrobust.models.calls import undisturbed
 from ibrobust.robustness.card import AuditRecord, FindingRecord
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.results import BreakingRadii
@@ -57,6 +58,7 @@ def _line(finding: Finding) -> str:
     return f"{outcome:<8}{finding.name:<17}{finding.value:6.3f} ≤ {finding.threshold:<6.3g} {finding.sentence}"
 
 
+@undisturbed()
 def audit(
     model: nn.Module,
     x: torch.Tensor,

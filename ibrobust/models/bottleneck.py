@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
+from ibrobust.models.calls import called, type_of_parameters
 from ibrobust.models.noise import LatentNoise
 from ibrobust.models.stochastic import learning, noise_in_layers, noisy_layers
 from ibrobust.randomness import GlobalNoise, Noise
@@ -167,8 +168,8 @@ def view(model: nn.Module, name: str = "mean") -> View:
     """
     kind, _, count = name.partition(":")
     if name == "mean":
-        classify = model.mean_path if isinstance(model, Bottleneck) else model
-        return View(lambda x, _noise: classify(x), name, draws=0)
+        plain = called(model, model.mean_path if isinstance(model, Bottleneck) else model)
+        return View(lambda x, _noise: plain(x), name, draws=0)
     if not (name == "fresh" or (kind == "averaged" and count.isdecimal() and int(count) > 0)):
         raise BadInput(f"no noise view {name!r}; choose from mean, fresh, averaged:N with N ≥ 1")
     draws = 1 if name == "fresh" else int(count)
@@ -189,17 +190,18 @@ def attacked_view(model: nn.Module, name: str) -> View:
 
 def _latent_passes(model: nn.Module, x: Images, noise: Noise, draws: int) -> list[Logits]:
     assert isinstance(model, Bottleneck)
-    return [model.decoder(encoding.z) for encoding in model.encodings(x, noise, draws)]
+    encodings = model.encodings(x.to(type_of_parameters(model)), noise, draws)
+    return [model.decoder(encoding.z).to(torch.float32) for encoding in encodings]
 
 
 def _seeded_passes(model: nn.Module, x: Images, noise: Noise, draws: int) -> list[Logits]:
     """Calls of any model, each with torch's generators at a state of its own, put back afterwards."""
-    passes = []
+    passes, plain = [], called(model)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         for index in range(draws):
             words = noise.fold(index).uniform(2).sum(0, dtype=torch.float64)
             torch.manual_seed(int((words * 2**24 % 2**31) @ words.new_tensor([1.0, 2.0**31])))
-            passes.append(model(x))
+            passes.append(plain(x))
     return passes
 
 

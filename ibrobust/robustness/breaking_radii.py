@@ -10,10 +10,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from ibrobust.attacks import Attack, victim
-from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, check_finite
+from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.attacks.filling import needed_filling
-from ibrobust.attacks.losses import cross_entropy
 from ibrobust.attacks.norms import BALL_TOLERANCE
+from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.question import (
     Accounts,
@@ -21,7 +21,9 @@ from ibrobust.robustness.question import (
     Execution,
     Progress,
     Question,
+    clean_pass,
     filled,
+    models_fault,
     question,
     settings_of_call,
 )
@@ -32,6 +34,7 @@ from ibrobust.robustness.search import SEARCHES, Search
 from ibrobust.types import Images, Labels
 
 
+@undisturbed()
 def breaking_radii(
     model: nn.Module,
     x: Arrays,
@@ -108,11 +111,11 @@ class _Evaluation:
         """Rows of the table, and what each attack asked."""
         draw = sample_draw(self.asked.settings.seed, ids)
         size = self.asked.batch_size
-        filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
+        with models_fault("the model raised on random images"):
+            filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
         seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
         unharmed = seen(draw.fold("clean"))
-        logits, gradient = unharmed.loss_gradient(x, y, cross_entropy)
-        check_finite(logits, ids)
+        logits, gradient = clean_pass(unharmed, x, y, ids)
         correct = (logits.argmax(1) == y).nonzero().squeeze(1)
         columns, accounts = {}, {"clean": asdict(unharmed.queries)}
         best = torch.full((len(correct),), len(self.radii), device=x.device)

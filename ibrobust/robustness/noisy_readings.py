@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples, check_finite, image_found, image_within
-from ibrobust.attacks.losses import cross_entropy, margin
+from ibrobust.attacks.losses import margin
 from ibrobust.attacks.norms import drawn_in, wide
 from ibrobust.attacks.victim import HEAD_START
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import EOT_DRAWS, Bottleneck, View
 from ibrobust.models.bottleneck import view as view_of
+from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.question import (
     Accounts,
@@ -32,6 +33,7 @@ from ibrobust.robustness.question import (
     Execution,
     Progress,
     Question,
+    clean_pass,
     question,
     settings_of_call,
 )
@@ -48,6 +50,7 @@ SPREADS = 3.0
 Right = Bool[Tensor, "readings batch"]
 
 
+@undisturbed()
 def noisy_readings(
     model: nn.Module,
     x: Arrays,
@@ -125,8 +128,7 @@ class _Evaluation:
         streams = sample_draw(self.asked.settings.seed, ids), score_draw(self.asked.settings.seed, ids)
         judge = _Judge(self.asked, self.views, x, y, *streams)
         unharmed = judge.victim("clean")
-        logits, gradient = unharmed.loss_gradient(x, y, cross_entropy)
-        check_finite(logits, ids)
+        logits, gradient = clean_pass(unharmed, x, y, ids)
         lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
         radii = torch.tensor(self.asked.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}

@@ -9,18 +9,22 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, victim
+from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
+from ibrobust.attacks.contract import check_finite, named
+from ibrobust.attacks.filling import ROWS
+from ibrobust.attacks.losses import cross_entropy
 from ibrobust.cpu.allocator import keep_freed_memory
 from ibrobust.cpu.fusion import fused
+from ibrobust.cpu.layout import channels_last
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.images import as_images, channels_last, frozen
+from ibrobust.images import as_images, frozen
 from ibrobust.models.bottleneck import View, attacked_view
 from ibrobust.plugins import digests_of
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.card import QueryCount, ResultCard
 from ibrobust.robustness.samples import Samples
 from ibrobust.robustness.settings import Settings, make_settings
-from ibrobust.types import Images, Labels
+from ibrobust.types import Images, Labels, Logits
 
 _BLOCK_PIXELS = 2**22
 """Pixels attacked at a time: 5000 digits of 28 × 28, 1300 CIFAR images. Memory does not grow with the data."""
@@ -90,7 +94,7 @@ class Question:
         size = max(self.batch_size, _BLOCK_PIXELS // x[0].numel())
         first = as_images(x[:1].to(self.device))
         keep_freed_memory()
-        with frozen(self.model), channels_last(self.model), fused(self.model, first):
+        with frozen(self.model), channels_last(self.model, first), fused(self.model, first):
             _check_model(self.seen, first, y.to(self.device))
             yield (
                 (as_images(x[rows].to(self.device)), y[rows].to(self.device), ids[rows].to(self.device))
@@ -128,6 +132,8 @@ def question(
     Raises:
         BadInput: an argument cannot be used.
     """
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise BadInput("the model was made in torch.inference_mode, which no gradient passes; make it outside")
     place = _device(execution.device, model, samples.x)
     batch_size = _default_batch_size(samples.x, place) if execution.batch_size is None else execution.batch_size
     if batch_size < 1:
@@ -175,6 +181,18 @@ def chosen_attacks(settings: Settings) -> dict[str, Attack]:
     }
 
 
+def clean_pass(asked: Victim, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[Logits, Images]:
+    """Logits of the images themselves, and the gradients of their cross-entropy.
+
+    Raises:
+        BadInput: the model raised, or the logits of some samples are not finite.
+    """
+    with models_fault(f"the model raised on samples {named(ids)}"):
+        logits, gradient = asked.loss_gradient(x, y, cross_entropy)
+    check_finite(logits, ids)
+    return logits, gradient
+
+
 def summed(accounts: Sequence[Accounts]) -> dict[str, QueryCount]:
     """The account of several blocks."""
     return {
@@ -190,16 +208,30 @@ def filled(accounts: Sequence[Accounts]) -> dict[str, int]:
 
 
 def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:
-    """One image, before any count begins: does the model answer, with logits, for these labels?"""
+    """One image, before any count begins: does the model answer, with logits, for these labels, and with a gradient?"""
+    asked, images = victim(seen, sample_draw(0, y[:1]), batch_size=1), f"{ROWS} images of shape {tuple(x.shape[1:])}"
+    with models_fault(f"the model raised on {images}"):
+        classes = asked.logits(x).shape[1]
+    if y.min() < 0 or y.max() >= classes:
+        raise BadInput(f"y holds labels from {int(y.min())} to {int(y.max())}; the model has {classes} classes")
+    with models_fault(f"the model raised when its gradient was asked for on {images}"):
+        asked.loss_gradient(x, y[:1], cross_entropy)
+
+
+@contextmanager
+def models_fault(message: str) -> Iterator[None]:
+    """What is raised inside is the model's fault, in one line.
+
+    Raises:
+        BadInput: with the message and what was raised.
+    """
     try:
-        classes = victim(seen, sample_draw(0, y[:1]), batch_size=1).logits(x).shape[1]
+        yield
     except (BadInput, RunFailed):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(f"the model raised on an image of shape {tuple(x.shape[1:])}: {reason}") from error
-    if y.min() < 0 or y.max() >= classes:
-        raise BadInput(f"y holds labels from {int(y.min())} to {int(y.max())}; the model has {classes} classes")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"{message}: {reason}") from error
 
 
 def _device(name: str | torch.device | None, model: nn.Module, x: Tensor) -> torch.device:
