@@ -106,7 +106,7 @@ class Recipe(BaseModel):
         """Data, model, regulariser, radius of adversarial training, γ, seed and a digest of the whole recipe."""
         different = json.dumps(self.model_dump(exclude_defaults=True), sort_keys=True)
         digest = hashlib.sha256(different.encode()).hexdigest()[:8]
-        data = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).stem).strip("-").lower()
+        data = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).stem).strip("-").lower() or "data"
         adversarial = f"-adv{self.adversarial:g}" if self.adversarial else ""
         rest = f"{self.model}-{self.reg}{adversarial}-g{self.gamma:g}-s{self.seed}".replace("+", "")
         return f"{data[: 110 - len(rest)]}-{rest}-{digest}"

@@ -1,13 +1,15 @@
 """Data sets are the tensors that they claim to be."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ibrobust.datasets import Dataset, Split, load_dataset
+from ibrobust.datasets import DATASETS, Dataset, Split, load_dataset
+from ibrobust.errors import BadInput
 
 DATA = Path(os.environ["IBROBUST_DATA"]) if "IBROBUST_DATA" in os.environ else None
 needs_data = pytest.mark.skipif(DATA is None, reason="IBROBUST_DATA names no folder of data sets")
@@ -20,6 +22,37 @@ def test_digits_are_whole_and_disjoint():
     assert data.train.x.max() == 1
     train = {row.numpy().tobytes() for row in data.train.x}
     assert not any(row.numpy().tobytes() in train for row in data.test.x)
+
+
+X, Y = torch.rand(4, 1, 3, 3), torch.arange(4)
+BROKEN = {
+    "images have shape": (Split(X[0], Y), Split(X, Y)),
+    "images are torch.float64": (Split(X, Y), Split(X.double(), Y)),
+    "labels are torch.int32": (Split(X, Y.int()), Split(X, Y)),
+    "they have to be 4 int64": (Split(X, Y), Split(X, Y[:3])),
+    "outside [0, 1]": (Split(X + 1, Y), Split(X, Y)),
+    "labels are negative": (Split(X, Y), Split(X, Y - 1)),
+    "there is no image": (Split(X, Y), Split(X[:0], Y[:0])),
+    "images (C, H, W) are (1, 3, 2) in training and (1, 3, 3) in the test": (Split(X[..., :2], Y), Split(X, Y)),
+}
+
+
+@pytest.mark.parametrize("words", BROKEN)
+def test_a_registered_loader_that_returns_no_data_set_is_refused_by_name(words):
+    DATASETS["broken"] = lambda _folder, _download: BROKEN[words]
+    try:
+        with pytest.raises(BadInput, match=re.escape(words)) as refused:
+            load_dataset("broken")
+        assert str(refused.value).startswith("data set 'broken': ")
+    finally:
+        del DATASETS["broken"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".npz", "nul\0", "nowhere/at/all", "", "\udcff"])
+def test_a_name_that_can_be_no_path_is_refused(name):
+    with pytest.raises(BadInput) as refused:
+        load_dataset(name)
+    assert len(str(refused.value)) < 600 or "no data set" in str(refused.value)
 
 
 @needs_data

@@ -1,9 +1,11 @@
 """Class folders: every image has the label of its folder, in any form that such folders take."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -128,6 +130,11 @@ def test_a_list_of_labels_is_no_image_and_has_to_agree(tmp_path):
     for text in ("cat\ndog\n", "0 cat\n1 dog\n", "0.png 1\n1.png 0\n", "", "\udcff\n"):
         (tmp_path / "labels.txt").write_text(text, encoding="utf-8", errors="surrogateescape")
         assert shades(load_dataset(str(tmp_path))) == {0: [0], 1: [1]}
+    write(tmp_path / "parts" / "train", ["cat", "dog"])
+    write(tmp_path / "parts" / "test", ["cat", "dog"])
+    (tmp_path / "parts" / "train" / "classes.txt").write_text("dog\ncat\n")
+    refused(tmp_path / "parts", r"train/classes\.txt' names 'dog' as class 0")
+    (tmp_path / "parts").rename(tmp_path.with_name("elsewhere"))
     (tmp_path / "labels.txt").write_text("dog\ncat\n")
     refused(tmp_path, r"labels\.txt' names 'dog' as class 0, but by the folders' names 'cat' is")
 
@@ -216,8 +223,9 @@ def test_the_commands_name_classes_and_order_and_warn_of_sorted_data(tmp_path, c
     assert (code, words.count("warning")) == (None, 0), words
     (stored,) = (tmp_path / "spread" / "paper").glob("*.parquet")
     results = load_results(stored)
-    assert results.card["data"]["classes"] == ["cat", "dog", "owl"]
-    assert results.card["data"]["order"] == SPREAD
+    written = json.loads(pq.read_schema(stored).metadata[b"ibrobust"])["data"]
+    assert written == load_dataset("folders").card
+    assert (written["classes"], written["order"], written["test_part"]) == (["cat", "dog", "owl"], SPREAD, "val")
     assert results.rows["label"].value_counts().tolist() == [10, 10, 10]
 
     data = load_dataset("folders")
@@ -229,4 +237,4 @@ def test_the_commands_name_classes_and_order_and_warn_of_sorted_data(tmp_path, c
     code, words = exit_of(capsys, monkeypatch, "evaluate", "other", "--eps", "0.01", "--samples", "30", "--out", "npz")
     assert "no test sample from 0 up to 30 is of class 2: the data is sorted" in words
     (stored,) = (tmp_path / "npz" / "paper").glob("*.parquet")
-    assert sorted(load_results(stored).card["data"]) == ["fingerprint", "name"]
+    assert sorted(json.loads(pq.read_schema(stored).metadata[b"ibrobust"])["data"]) == ["fingerprint", "name"]

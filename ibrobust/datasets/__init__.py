@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from ibrobust.datasets.image_folders import folder_parts
-from ibrobust.datasets.interface import DATASETS, STORED, Dataset, Loader, Parts, Split
+from ibrobust.datasets.interface import DATASETS, STORED, Dataset, Loader, Parts, Split, require_whole
 from ibrobust.datasets.layouts import AUTO, require_layout
 from ibrobust.datasets.npz import npz_parts
 from ibrobust.datasets.samples import sorted_samples
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 
 __all__ = ["DATASETS", "STORED", "Dataset", "Loader", "Parts", "Split", "load_dataset", "sorted_samples"]
 
@@ -28,13 +28,16 @@ def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = Fa
     is_npz = name not in DATASETS and name.lower().endswith(".npz")
     if layout != AUTO and not is_npz:
         raise BadInput(f"layout {layout!r} is for .npz files; data {name!r} is not one")
-    if name in DATASETS:
-        parts = Parts(*DATASETS[name](data_dir, download))
-    elif is_npz:
-        parts = npz_parts(Path(name), layout)
-    elif Path(name).is_dir():
-        parts = folder_parts(Path(name))
-    else:
-        raise BadInput(f"no data set {name!r}; choose from {DATASETS.choices}, an .npz file or a folder of classes")
+    try:
+        if name in DATASETS:
+            parts = require_whole(DATASETS[name](data_dir, download), name)
+        elif is_npz:
+            parts = npz_parts(Path(name), layout)
+        elif Path(name).is_dir():
+            parts = folder_parts(Path(name))
+        else:
+            raise BadInput(f"no data set {name!r}; choose from {DATASETS.choices}, an .npz file or a folder of classes")
+    except OSError as error:
+        raise BadInput(f"data {shortened(name)!r} cannot be read: {error.strerror or error}") from error
     classes = len(parts.class_names) or int(torch.cat([parts.train.y, parts.test.y]).max()) + 1
     return Dataset(name, parts.train, parts.test, classes, *parts[2:])

@@ -10,12 +10,15 @@ from ibrobust.errors import BadInput
 _LISTS = ("labels.txt", "classes.txt")
 
 
-def numbered_classes(names: Iterable[str], folder: Path) -> tuple[str, ...]:
+def numbered_classes(names: Iterable[str], folder: Path, *, parts: Iterable[Path] = ()) -> tuple[str, ...]:
     """The names in the order of their labels: by value where all are numbers (10 after 2), else as text.
+
+    Args:
+        folder, parts: where a `labels.txt` or `classes.txt` may stand.
 
     Raises:
         BadInput: two names differ in case alone; numbers from 0 or 1 on have a gap, so that a class that is missing
-            would shift those after it; a `labels.txt` in the folder numbers the same classes otherwise.
+            would shift those after it; such a list numbers the same classes otherwise.
     """
     distinct = sorted(set(names))
     where = f"folder {str(folder)!r}"
@@ -31,7 +34,8 @@ def numbered_classes(names: Iterable[str], folder: Path) -> tuple[str, ...]:
     ordered = sorted(distinct, key=int) if numbers else distinct
     if numbers:
         _require_no_gap([int(name) for name in ordered], where)
-    _require_no_other_order(ordered, folder)
+    for place in (folder, *parts):
+        _require_no_other_order(ordered, place)
     return tuple(ordered)
 
 

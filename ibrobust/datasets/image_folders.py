@@ -49,7 +49,10 @@ def folder_parts(folder: Path, size: int | None = None) -> Parts:
             line that names the folder or file.
     """
     train, test, others = _parts(folder)
-    names = numbered_classes([name for part in (train, test, *others) if part for name in part.classes], folder)
+    every = [part for part in (train, test, *others) if part]
+    names = numbered_classes(
+        [name for part in every for name in part.classes], folder, parts=[part.folder for part in every]
+    )
     if train and test.classes and not set(train.classes) & set(test.classes):
         raise BadInput(f"folder {str(folder)!r}: {test.name!r} and {train.name!r} have no class in common")
     files = [_samples(part, names) if part else [] for part in (train, test)]

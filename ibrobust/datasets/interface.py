@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from ibrobust.errors import BadInput
 from ibrobust.registry import Registry, extension_point
 
 
@@ -84,3 +86,29 @@ Loader = Callable[[Path | None, bool], tuple[Split, Split] | Parts]
 """(data folder, whether to download) → training and test part."""
 
 DATASETS: Registry[Loader] = extension_point("data set", Callable)
+
+
+def require_whole(loaded: tuple[Split, Split] | Parts, name: str) -> Parts:
+    """What a loader returned, if it is a data set.
+
+    Raises:
+        BadInput: images or labels of a part have another type, shape or range than a `Split` has, or the images of the
+            two parts differ in shape.
+    """
+    parts = Parts(*loaded)
+    for part, (x, y) in {"training": (parts.train.x, parts.train.y), "test": (parts.test.x, parts.test.y)}.items():
+        problems = {
+            f"images have shape {tuple(x.shape)}; they have to be (N, C, H, W)": x.ndim != 4,
+            f"images are {x.dtype}; they have to be uint8 or float32": x.dtype not in (torch.uint8, torch.float32),
+            f"labels are {y.dtype} of shape {tuple(y.shape)}; they have to be {len(x)} int64": y.dtype != torch.int64
+            or y.shape != x.shape[:1],
+            "images have pixels outside [0, 1] or NaN": x.is_floating_point() and not bool(((x >= 0) & (x <= 1)).all()),
+            "labels are negative": bool((y < 0).any()),
+            "there is no image": part == "test" and not x.numel(),
+        }
+        for problem in (problem for problem, found in problems.items() if found):
+            raise BadInput(f"data set {name!r}: {part} {problem}")
+    if parts.train.x.shape[1:] != parts.test.x.shape[1:]:
+        shapes = [tuple(split.x.shape[1:]) for split in parts[:2]]
+        raise BadInput(f"data set {name!r}: images (C, H, W) are {shapes[0]} in training and {shapes[1]} in the test")
+    return parts

@@ -77,7 +77,7 @@ def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: b
     module = load_model(model)
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
     file, _, factory = model.rpartition(":")
-    name = as_name(f"{Path(file).stem}-{factory}-{Path(data).stem}")
+    name = as_name(f"{Path(file).stem}-{factory}-{Path(data).resolve().stem}")
     found = digests(module, module_name(Path(file)))
     record = ModelRecord(
         run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
