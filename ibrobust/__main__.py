@@ -8,7 +8,18 @@ import ibrobust
 from ibrobust.commands.command_line import run
 from ibrobust.errors import BadInput
 
-COMMANDS = ("train", "evaluate", "report", "audit", "certify", "compare", "information", "histories")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "report",
+    "audit",
+    "certify",
+    "compare",
+    "information",
+    "histories",
+    "verify",
+    "export",
+)
 
 
 def main(arguments: Sequence[str]) -> int | None:

@@ -41,13 +41,16 @@ class Samples:
         return logits
 
 
-def broken_at(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Bool[Tensor, " batch"]:
-    """Which samples the attack breaks within one radius each.
+def broken_at(
+    name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm
+) -> tuple[Bool[Tensor, " batch"], Images]:
+    """Which samples the attack breaks within one radius each, and the images that it made.
 
     Raises:
         RunFailed: as `image_within`.
     """
-    return samples.logits(image_within(name, attack, samples, eps, norm)).argmax(1) != samples.y
+    x_adv = image_within(name, attack, samples, eps, norm)
+    return samples.logits(x_adv).argmax(1) != samples.y, x_adv
 
 
 def image_within(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Images:
@@ -63,15 +66,15 @@ def image_within(name: str, attack: Attack, samples: Samples, eps: PerSample, no
     return x_adv
 
 
-def breaking_distance(name: str, attack: Attack, samples: Samples, norm: Norm) -> PerSample:
-    """How far a minimal attack had to go for each sample; inf where it found no mistake.
+def breaking_distance(name: str, attack: Attack, samples: Samples, norm: Norm) -> tuple[PerSample, Images]:
+    """How far a minimal attack had to go for each sample, inf where it found no mistake, and the images that it made.
 
     Raises:
         RunFailed: as `image_found`.
     """
     x_adv = image_found(name, attack, samples, norm)
     fooled = samples.logits(x_adv).argmax(1) != samples.y
-    return torch.where(fooled, norm.distance(x_adv, samples.x), torch.inf)
+    return torch.where(fooled, norm.distance(x_adv, samples.x), torch.inf), x_adv
 
 
 def image_found(name: str, attack: Attack, samples: Samples, norm: Norm) -> Images:

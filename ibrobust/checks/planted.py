@@ -61,7 +61,7 @@ def planted(case: Case) -> Finding | None:
     asked = victim(View(classify, "planted", 1), _Numbered(draw.keys, rows), batch_size=64)
     samples = Samples(asked, case.x[chosen[rows]], torch.zeros_like(rows), chosen[rows], draw)
     eps = torch.full((len(rows),), case.radius, device=case.x.device)
-    found = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.norm)
+    found, _ = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.norm)
     value = 1 - float(found.float().mean())
     sentence = f"PGD misses {value:.1%} of {len(rows)} adversarial examples planted in the model's logits"
     threshold = case.allowed(1 - _FOUND, of=len(rows))

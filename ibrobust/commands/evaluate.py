@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     settings = chosen_settings(options)
+    if options.keep_images != "none" and settings.view != "mean":
+        raise BadInput(f"--keep-images: with noise ({settings.view}) no single image proves that a sample is broken")
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
@@ -55,7 +57,7 @@ def _evaluated(
     from ibrobust.robustness.question import Execution
 
     share_cores(options)
-    execution = Execution(options.batch_size, options.device)
+    execution = Execution(options.batch_size, options.device, kept=options.keep_images)
     return evaluate_subject(subject, samples, settings, execution, out=options.out)
 
 
@@ -76,6 +78,14 @@ def _parser() -> Parser:
     add_settings_flags(parser)
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
+    parser.add_argument(
+        "--keep-images",
+        nargs="?",
+        const="best",
+        default="none",
+        choices=("best", "each"),
+        help="keep the adversarial image at each sample's smallest breaking radius; each: one for every attack",
+    )
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     add_job_flags(parser)
     return parser

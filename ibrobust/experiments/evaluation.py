@@ -18,8 +18,10 @@ from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
 from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard
+from ibrobust.robustness.evidence import evidence_path, joined_evidence, load_evidence, save_evidence
 from ibrobust.robustness.noisy_readings import readings_under_noise
 from ibrobust.robustness.question import Execution, question
+from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
@@ -109,12 +111,12 @@ def evaluate_subject(
         raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
     attacks = len(settings.attack_names)
     path = results_path(subject, settings, out, first=(first, last))
-    if _stored(path, subject, settings, range(first, last)):
+    if _stored(path, subject, settings, range(first, last)) and _has_images(path, execution):
         return path, None
     began = time.perf_counter()
     unfinished = path.parent / ".unfinished" / path.stem
     model = subject.model().to(execution.device)
-    shards = []
+    shards, places = [], []
     with tqdm(total=(last - first) * attacks, desc=subject.name, disable=None) as bar:
 
         def progress(attack: str, count: int) -> None:
@@ -125,13 +127,30 @@ def evaluate_subject(
         for rows in (range(start, min(start + _SHARD, last)) for start in range(first, last, _SHARD)):
             shard_path = unfinished / f"{rows.start}-{rows.stop}.parquet"
             shard = _stored(shard_path, subject, settings, rows)
-            if not shard:
+            if not (shard and _has_images(shard_path, execution)):
                 shard = _attacked(subject, model, rows, settings, told)
-                save_results(shard, shard_path)
+                _save_shard(shard, shard_path)
             shards.append(shard)
-    save_results(joined(shards), path)
+            places.append(shard_path)
+    whole = joined(shards)
+    if execution.kept != "none":
+        parts = [load_evidence(evidence_path(shard_path))[0] for shard_path in places]
+        save_evidence(joined_evidence(parts), whole.card, evidence_path(path))
+    save_results(whole, path)
     shutil.rmtree(unfinished)
     return path, time.perf_counter() - began
+
+
+def _save_shard(shard: Results, path: Path) -> None:
+    """The images come first, so that results that are there have all of theirs."""
+    if isinstance(shard, BreakingRadii) and shard.evidence is not None:
+        save_evidence(shard.evidence, shard.card, evidence_path(path))
+    save_results(shard, path)
+
+
+def _has_images(results: Path, execution: Execution) -> bool:
+    """Whether the images that are to be kept lie beside stored results."""
+    return execution.kept == "none" or evidence_path(results).is_file()
 
 
 def results_path(subject: Subject, settings: Settings, out: Path, *, first: tuple[int, int] = (0, 0)) -> Path:

@@ -1,8 +1,9 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -15,6 +16,7 @@ from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
+from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
 from ibrobust.robustness.question import (
     Accounts,
     Chosen,
@@ -30,7 +32,7 @@ from ibrobust.robustness.question import (
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import Arrays, usable_samples
-from ibrobust.robustness.search import SEARCHES, Search
+from ibrobust.robustness.search import SEARCHES, Indices, Search
 from ibrobust.types import Images, Labels
 
 
@@ -52,6 +54,7 @@ def breaking_radii(
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
+    keep_images: bool | str = False,
 ) -> BreakingRadii:
     """For each attack of the protocol and each sample, the smallest radius that broke it.
 
@@ -72,6 +75,8 @@ def breaking_radii(
         ids: the samples' numbers, which their random numbers depend on; 0, 1, … by default.
         batch_size: samples per pass through the model; changes speed and memory, not the result.
         device: where the model runs; where its parameters are by default.
+        keep_images: True keeps, of each broken sample, the image at its smallest breaking radius, in `table.images`
+            and `table.evidence`; `"each"` keeps one for each attack that broke it.
 
     Raises:
         BadInput: an argument cannot be used, or the model's answer has the wrong shape or is not finite.
@@ -80,7 +85,7 @@ def breaking_radii(
     given = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts, "seed": seed}
     settings = settings_of_call(given, protocol, attacks, usual="paper")
     own = attacks if isinstance(attacks, Mapping) else None
-    execution = Execution(batch_size, device, progress)
+    execution = Execution(batch_size, device, progress, kept_of(keep_images))
     return radii_that_break(question(model, usable_samples(x, y, ids), settings, execution, attacks=own))
 
 
@@ -93,10 +98,24 @@ def radii_that_break(asked: Question) -> BreakingRadii:
     """
     evaluation = _Evaluation(asked, asked.positive_E, SEARCHES[asked.settings.search])
     with asked.blocks() as blocks:
-        parts = [evaluation.rows(*block) for block in blocks]
-    accounts = [account for _, account in parts]
-    rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-    return BreakingRadii(rows, asked.card(accounts), filled(accounts))
+        parts = [evaluation.part(*block) for block in blocks]
+    accounts = [part.accounts for part in parts]
+    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    images = [part.evidence for part in parts if part.evidence is not None]
+    evidence = joined_evidence(images) if images else None
+    return BreakingRadii(rows, asked.card(accounts), filled(accounts), evidence)
+
+
+class _Part(NamedTuple):
+    """What one block of samples gave: rows of the table, what each attack asked, and the images that were kept."""
+
+    rows: pd.DataFrame
+    accounts: Accounts
+    evidence: Evidence | None
+
+
+Note = Callable[[Indices, Indices, Images], None]
+"""(samples that an attack broke, the radius of each as an index, their images) → kept, where images are."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +126,8 @@ class _Evaluation:
     radii: Tensor
     search: Search
 
-    def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
-        """Rows of the table, and what each attack asked."""
+    def part(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> _Part:
+        """The answer for one block of samples."""
         draw = sample_draw(self.asked.settings.seed, ids)
         size = self.asked.batch_size
         with models_fault("the model raised on random images"):
@@ -116,7 +135,10 @@ class _Evaluation:
         seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
         unharmed = seen(draw.fold("clean"))
         logits, gradient = clean_pass(unharmed, x, y, ids)
-        correct = (logits.argmax(1) == y).nonzero().squeeze(1)
+        standing = logits.argmax(1) == y
+        correct = standing.nonzero().squeeze(1)
+        kept = Recorder(self.asked.kept, Block(x, y, ids, self.radii), [*self.asked.attacks])
+        kept.note_unchanged((~standing).nonzero().squeeze(1))
         columns, accounts = {}, {"clean": asdict(unharmed.queries)}
         best = torch.full((len(correct),), len(self.radii), device=x.device)
         for name, attack in self.asked.attacks.items():
@@ -124,7 +146,7 @@ class _Evaluation:
             clean = logits[correct], gradient[correct]
             attacked = seen(stream, clean=clean)
             samples = Samples(attacked, x[correct], y[correct], ids[correct], stream)
-            index = self._smallest_index(name, attack, samples, best)
+            index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct))
             best = torch.minimum(best, index)
             column = torch.zeros(len(x), device=x.device)
             column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
@@ -133,10 +155,12 @@ class _Evaluation:
             self.asked.progress(name, len(x))
         zero_gradient = (gradient.flatten(1) == 0).all(1)
         about = {"sample": ids, "label": y, "prediction": logits.argmax(1), "zero_gradient": zero_gradient}
-        return pd.DataFrame({name: values.cpu().numpy() for name, values in about.items()} | columns), accounts
+        rows = pd.DataFrame({name: values.cpu().numpy() for name, values in about.items()} | columns)
+        return _Part(rows, accounts, kept.evidence())
 
-    def _smallest_index(self, name: str, attack: Attack, samples: Samples, best: Tensor) -> Tensor:
-        """Of the first radius that breaks; `best` is what all attacks before this one needed."""
+    def _smallest_index(self, name: str, attack: Attack, samples: Samples, best: Tensor, note: Note) -> Tensor:
+        """The index of the first radius that breaks; `best` is what all attacks before this one needed, and `note`
+        is told every image that is a mistake."""
         if not len(samples):
             return best
         limit = best if self.asked.settings.columns == "standing" else torch.full_like(best, len(self.radii))
@@ -144,13 +168,16 @@ class _Evaluation:
             standing = limit.nonzero().squeeze(1)
             if not len(standing):
                 return limit
-            distance = breaking_distance(name, attack, samples[standing], self.asked.norm)
+            distance, x_adv = breaking_distance(name, attack, samples[standing], self.asked.norm)
             index = torch.searchsorted(self.radii.double() + BALL_TOLERANCE, distance)
+            note(standing, index, x_adv)
             return limit.index_copy(0, standing, index.minimum(limit[standing]))
 
         def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:
             if not len(chosen):
                 return torch.zeros(0, dtype=torch.bool, device=chosen.device)
-            return broken_at(name, attack, samples[chosen], self.radii[radius_index], self.asked.norm)
+            broken, x_adv = broken_at(name, attack, samples[chosen], self.radii[radius_index], self.asked.norm)
+            note(chosen[broken], radius_index[broken], x_adv[broken])
+            return broken
 
         return self.search(breaks_at, limit, best + 1 if attack.black_box else best)

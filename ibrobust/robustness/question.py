@@ -22,6 +22,7 @@ from ibrobust.models.bottleneck import View, attacked_view
 from ibrobust.plugins import digests_of
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.card import QueryCount, ResultCard
+from ibrobust.robustness.evidence import Kept
 from ibrobust.robustness.samples import Samples
 from ibrobust.robustness.settings import Settings, make_settings
 from ibrobust.types import Images, Labels, Logits
@@ -50,11 +51,13 @@ class Execution:
         batch_size: samples per pass through the model.
         device: where the model runs; where its parameters are by default.
         progress: told as the work goes on.
+        kept: which adversarial images are kept as evidence.
     """
 
     batch_size: int | None = None
     device: str | torch.device | None = None
     progress: Progress = lambda _attack, _done: None
+    kept: Kept = "none"
 
 
 USUALLY = Execution()
@@ -76,6 +79,7 @@ class Question:
     batch_size: int
     device: torch.device
     progress: Progress
+    kept: Kept
 
     @property
     def norm(self) -> Norm:
@@ -139,9 +143,8 @@ def question(
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
     chosen = chosen_attacks(settings) if attacks is None else attacks
-    asked = Question(
-        model, samples, settings, chosen, attacked_view(model, settings.view), batch_size, place, execution.progress
-    )
+    told = execution.progress, execution.kept
+    asked = Question(model, samples, settings, chosen, attacked_view(model, settings.view), batch_size, place, *told)
     assert asked.norm, "looked up before the first attack"
     return asked
 

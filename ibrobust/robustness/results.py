@@ -1,12 +1,19 @@
 """The table everything is read from: for each attack and each sample, the smallest radius that broke it."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ibrobust.errors import BadInput
 from ibrobust.robustness.card import ResultCard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ibrobust.robustness.evidence import Evidence
 
 SAMPLE_COLUMNS = ["sample", "label", "prediction", "zero_gradient"]
 ALL_ATTACKS = "all"
@@ -22,11 +29,24 @@ class BreakingRadii:
             prediction is already wrong, `inf` where nothing up to the largest radius broke it.
         card: what was evaluated and how.
         filled: passes by attack that only filled batches up, beside the queries; only of an evaluation just made.
+        evidence: the adversarial images, of an evaluation just made that was told to keep them.
     """
 
     rows: pd.DataFrame
     card: ResultCard
     filled: dict[str, int] = field(default_factory=dict, compare=False)
+    evidence: "Evidence | None" = field(default=None, compare=False, repr=False)
+
+    @property
+    def images(self) -> "Tensor":
+        """The adversarial images, (images, C, H, W) float32; `evidence.rows` says whose they are.
+
+        Raises:
+            BadInput: none were kept.
+        """
+        if self.evidence is None:
+            raise BadInput("no images were kept; ask with keep_images=True")
+        return self.evidence.images
 
     @property
     def attacks(self) -> list[str]:

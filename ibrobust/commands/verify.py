@@ -1,0 +1,103 @@
+"""`python -m ibrobust.verify`: do the stored images prove what the results say? No attack is run."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibrobust.commands.command_line import Parser, parsed, torch_device
+from ibrobust.errors import BadInput, RunFailed
+from ibrobust.files import in_zoo, released_zoo
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from ibrobust.robustness.card import ResultCard
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parsed(_parser, arguments)
+    options.device = torch_device(options.device, options.threads)
+
+    from ibrobust.experiments.verification import verified
+    from ibrobust.robustness.evidence import evidence_path, load_evidence
+
+    files = results_with_images(options.results)
+    failed = []
+    for path in files:
+        _, card = load_evidence(evidence_path(path))
+        model, weights_sha256 = model_of(card, options)
+        outcome = verified(path, model.to(options.device), weights_sha256, _curves(path, card))
+        print(outcome, flush=True)
+        failed += [outcome.run] if outcome.faults else []
+    if failed:
+        raise RunFailed(f"{len(failed)} of {len(files)} results are not proven: {', '.join(failed)}")
+
+
+def results_with_images(places: Sequence[Path]) -> list[Path]:
+    """The results files that are, or lie below, the given places and have images beside them, sorted.
+
+    Raises:
+        BadInput: there are none.
+    """
+    from ibrobust.robustness.evidence import evidence_path
+
+    found = [
+        path
+        for place in map(in_zoo, places)
+        for path in ([place] if place.is_file() else sorted(place.glob("*/*.parquet")))
+        if evidence_path(path).is_file()
+    ]
+    if not found:
+        named = ", ".join(str(place) for place in places)
+        raise BadInput(f"no results with images in {named}; evaluate with --keep-images")
+    return found
+
+
+def model_of(card: "ResultCard", options: Namespace) -> "tuple[nn.Module, str | None]":
+    """The model that a result is about, and the digest of its weights."""
+    from ibrobust.subjects.digests import digests
+    from ibrobust.subjects.foreign import load_model, module_name
+    from ibrobust.subjects.zoo import CARD, load_run
+
+    if options.model:
+        model = load_model(options.model)
+        file, _, _ = options.model.rpartition(":")
+        return model, digests(model, module_name(Path(file)))["weights_sha256"]
+    folders = [*options.runs, released_zoo() / "runs", released_zoo() / "mnist"]
+    for folder in (place / card.run for place in folders):
+        if (folder / CARD).is_file():
+            run = load_run(folder)
+            return run.model(), run.card.weights_sha256
+    places = ", ".join(str(folder) for folder in options.runs)
+    raise BadInput(f"{card.run}: no such run in {places} or the released zoo; name its folder with --runs, or --model")
+
+
+def _curves(path: Path, card: "ResultCard") -> "pd.DataFrame | None":
+    """What `curves.csv` of the same folder says of this result."""
+    import pandas as pd
+
+    file = path.parent.parent / "curves.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    settings = card.settings
+    keys = {"run": card.run, "protocol": settings.label, "norm": settings.norm, "view": settings.view,
+            "backend": settings.backend, "columns": settings.columns}  # fmt: skip
+    rows = table[(table[[*keys]] == pd.Series(keys)).all(axis=1)]
+    return rows if len(rows) else None
+
+
+def add_model_flags(parser: Parser) -> None:
+    """Which results, and where their models are: what `results_with_images` and `model_of` read."""
+    parser.add_argument("results", type=Path, nargs="+", help="results files, or folders of them; zoo for the released")
+    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs")], help="folders of the runs")
+    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="the model, if it is your own")
+    parser.add_device_flags(default_threads=None)
+
+
+def _parser() -> Parser:
+    parser = Parser("verify", "Recompute from images and models what results say; exit code 1 where a claim fails.")
+    add_model_flags(parser)
+    return parser

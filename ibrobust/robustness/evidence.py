@@ -1,0 +1,224 @@
+"""Adversarial images: for each broken sample the one that proves its breaking radius, kept while attacks run and
+stored beside the results.
+
+A file of evidence is Parquet: nothing in it is executed, pandas, Arrow, DuckDB and others read it, columns have names,
+and a float32 survives to the bit. A perturbation of signs compresses to a tenth, any other one to three fifths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ibrobust.errors import BadInput, shortened
+from ibrobust.files import written_whole
+from ibrobust.robustness.card import ResultCard, card_of, card_text
+from ibrobust.types import Images, Labels
+
+Kept = Literal["none", "best", "each"]
+"""No images; of each sample the one at its smallest breaking radius; or one for each attack that broke it."""
+
+CLEAN = "clean"
+"""Stands in place of an attack where the unchanged image is misclassified already."""
+
+COLUMNS = ["sample", "label", "attack", "radius"]
+
+_ALL = "all attacks"
+_UNCHANGED = -1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Adversarial images and what each of them proves.
+
+    Attributes:
+        rows: a row per image: `sample` (its id), `label`, `attack` (`clean` where the unchanged image is misclassified)
+            and `radius` (float32: the smallest radius of the grid at which the attack broke it; 0 for `clean`). Sorted
+            by sample, then by radius.
+        originals: the unchanged images, (rows, C, H, W) float32 in [0, 1].
+        images: the adversarial ones, exactly as they were scored.
+    """
+
+    rows: pd.DataFrame
+    originals: Float[Tensor, "rows channels height width"]
+    images: Float[Tensor, "rows channels height width"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples that are attacked together, and the grid of radii that they are attacked at."""
+
+    x: Images
+    y: Labels
+    ids: Int[Tensor, " block"]
+    radii: Float[Tensor, " radii"]
+
+
+@dataclass
+class _Slot:
+    """For each sample of a block the nearest image so far: which attack made it, and at which radius of the grid."""
+
+    images: Images
+    attack: Int[Tensor, " block"]
+    index: Int[Tensor, " block"]
+
+
+class Recorder:
+    """Keeps the images of one block while its attacks run.
+
+    Args:
+        kept: which images; `none` keeps nothing and costs nothing.
+        attacks: the attacks' names, in order: of two at the same radius the first one's image is kept.
+    """
+
+    def __init__(self, kept: Kept, block: Block, attacks: Sequence[str]) -> None:
+        self._kept, self._block, self._names = kept, block, [CLEAN, *attacks]
+        self._slots: dict[str, _Slot] = {}
+
+    def note_unchanged(self, rows: Int[Tensor, " some"]) -> None:
+        """The images of these rows of the block are misclassified as they are."""
+        self._keep(CLEAN, rows, torch.full_like(rows, _UNCHANGED), self._block.x[rows])
+
+    def note(
+        self,
+        attack: str,
+        among: Int[Tensor, " attacked"],
+        chosen: Int[Tensor, " some"],
+        index: Int[Tensor, " some"],
+        x_adv: Images,
+    ) -> None:
+        """Keep the images with which an attack broke samples, wherever none at as small a radius is kept.
+
+        Args:
+            among: the rows of the block that the attack was shown.
+            chosen: which of those it broke.
+            index: the radius of each, as an index into the grid; beyond its end is not broken.
+        """
+        if self._kept != "none":
+            self._keep(attack, among[chosen], index, x_adv)
+
+    def evidence(self) -> Evidence | None:
+        """What was kept, on the CPU; None where nothing was to be."""
+        if self._kept == "none":
+            return None
+        block = self._block
+        radii = torch.cat([block.radii, block.radii.new_zeros(1)])  # The index of an unchanged image is the last.
+        parts = [Evidence(_no_rows(), block.x[:0].cpu(), block.x[:0].cpu())]
+        for slot in self._slots.values():
+            found = (slot.index < len(block.radii)).nonzero().squeeze(1)
+            columns = (block.ids[found], block.y[found], slot.attack[found], radii[slot.index[found]])
+            rows = pd.DataFrame(dict(zip(COLUMNS, (column.cpu().numpy() for column in columns), strict=True)))
+            rows["attack"] = rows["attack"].map(dict(enumerate(self._names))).astype(object)
+            parts.append(Evidence(rows, block.x[found].cpu(), slot.images[found].cpu()))
+        return joined_evidence(parts)
+
+    def _keep(self, attack: str, rows: Int[Tensor, " some"], index: Int[Tensor, " some"], x_adv: Images) -> None:
+        if self._kept == "none" or not len(rows):
+            return
+        name = attack if self._kept == "each" else _ALL
+        if name not in self._slots:
+            far = torch.full_like(self._block.ids, len(self._block.radii))
+            self._slots[name] = _Slot(torch.zeros_like(self._block.x), torch.zeros_like(far), far)
+        slot = self._slots[name]
+        nearer = index < slot.index[rows]
+        slot.images[rows[nearer]] = x_adv[nearer]
+        slot.attack[rows[nearer]] = self._names.index(attack)
+        slot.index[rows[nearer]] = index[nearer]
+
+
+def kept_of(keep_images: bool | str) -> Kept:
+    """What `keep_images` of a Python call, or of a command, asks for.
+
+    Raises:
+        BadInput: it is none of True, False, best and each.
+    """
+    found: dict[bool | str, Kept] = {False: "none", True: "best", "none": "none", "best": "best", "each": "each"}
+    if not isinstance(keep_images, bool | str) or keep_images not in found:
+        raise BadInput(f"keep_images {keep_images!r}: choose from True, False, best, each")
+    return found[keep_images]
+
+
+def joined_evidence(parts: Sequence[Evidence]) -> Evidence:
+    """Evidence about several blocks as one, sorted by sample, radius and attack."""
+    parts = [part for part in parts if len(part)] or [*parts[:1]]
+    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    order = rows.sort_values(["sample", "radius", "attack"], kind="stable").index
+    at = torch.from_numpy(order.to_numpy().copy())
+    images = torch.cat([part.images for part in parts])[at]
+    originals = torch.cat([part.originals for part in parts])[at]
+    return Evidence(rows.loc[order].reset_index(drop=True), originals, images)
+
+
+def evidence_path(results: Path) -> Path:
+    """Where the evidence for a results file lies: in a folder `images` beside it, under the same name."""
+    return results.parent / "images" / results.name
+
+
+def save_evidence(evidence: Evidence, card: ResultCard, path: Path) -> None:
+    """One Parquet file: the rows, `original` and `image` as lists of floats, the results' card and the images' shape in
+    the metadata; a reader never sees half of it."""
+    columns = {
+        **{name: pa.array(evidence.rows[name]) for name in COLUMNS},
+        "original": _as_lists(evidence.originals),
+        "image": _as_lists(evidence.images),
+    }
+    about = {b"ibrobust": card_text(card).encode(), b"shape": str(tuple(evidence.images.shape[1:])).encode()}
+    table = pa.table(columns).replace_schema_metadata(about)
+    # Originals have 256 values or so, which a dictionary makes small; images do not.
+    dictionary = [*COLUMNS, "original.list.element"]
+    with written_whole(path) as unfinished:
+        pq.write_table(
+            table,
+            unfinished,
+            compression="zstd",
+            compression_level=12,
+            use_dictionary=dictionary,
+            use_byte_stream_split=["image.list.element"],
+        )
+
+
+def load_evidence(path: Path) -> tuple[Evidence, ResultCard]:
+    """The evidence in a file, and the card of the results that it is about.
+
+    Raises:
+        BadInput: the file is not a whole file of evidence; names the file and the field.
+    """
+    try:
+        table = pq.read_table(path)
+        metadata = table.schema.metadata or {}
+        card = card_of(metadata[b"ibrobust"])
+        shape = tuple(int(size) for size in metadata[b"shape"].decode().strip("()").split(",") if size.strip())
+        rows = table.select(COLUMNS).to_pandas()
+        originals, images = (_as_images(table[name], shape) for name in ("original", "image"))
+    except BadInput as error:
+        raise BadInput(f"{path} is not a whole file of evidence: {error}") from error
+    except (OSError, pa.ArrowException, KeyError, ValueError, RuntimeError) as error:
+        raise BadInput(f"{path} is not a whole file of evidence: {shortened(str(error))}") from error
+    rows["radius"] = rows["radius"].astype(np.float32)
+    return Evidence(rows, originals, images), card
+
+
+def _no_rows() -> pd.DataFrame:
+    types = {"sample": "int64", "label": "int64", "attack": "object", "radius": "float32"}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
+
+
+def _as_lists(images: Tensor) -> pa.Array:
+    flat = images.contiguous().flatten(1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.flatten().numpy()), flat.shape[1])
+
+
+def _as_images(column: pa.ChunkedArray, shape: tuple[int, ...]) -> Tensor:
+    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    return torch.from_numpy(values.copy()).view(-1, *shape)
