@@ -19,12 +19,13 @@ from unittest.mock import patch
 
 from ibrobust.commands import command_line, histories
 from ibrobust.entropies.table import information_text, read_information
-from ibrobust.experiments.auditing import earlier_findings
 from ibrobust.experiments.evaluation import save_timing
 from ibrobust.figures.panels import entropies_figure, plane_figure
 from ibrobust.files import released_zoo
 from ibrobust.recipe import recipes_in
+from ibrobust.robustness.findings import earlier_findings
 from ibrobust.subjects.zoo import find_runs, load_run
+from tests.fuzzed_results import RESULTS, damaged_card, damaged_rows, read_results
 
 RUN = released_zoo() / "runs" / "digits-mlp-l2-g0.001-s0-22d0aead"
 ODD: list[Any] = [
@@ -167,6 +168,14 @@ TARGETS: dict[str, tuple[str, bytes, Damage, Reader]] = {
     "timings' cells": ("timings.csv", TIMINGS, damaged_cells, read_timings),
     "trajectory's cells": ("information.csv", TRAJECTORY, damaged_cells, read_trajectory),
     "recipe": ("recipe.toml", RECIPE, damaged, recipes_in),
+    **{
+        f"{kind} of {view}": (f"{view}.parquet", content, damage, read_results)
+        for view, content in RESULTS.items()
+        for kind, damage in {
+            "results": damaged, "card": lambda content, dice: damaged_card(content, dice, damaged_json),
+            "rows": damaged_rows,
+        }.items()
+    },
     "findings": ("audit.csv", AUDIT, damaged, earlier_findings),
     "timings": ("timings.csv", TIMINGS, damaged, read_timings),
     "trajectory": ("information.csv", TRAJECTORY, damaged, read_trajectory),
@@ -183,7 +192,7 @@ def ending(target: str, seed: int, place: Path) -> tuple[int, str]:
     said = io.StringIO()
     with (
         redirect_stderr(said), redirect_stdout(io.StringIO()), patch.object(sys, "argv", ["ibrobust"]),
-        patch("ibrobust.figures.robustness.save_figure", lambda *_: []),
+        patch("ibrobust.figures.style.save_figure", lambda *_: []),
     ):  # fmt: skip
         try:
             command_line.run(lambda _arguments: (reader(file), None)[1])

@@ -167,14 +167,17 @@ def test_a_folder_that_stands_where_a_table_should_is_refused_before_the_work_be
 
 def test_findings_of_a_run_replace_its_earlier_ones_whatever_its_name(folder, capsys, monkeypatch):
     """A name that begins with a dash is a formula to a spreadsheet, and has to be found again."""
-    from ibrobust.checks import Finding
-    from ibrobust.experiments.auditing import Audit, save_findings
+    from ibrobust.robustness.card import AuditRecord, FindingRecord
+    from ibrobust.robustness.findings import save_findings
 
     results = load_results(released_zoo() / "results" / "paper" / f"{RUN}.parquet")
     results = asked_otherwise(results, model=ModelRecord(run="-mlp"))
     for value in (0.1, 0.2):
-        finding = Finding("effort", value, 0.05, False, "suspect", "=a sentence")
-        save_findings(Audit(results, 0.1, [finding]), folder / "audit.csv")
+        finding = FindingRecord(
+            name="effort", value=value, threshold=0.05, passed=False, means="suspect", sentence="=a sentence"
+        )
+        audit = AuditRecord(samples=500, eps=0.1, findings=[finding])
+        save_findings(asked_otherwise(results, audit=audit), folder / "audit.csv")
     rows = pd.read_csv(folder / "audit.csv", encoding="utf-8")
     assert list(rows["value"]) == [0.2]
     assert list(rows["run"]) == ["'-mlp"]

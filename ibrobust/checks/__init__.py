@@ -1,7 +1,8 @@
 """Checks of a robustness claim by name, one file per family."""
 
 from ibrobust.checks.interface import CHECKS, Case, Check, Finding
-from ibrobust.checks.verdict import Verdict, audited, verdict_of
+from ibrobust.checks.verdict import audited
+from ibrobust.robustness.card import Verdict, verdict_of
 
 __all__ = [
     "CHECKS",

@@ -1,14 +1,11 @@
 """All checks of one case, and what they add up to."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
 
 import torch
 
 from ibrobust.checks.interface import CHECKS, Case, Finding
 from ibrobust.images import frozen
-
-Verdict = Literal["trusted", "suspect", "masked"]
 
 
 def audited(case: Case, *, progress: Callable[[str], None] = lambda _name: None) -> list[Finding]:
@@ -19,9 +16,3 @@ def audited(case: Case, *, progress: Callable[[str], None] = lambda _name: None)
             progress(name)
             findings.append(check(case))
     return [finding for finding in findings if finding is not None]
-
-
-def verdict_of(findings: Sequence[Finding]) -> Verdict:
-    """`masked` if a failed check means that gradients are hidden, else `suspect` if any failed, else `trusted`."""
-    failed = {finding.means for finding in findings if not finding.passed}
-    return "masked" if "masked" in failed else "suspect" if failed else "trusted"

@@ -17,6 +17,7 @@ from ibrobust.robustness.settings import Settings
 if TYPE_CHECKING:
     from ibrobust.experiments.auditing import Audit
     from ibrobust.experiments.evaluation import Subject
+    from ibrobust.robustness.storage import Results
     from ibrobust.subjects.zoo import Run
 
 
@@ -26,8 +27,9 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
-    from ibrobust.experiments.auditing import FINDINGS, earlier_findings, save_findings, twin_of
+    from ibrobust.experiments.auditing import twin_of
     from ibrobust.files import require_replaceable, require_writable
+    from ibrobust.robustness.findings import FINDINGS, earlier_findings, save_findings
     from ibrobust.subjects.zoo import find_runs
 
     require_writable(options.results)
@@ -42,13 +44,15 @@ def main(arguments: Sequence[str]) -> None:
     for subject, _ in claims:
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
-    for (subject, _), found in answers(partial(_audited, options=options, settings=settings), claims, options):
-        save_findings(found, path)
+    for (subject, _), (found, judged) in answers(
+        partial(_audited, options=options, settings=settings), claims, options
+    ):
+        save_findings(judged, path)
         print(f"{subject.name}, {settings.label}, {settings.norm}, view {settings.view}\n{found}\n", flush=True)
     print(path)
 
 
-def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace, settings: Settings) -> "Audit":
+def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace, settings: Settings) -> "tuple[Audit, Results]":
     """One job."""
     from ibrobust.experiments.auditing import audit_subject
     from ibrobust.robustness.question import Execution

@@ -1,7 +1,7 @@
 """`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,19 +33,24 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
-    """Everything evaluated below the folders; shards of one evaluation are joined."""
-    shards = defaultdict(list)
+    """Everything evaluated below the folders; shards of one evaluation are joined. A verdict stays where the findings
+    beside the results support it."""
+    from ibrobust.robustness.findings import FINDINGS, earlier_findings
+
+    shards, findings = defaultdict(list), {}
     for given in folders:
         folder = released_zoo() / "results" if str(given) == "zoo" else in_zoo(given)
+        findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
         for path in sorted(folder.glob("*/*.parquet")):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
-    return [_joined(paths) for _, paths in sorted(shards.items())]
+    return [_joined(paths, findings) for _, paths in sorted(shards.items())]
 
 
-def _joined(paths: Sequence[Path]) -> "Results":
+def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "Results":
+    from ibrobust.robustness.findings import with_supported_verdict
     from ibrobust.robustness.storage import joined, load_results
 
-    shards = [load_results(path) for path in paths]
+    shards = [with_supported_verdict(load_results(path), findings[path.parent.parent]) for path in paths]
     try:
         return joined(shards)
     except BadInput as error:

@@ -1,11 +1,10 @@
 """From a run on disk, or anybody's model, to a verdict on its robustness, kept in the results it is about."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -22,7 +21,6 @@ from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
 from ibrobust.subjects.zoo import Run
-from ibrobust.tables import read_table, save_table
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,11 @@ def audit_subject(
     samples: int,
     out: Path,
     twin: nn.Module | None = None,
-) -> Audit:
+) -> tuple[Audit, Results]:
     """Audit the stored results of a subject on their first samples; where there are none, those are evaluated first.
 
-    The verdict and its findings go into the card of the results.
+    The verdict and its findings go into the card of the results, which are given back beside the audit; `save_findings`
+    makes the verdict count.
 
     Args:
         settings: eps, seed, search and restarts matter only where there are no results yet.
@@ -125,7 +124,7 @@ def audit_subject(
         found = audit(subject.model().to(execution.device), split.x, split.y, claim, twin=twin, progress=progress)
     judged = results.card.model_copy(update={"verdict": found.verdict, "audit": found.record})
     save_results(replace(results, card=judged), path)
-    return found
+    return found, replace(results, card=judged)
 
 
 def twin_of(run: Run, others: Sequence[Run]) -> Run | None:
@@ -188,32 +187,3 @@ def certified_row(
         "robust@eps": float((attacked_N > half).mean()),
         "refuted": int(((attacked_N <= certified_N) & (attacked_N > 0)).sum()),
     }
-
-
-FINDINGS = "audit.csv"
-
-_CLAIM = ["run", "protocol", "norm", "view"]
-
-
-def earlier_findings(path: Path) -> pd.DataFrame:
-    """What `save_findings` wrote, as text.
-
-    Raises:
-        BadInput: the file is not a table of findings.
-    """
-    findings = [field.name for field in fields(Finding)]
-    return read_table(path, columns=[*_CLAIM, "samples", *findings], dtype=str, keep_default_na=False)
-
-
-def save_findings(audit: Audit, path: Path) -> None:
-    """Rows of this claim in place of earlier ones in a CSV file; sorted, with fixed digits."""
-    asked = audit.claim.card.settings
-    claim = dict(zip(_CLAIM, (audit.claim.card.run, asked.label, asked.norm, asked.view), strict=True))
-    rows = pd.DataFrame([asdict(finding) for finding in audit.findings])
-    rows[["value", "threshold"]] = rows[["value", "threshold"]].map("{:.4f}".format)
-    new = rows.assign(**claim, samples=len(audit.claim.sample_N))[[*claim, "samples", *rows.columns]].astype(str)
-    if path.is_file():
-        old = earlier_findings(path)
-        another = (old[[*claim]] != pd.Series(claim)).any(axis=1)
-        new = pd.concat([old[another], new])
-    save_table(new.sort_values([*claim, "name"]), path)

@@ -69,6 +69,7 @@ def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
         metrics=card.metrics,
         noise=card.noise,
         weights_sha256=card.weights_sha256,
+        plugins=card.plugins or None,
     )
     return Subject(card.run, run.model, data.test, record, DataRecord(**data.card))
 

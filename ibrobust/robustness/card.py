@@ -5,13 +5,16 @@ settings; two of the settings have names there that are older than this record.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, Literal
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
+from ibrobust.files import checked_name
 from ibrobust.recipe import Recipe
+from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.settings import NATIVE, Settings
 
 AttackSettings = dict[str, bool | int | float | str]
@@ -26,15 +29,35 @@ _NOT_ALWAYS = (*_OF_SEARCHES, "attacks", "restarts", "backend")
 """Settings that files of some kinds or of earlier versions do not name."""
 
 
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0)]
+
+
+@runtime_checkable
+class _Judged(Protocol):
+    """One check's answer: whether it passed, and what it means if not."""
+
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def means(self) -> Literal["suspect", "masked"]: ...
+
+
+def verdict_of(findings: Sequence[_Judged]) -> Verdict:
+    """`masked` if a failed check means that gradients are hidden, else `suspect` if any failed, else `trusted`."""
+    failed = {finding.means for finding in findings if not finding.passed}
+    return "masked" if "masked" in failed else "suspect" if failed else "trusted"
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), strict=True)
 
 
 class QueryCount(_Record):
     """Forward and gradient evaluations, summed over samples."""
 
-    forward: int
-    gradient: int
+    forward: _Count
+    gradient: _Count
 
 
 class ModelRecord(_Record):
@@ -43,6 +66,7 @@ class ModelRecord(_Record):
     Attributes:
         noise: what a model of a recipe was trained with.
         warnings: what the health checks had to say.
+        plugins: SHA-256 by name of those that the recipe's names come from.
     """
 
     run: str
@@ -52,6 +76,17 @@ class ModelRecord(_Record):
     weights_sha256: str | None = None
     code_sha256: str | None = None
     warnings: list[str] | None = None
+    plugins: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ModelRecord":
+        checked_name(self.run, "run")
+        if self.recipe is not None:
+            _require_known(self.recipe.names, self.plugins)
+        for noise in (self.noise, self.recipe.noise if self.recipe else None):
+            if noise is not None and not (self.plugins or _is_noise(noise)):
+                raise BadInput(f"noise {shortened(repr(noise))} is no noise that a model is trained with")
+        return self
 
 
 class DataRecord(_Record):
@@ -69,8 +104,8 @@ class FindingRecord(_Record):
     """One check's answer, as `checks.Finding`."""
 
     name: str
-    value: float
-    threshold: float
+    value: _Number
+    threshold: _Number
     passed: bool
     means: Literal["suspect", "masked"]
     sentence: str
@@ -79,8 +114,8 @@ class FindingRecord(_Record):
 class AuditRecord(_Record):
     """What the checks found on the first so many samples, most of it at one radius."""
 
-    samples: int
-    eps: float
+    samples: _Count
+    eps: _Number
     findings: list[FindingRecord]
 
 
@@ -105,6 +140,15 @@ class ResultCard(_Record):
     plugins: dict[str, str] | None = None
     verdict: Verdict | None = None
     audit: AuditRecord | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ResultCard":
+        if self.verdict is not None:
+            if self.audit is None or not self.audit.findings:
+                raise BadInput(f"verdict {self.verdict!r} has no findings")
+            if self.verdict != (found := verdict_of(self.audit.findings)):
+                raise BadInput(f"verdict {self.verdict!r} is not that of its findings, {found!r}")
+        return self
 
     @property
     def run(self) -> str:
@@ -160,11 +204,70 @@ def _checked_card(settings: Mapping[str, Any], rest: Mapping[str, Any]) -> Resul
     if missing := [_FILE_KEYS.get(key, key) for key in always if key not in settings]:
         raise BadInput(f"its card lacks {', '.join(missing)}")
     try:
-        return ResultCard(settings=Settings(**settings), **rest)
+        asked = Settings.model_validate(settings, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-    parts = [_FILE_KEYS.get(str(part), str(part)) for part in first["loc"]]
-    raise BadInput(f"its card's {'.'.join(parts) or 'settings'}: {first['msg']}")
+        raise _refusal(error, _FILE_KEYS) from None
+    try:
+        card = ResultCard(settings=asked, **rest)
+    except ValidationError as error:
+        raise _refusal(error, {}) from None
+    except TypeError as error:  # A key that is none of Python's names.
+        raise BadInput(f"its card: {shortened(str(error))}") from None
+    return _complete(card)
+
+
+def _refusal(error: ValidationError, keys: Mapping[str, str]) -> BadInput:
+    """What is wrong first, in one line; `keys` are the file's names of fields where they differ."""
+    first = error.errors()[0]
+    if isinstance(whole := first.get("ctx", {}).get("error"), BadInput):
+        named, _, sentence = str(whole).partition(" ")
+        fields = {**Settings.model_fields, **ResultCard.model_fields, **ModelRecord.model_fields}
+        return BadInput(f"its card's {keys.get(named, named)} {sentence}" if named in fields else f"its card: {whole}")
+    parts = [keys.get(str(part), str(part)) for part in first["loc"]]
+    return BadInput(f"its card's {shortened('.'.join(parts)) or 'settings'}: {first['msg']}")
+
+
+def _complete(card: ResultCard) -> ResultCard:
+    """The card of a file, which says what a card of Python need not.
+
+    Raises:
+        BadInput: it lacks something, or names what is not registered.
+    """
+    if missing := [key for key in ("model", "data", "queries", "attacks") if not getattr(card, key)]:
+        raise BadInput(f"its card lacks {', '.join(missing)}")
+    try:
+        _require_known(card.settings.names, card.plugins)
+    except BadInput as error:
+        raise BadInput(f"its card: {error}") from error
+    for name in card.attacks:
+        checked_name(name, "its card's attacks")
+    if set(card.queries) != {"clean", *card.attacks}:
+        raise BadInput("its card's queries are not those of its attacks and of the clean images")
+    return card
+
+
+def _require_known(names: Iterable[tuple[str, str]], plugins: Mapping[str, str] | None) -> None:
+    """Raises:
+    BadInput: one of the names is not registered, and no plugin that is not loaded here can have brought it.
+    """
+    for kind, name in names:
+        if kind in ("data set", "latent noise") or (kind, name) == ("backend", NATIVE):
+            continue  # Data may be a file, noise a number, and our own attacks are no library.
+        if not plugins and name not in EXTENSION_POINTS[kind]:
+            raise BadInput(f"no {kind} {shortened(repr(name))}; choose from {EXTENSION_POINTS[kind].choices}")
+
+
+_NOISES = ("auto", "categorical")
+"""Noise beside the registered kinds and standard deviations: a categorical latent's is the choice."""
+
+
+def _is_noise(name: str) -> bool:
+    if name in _NOISES or name in EXTENSION_POINTS["latent noise"]:
+        return True
+    try:
+        return 0 <= float(name) < math.inf
+    except ValueError:
+        return False
 
 
 def _kind(value: object) -> str:

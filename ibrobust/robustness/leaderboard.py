@@ -138,8 +138,10 @@ def _reason(result: Results) -> str:
     """Why a result has no rank; empty where it has one."""
     settings, audit = result.card.settings, result.card.audit
     weak = [] if strong_enough(result.attacks, noise=settings.view != "mean") else ["not a strict protocol"]
-    if not result.card.verdict or not audit:
+    if not audit:
         return "; ".join([*weak, "not audited"])
+    if not result.card.verdict:
+        return "; ".join([*weak, "audit.csv does not hold the audit of these rows"])
     return "; ".join(weak + [finding.sentence for finding in audit.findings if not finding.passed])
 
 

@@ -16,7 +16,7 @@ Radii = str | SupportsFloat | Sequence[float]
 """Radii as callers write them: text, one number, or several (an array or a tensor counts as several)."""
 
 
-def parse_radii(eps: Radii) -> list[float]:
+def parse_radii(eps: Radii | object) -> list[float]:
     """Strictly ascending radii ≥ 0, rounded to 12 digits so that a join on ε works.
 
     `0:0.1` is 11 even radii, `0:0.1:21` is 21, other text a comma-separated list of numbers or fractions.
@@ -35,10 +35,10 @@ def parse_radii(eps: Radii) -> list[float]:
     return radii
 
 
-def _from_numbers(eps: SupportsFloat | Sequence[float]) -> list[float]:
+def _from_numbers(eps: object) -> list[float]:
     try:
         several = isinstance(eps, Iterable) and getattr(eps, "ndim", 1) > 0
-        return [float(radius) for radius in (eps if several else [eps])]  # type: ignore[union-attr, arg-type]
+        return [float(radius) for radius in (eps if several else [eps])]  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise BadInput(f"eps {eps!r} is no radius and no list of radii; {_FORMS}") from None
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 from ibrobust.files import written_whole
 from ibrobust.robustness.card import QueryCount, ResultCard, card_of, card_text
+from ibrobust.robustness.checked_rows import check_rows
 from ibrobust.robustness.readings import Readings
 from ibrobust.robustness.results import BreakingRadii
 
@@ -36,13 +37,20 @@ def load_results(path: Path) -> Results:
     BadInput: the file is not a whole results file.
     """
     try:
-        table = pq.read_table(path)
-        card = card_of(table.schema.metadata[b"ibrobust"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, BadInput) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What damaged bytes make of the reader is any kind of error.
+        table = pq.ParquetFile(path).read()
+        text, rows = (table.schema.metadata or {}).get(b"ibrobust"), table.to_pandas(ignore_metadata=True)
+    except Exception as error:
+        reason = shortened(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise BadInput(f"{path} is not a whole results file: {reason}") from error
-    kind = BreakingRadii if card.settings.view == "mean" else Readings
-    return kind(table.to_pandas(), card)
+    try:
+        if text is None:
+            raise BadInput("it has no card")
+        card = card_of(text)
+        check_rows(rows, card)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    return (BreakingRadii if card.settings.view == "mean" else Readings)(rows, card)
 
 
 def first_samples(results: AnyResults, count: int) -> AnyResults:

@@ -1,0 +1,81 @@
+"""Whether the rows of a results file can be what its card says they are."""
+
+import numpy as np
+import pandas as pd
+
+from ibrobust.errors import BadInput, shortened
+from ibrobust.robustness.card import ResultCard
+from ibrobust.robustness.readings import NULL_ATTACK, READINGS
+from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS
+
+_KINDS = {"sample": "iu", "label": "iu", "prediction": "iu", "zero_gradient": "b", "attack": "OSU", "eps": "f"}
+_WORDS = {"i": "whole numbers", "b": "true or false", "O": "text", "f": "32-bit numbers"}
+
+
+def check_rows(rows: pd.DataFrame, card: ResultCard) -> None:
+    """Raises:
+    BadInput: a column is missing, of another kind, or holds what no evaluation leaves behind; names the column.
+    """
+    noisy = card.settings.view != "mean"
+    expected = [*SAMPLE_COLUMNS, *(["attack", "eps"] if noisy else card.attacks)]
+    if missing := [name for name in expected if name not in rows]:
+        raise BadInput(f"its rows lack the column {shortened(repr(missing[0]))}")
+    known = {*expected, *(READINGS if noisy else ())}
+    if unknown := [name for name in rows if name not in known]:
+        raise BadInput(f"its column {shortened(repr(unknown[0]))} is none of its attacks")
+    if not len(rows):
+        raise BadInput("it holds no samples")
+    for name in expected:
+        _check_kind(rows[name], name)
+    for name in ("sample", "label", "prediction"):
+        if rows[name].min() < 0:
+            raise BadInput(f"its column {name} holds {rows[name].min()}; those are whole numbers from 0 on")
+    if noisy:
+        _check_readings(rows, card)
+    else:
+        _check_radii(rows, card)
+
+
+def _check_kind(column: pd.Series, name: str) -> None:
+    kinds = _KINDS.get(name, "f")
+    values = column.astype(str).to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
+    if values.dtype.kind not in kinds or (kinds == "f" and values.dtype != np.float32):
+        raise BadInput(f"its column {shortened(repr(name))} does not hold {_WORDS[kinds[0]]}")
+
+
+def _check_radii(rows: pd.DataFrame, card: ResultCard) -> None:
+    """Breaking radii are 0 where the clean prediction is wrong and there alone, else a radius that was tried or ∞."""
+    if rows["sample"].duplicated().any():
+        raise BadInput("its column sample names a sample twice")
+    tried = np.asarray([0, np.inf, *(radius for radius in card.settings.radii if radius > 0)], dtype=np.float32)
+    wrong = (rows["label"] != rows["prediction"]).to_numpy()
+    for name in card.attacks:
+        values = rows[name].to_numpy()
+        if len(strange := values[~np.isin(values, tried)]):
+            raise BadInput(f"its column {name} holds {strange[0]:g}, which is no radius of its card")
+        if ((values == 0) != wrong).any():
+            raise BadInput(f"its column {name} is 0 elsewhere than where the clean prediction is wrong")
+
+
+def _check_readings(rows: pd.DataFrame, card: ResultCard) -> None:
+    """A row per sample, attack and radius, in that order, with the scores that the view needs."""
+    reading = card.settings.view.partition(":")[0]
+    scores = [name for name in READINGS if name in rows]
+    if reading not in scores:
+        raise BadInput(f"its rows lack the column {reading!r}")
+    if broken := [name for name in scores if rows[name].dtype != bool]:
+        raise BadInput(f"its column {broken[0]} does not hold {_WORDS['b']}")
+    names = rows["attack"].astype(str).to_numpy()
+    each = len(card.attacks) + 2
+    radii = np.asarray(card.settings.radii, dtype=np.float32)
+    per_sample = each * len(radii)
+    first = names[: per_sample : len(radii)]
+    if len(rows) % per_sample or set(first) != {NULL_ATTACK, ALL_ATTACKS, *card.attacks}:
+        raise BadInput("its column attack does not name the null attack, each attack and all for every sample")
+    count = len(rows) // per_sample
+    samples = rows["sample"].to_numpy().reshape(count, per_sample)
+    whole = (names == np.tile(np.repeat(first, len(radii)), count)).all()
+    if not whole or (samples != samples[:, :1]).any() or len(np.unique(samples[:, 0])) != count:
+        raise BadInput("its rows are not one per sample, attack and radius")
+    if not np.array_equal(rows["eps"].to_numpy(dtype=np.float32), np.tile(radii, count * each)):
+        raise BadInput("its column eps does not hold the radii of its card")
