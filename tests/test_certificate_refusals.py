@@ -82,6 +82,12 @@ def view_of_what_is_overwritten(x, layer):
     return other.flatten(1)
 
 
+def swapped(x, layer):
+    z, other = layer(x.flatten(1)), layer(x.flatten(1)).round()
+    torch.utils.swap_tensors(z, other)
+    return z
+
+
 def in_a_thread(x, layer):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -120,6 +126,7 @@ REFUSED = {
     "operations cannot be followed": lambda: Written(lambda x, layer: layer(x) * (2 if x.mean() > 0.9 else 1), flat()),
     "memory .numpy": lambda: Written(lambda x, layer: layer(x + torch.tensor(x.numpy().round())), flat()),
     "memory .set": lambda: Written(swapped_data, nn.Linear(16, 3)),
+    "whose memory": lambda: Written(swapped, nn.Linear(16, 3)),
     "or a thread": lambda: Written(in_a_thread, nn.Linear(16, 3)),
     "computes in bfloat16": lambda: Written(autocast, nn.Linear(16, 3)),
     "in float16": lambda: flat().half(),

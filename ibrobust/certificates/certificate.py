@@ -28,6 +28,9 @@ from ibrobust.types import Images, Labels, PerSample
 _CALLS = ((2, False), (3, False), (16, False), (2, True))
 """Batch sizes, and whether a gradient is wanted, for which a model must compute the same."""
 
+_TOLERANCE = BALL_TOLERANCE + 2.0**-23
+"""How far beyond its radius an attack's image may lie, with the rounding of that check."""
+
 _SCORE_ROUNDING = 2.0**-23
 """Scores are float32: logits of float64 that differ by less than this share of their size may be equal there."""
 
@@ -124,7 +127,7 @@ def _certified_radii(
     in_float64 = _dtype(model) == torch.float64
 
     def not_certified(samples: Tensor, index: Tensor) -> Tensor:
-        eps = radii[index].to(x.dtype) + BALL_TOLERANCE
+        eps = radii[index].to(x.dtype) + _TOLERANCE
         margins = certified_margins(network, x[samples], y[samples], eps).scatter(1, y[samples][:, None], torch.inf)
         if not in_float64:
             return ~(margins.amin(1) > 0)

@@ -13,8 +13,8 @@ _UNITS = {torch.float32: 2.0**-24 * 1.001, torch.float64: 2.0**-50}
 """The relative error of one rounding, with room for the bounds' own: they are computed in float64, whose error in one
 operation is 2⁻⁵³."""
 
-_REDUCED_OPERANDS = 2.0**-7 * 1.01
-"""The relative error of a product of factors that were cut to the 8 bits of a bfloat16; TF32 keeps 11."""
+_BFLOAT16, _TF32 = 2.0**-7 * 1.01, 2.0**-9 * 1.01
+"""The relative error of a product whose factors were cut to the 8 or 11 bits of these types."""
 
 
 class NoBounds(Exception):
@@ -33,7 +33,7 @@ class Steps:
         self.device = device
         self._trace = trace
         self._steps: list[Step] = []
-        self._operand_error = _REDUCED_OPERANDS if _operands_are_rounded(device) else 0.0
+        self._operand_error = _operand_error(device)
 
     def shape(self, source: int) -> tuple[int, ...]:
         """The shape of a value of the trace, the batch's axis first."""
@@ -101,7 +101,13 @@ def _tensors(layer: Layer) -> list[Tensor]:
     return [value for value in vars(layer).values() if isinstance(value, Tensor)]
 
 
-def _operands_are_rounded(device: torch.device) -> bool:
-    """Whether torch may multiply matrices of float32 numbers in less precision than theirs."""
-    convolutions = device.type == "cuda" and torch.backends.cudnn.allow_tf32
-    return bool(convolutions or torch.get_float32_matmul_precision() != "highest")
+def _operand_error(device: torch.device) -> float:
+    """The relative error of a product where torch may multiply float32 matrices in less than their precision."""
+    try:
+        precision = torch.get_float32_matmul_precision()
+        convolutions = device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # Set through several of torch's interfaces at once.
+        return _BFLOAT16
+    if precision == "medium":
+        return _BFLOAT16
+    return _TF32 if convolutions or precision != "highest" else 0.0

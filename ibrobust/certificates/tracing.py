@@ -124,7 +124,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._model = type(model).__name__
         self._names = {id(module): name for name, module in model.named_modules()}
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self._known: dict[int, tuple[Tensor, int, int]] = {}
+        self._known: dict[int, tuple[Tensor, int, tuple[object, ...]]] = {}
         self._writes: dict[int, int] = {}
         self._images_memory: int | None = None
 
@@ -139,8 +139,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The value that a tensor is now; None where it does not depend on the images."""
         if not isinstance(tensor, FakeTensor):
             return None
-        _, number, writes = self._known.get(id(tensor), (None, None, None))
-        if number is None or writes != self._writes.get(_memory(tensor), 0):
+        _, number, place = self._known.get(id(tensor), (None, None, None))
+        if number is None or place != self._place_in_memory(tensor):
             raise BadInput(
                 f"no certificate for {self._model}: a tensor is used whose memory an in-place operation or a thread "
                 "of its own has changed"
@@ -211,7 +211,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return leaf if number is None else Value(number)
 
     def _remember(self, tensor: Tensor, number: int) -> None:
-        self._known[id(tensor)] = (tensor, number, self._writes.get(_memory(tensor), 0))
+        self._known[id(tensor)] = (tensor, number, self._place_in_memory(tensor))
+
+    def _place_in_memory(self, tensor: Tensor) -> tuple[object, ...]:
+        """Where a tensor's values lie, and how often something was written there."""
+        memory = _memory(tensor)
+        writes = self._writes.get(memory, 0)
+        return memory, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, writes
 
     def _place(self) -> str:
         """The innermost module of the model that is being called."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from ibrobust.certificates.forms import Pair
 from ibrobust.certificates.steps import NoBounds, Steps
@@ -35,6 +36,8 @@ def constant_of(argument: Any) -> Tensor:
     """A tensor that does not depend on the images, in float64."""
     if not isinstance(argument, Tensor):
         raise NoBounds("its weights depend on the images")
+    if type(argument) not in (Tensor, Parameter) or argument.layout != torch.strided or argument.is_complex():
+        raise NoBounds("its weights are no plain tensor of real numbers")
     return argument.detach().double()
 
 
