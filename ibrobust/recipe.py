@@ -53,7 +53,7 @@ class Recipe(BaseModel):
     lr_patience: Count = Field(5, description="epochs without improvement, or between decays, before it does")
     seed: Seed = Field(0, description="seed of initial weights, batches and noise")
     train_samples: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="training images used, the first; 0 for all"
+        0, description="training images used: the first, which folders spread over classes; 0 for all"
     )
     augment: str = Field("none", description="changes to training images")
     latent_kind: Literal["continuous", "categorical"] = Field(

@@ -242,7 +242,7 @@ def test_clipping_bounds_a_step(digits: Dataset) -> None:
 def test_fewer_training_images_on_request_and_no_more_than_there_are(digits: Dataset) -> None:
     half = Dataset("half", digits.train[:128], digits.test, 10)
     assert len(training_images(make_recipe({"train_samples": 128}), digits)) == len(half.train)
-    with pytest.raises(BadInput, match=r"--train-samples 999: 'digits' has 256 training images"):
+    with pytest.raises(BadInput, match=r"train_samples = 999: 'digits' has 256 training images"):
         train(make_recipe({"train_samples": 999}), digits)
 
 

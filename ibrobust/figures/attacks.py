@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ibrobust.figures.robustness import ASKED, from_clean, in_words
+from ibrobust.figures.robustness import QUESTION, from_clean, in_words
 from ibrobust.figures.style import STYLE, TOP, literal
 from ibrobust.robustness.readings import NULL_ATTACK
 from ibrobust.robustness.results import ALL_ATTACKS
@@ -59,7 +59,7 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         curves: the curves of their results, and maybe of others.
     """
     table = from_clean(curves.merge(board))
-    results: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["run", *ASKED]))
+    results: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["run", *QUESTION]))
     attacks = [str(attack) for attack in dict.fromkeys(table["attack"])]
     named = [attack for attack in attacks if attack not in (ALL_ATTACKS, NULL_ATTACK)]
     colours = dict(zip(named, sns.color_palette("colorblind", len(named)).as_hex(), strict=True))
@@ -70,10 +70,10 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(5.0 * columns, height * rows), layout="constrained")
         axes = figure.subplots(rows, 2 * columns, squeeze=False)
         pairs = axes.reshape(-1, 2)
-        for (curve, bars), ((run, *asked), lines) in zip(pairs, results, strict=False):
+        for (curve, bars), ((run, *question), lines) in zip(pairs, results, strict=False):
             draw_attacks(curve, lines, colours)
             draw_shares(bars, lines, colours)
-            curve.set_title("\n".join([literal(run), *in_words(asked)]), loc="left")
+            curve.set_title("\n".join([literal(run), *in_words(question)]), loc="left")
         for ax in pairs[len(results) :].flat:
             ax.set_axis_off()
         sns.despine(figure)

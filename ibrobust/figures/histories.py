@@ -1,6 +1,6 @@
 """Pictures of training itself: the shrinking latent, the two cross-entropies, DVIB beside l2.
 
-Each function draws one table into Axes. The tables are those of `histories`.
+Each function makes a figure of one table, which `ibrobust.commands.histories` joins from runs.
 """
 
 import math

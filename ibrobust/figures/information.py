@@ -1,6 +1,6 @@
 """Pictures of information: planes, saturation curves, entropies while training, quantities against γ, the I-diagram.
 
-Each function draws one table into one Axes; the figures of `information_panels` are made of them.
+Each function draws one table into one Axes; `panels` makes figures of them.
 """
 
 from typing import Any

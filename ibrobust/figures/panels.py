@@ -1,4 +1,4 @@
-"""Figures of information: panels of the pictures in `information_figures`, from information tables."""
+"""Figures of information tables: panels of the pictures that `information` draws."""
 
 from collections.abc import Callable
 

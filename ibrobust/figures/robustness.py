@@ -18,9 +18,9 @@ from matplotlib.ticker import SymmetricalLogLocator
 from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm, literal
 from ibrobust.robustness.settings import TOLD
 
-_NORM_SYMBOLS = {"linf": "L∞", "l2": "L2"}
-ASKED = ["dataset", *TOLD]
-"""What robustness was asked for, whoever answered."""
+_NORM_SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+QUESTION = ["dataset", *TOLD]
+"""Columns that say what was measured, of whatever run: data, attacks, norm, noise view, backend, kind of columns."""
 _DOUBTED: Any = ":"
 """The line of a run whose robustness an audit does not trust; its marker gets a ring."""
 _RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
@@ -81,7 +81,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """A panel per regulariser and a row per data set, protocol, norm and whatever else results were asked with.
+    """A panel per regulariser and a row per data set, protocol, norm and whatever else tells results apart.
 
     Args:
         board: a leaderboard.
@@ -123,7 +123,7 @@ def _panels(
 ) -> Figure:
     """One panel per regulariser; a row per group, or up to four to a row where there is one group."""
     trained = table[table["reg"] != ""]
-    groups = list(trained.groupby(ASKED))
+    groups = list(trained.groupby(QUESTION))
     regs = sorted(set(trained["reg"]) - {"none"}) or ["none"]
     rows_each = -(-len(regs) // PANELS_TO_A_ROW) if len(groups) == 1 else 1
     columns = -(-len(regs) // rows_each)
@@ -181,13 +181,13 @@ def from_clean(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: curves with the columns of their leaderboard's rows.
     """
-    first = table.drop_duplicates(["run", *ASKED, "attack"])
+    first = table.drop_duplicates(["run", *QUESTION, "attack"])
     missing = first[first["eps"] > 0]
     return pd.concat([missing.assign(eps=0.0, robust=missing["clean"]), table], ignore_index=True)
 
 
 def in_words(key: Any) -> list[str]:
-    """Values of `ASKED` on two lines."""
+    """Values of `QUESTION` on two lines."""
     dataset, protocol, norm, noise_view, backend, columns = map(literal, key)
     noise = "noise off" if noise_view == "mean" else f"noise {noise_view}"
     unusual = [f"by {backend}"] * (backend != "native") + [f"{columns} columns"] * (columns != "own")

@@ -68,14 +68,14 @@ def train(
     model = untrained_model(recipe, data).to(device)
     if recipe.shrink_latent < 1:
         make_scalable(model)
-    goal = objective(recipe, data.classes)
-    optimizer = _adam(recipe, model, goal)
+    minimised = objective(recipe, data.classes)
+    optimizer = _adam(recipe, model, minimised)
     steps = len(split) // min(recipe.batch_size, len(split))
     schedule = SCHEDULES[recipe.lr_schedule](optimizer, recipe, steps * recipe.epochs)
     average = _AveragedWeights(model, recipe.polyak) if recipe.polyak else None
 
     def update(x: Images, y: Labels, noise: GeneratorNoise) -> Tensor:
-        terms = _step(model, optimizer, goal, (x, y, noise))
+        terms = _step(model, optimizer, minimised, (x, y, noise))
         schedule.after_step()
         if average:
             average.follow(model)
@@ -85,9 +85,9 @@ def train(
     rows = []
     for epoch in range(1, recipe.epochs + 1):
         terms = torch.stack([update(*next(batches)) for _ in range(steps)]).cpu()
-        row: Row = _epoch_row(epoch, optimizer, goal, terms)
+        row: Row = _epoch_row(epoch, optimizer, minimised, terms)
         schedule.after_epoch(row["loss"])
-        with average.worn_by(model) if average else nullcontext():
+        with average.replacing_those_of(model) if average else nullcontext():
             row |= _measurements(recipe, model, split, epoch)
             observe(epoch, model)
         rows.append(row)
@@ -108,7 +108,7 @@ def training_images(recipe: Recipe, data: Dataset, device: str | torch.device = 
     if len(data.train) == 0:
         raise BadInput(f"data {data.name!r} has no training part; add x_train and y_train, or folders train and test")
     if recipe.train_samples > len(data.train):
-        raise BadInput(f"--train-samples {recipe.train_samples}: {data.name!r} has {len(data.train)} training images")
+        raise BadInput(f"train_samples = {recipe.train_samples}: {data.name!r} has {len(data.train)} training images")
     split = data.train[: recipe.train_samples] if recipe.train_samples else data.train
     return Split(split.x.to(device), split.y.to(device))
 
@@ -134,23 +134,26 @@ def adversarial_images(model: nn.Module, x: Images, y: Labels, eps: float, noise
     return x_adv
 
 
-def _adam(recipe: Recipe, model: nn.Module, goal: Objective) -> torch.optim.Adam:
+def _adam(recipe: Recipe, model: nn.Module, minimised: Objective) -> torch.optim.Adam:
     device = next(model.parameters()).device
-    learned_beside = list(goal.module.to(device).parameters()) if goal.module else []
+    learned_beside = list(minimised.module.to(device).parameters()) if minimised.module else []
     betas = (recipe.adam_beta1, recipe.adam_beta2)
     parameters = [*model.parameters(), *learned_beside]
     return torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=betas, fused=True)
 
 
 def _step(
-    model: Bottleneck, optimizer: torch.optim.Optimizer, goal: Objective, batch: tuple[Images, Labels, GeneratorNoise]
+    model: Bottleneck,
+    optimizer: torch.optim.Optimizer,
+    minimised: Objective,
+    batch: tuple[Images, Labels, GeneratorNoise],
 ) -> Tensor:
     """One update; returns the objective's terms without waiting for the device."""
     x, y, noise = batch
-    recipe = goal.recipe
+    recipe = minimised.recipe
     reduced = recipe.precision == "bfloat16"
     with learning(), torch.autocast(x.device.type, dtype=torch.bfloat16) if reduced else nullcontext():
-        terms = goal.terms(model, x, y, noise)
+        terms = minimised.terms(model, x, y, noise)
     likelihood, penalty = terms[:2]
     optimizer.zero_grad(set_to_none=True)
     (likelihood + recipe.gamma * penalty if recipe.gamma else likelihood).backward()  # type: ignore[no-untyped-call]
@@ -160,14 +163,14 @@ def _step(
     return torch.stack([term.detach() for term in terms])
 
 
-def _epoch_row(epoch: int, optimizer: torch.optim.Optimizer, goal: Objective, terms: Tensor) -> Row:
+def _epoch_row(epoch: int, optimizer: torch.optim.Optimizer, minimised: Objective, terms: Tensor) -> Row:
     if not terms.isfinite().all():
         step, term = (~terms.isfinite()).nonzero()[0].tolist()
-        name = goal.recipe.reg if goal.measured[term] == "regulariser" else goal.measured[term]
+        name = minimised.recipe.reg if minimised.measured[term] == "regulariser" else minimised.measured[term]
         value = terms[step, term].item()
         raise RunFailed(f"epoch {epoch}, step {step + 1}: the {name} term is {value}; training stopped")
-    means = dict(zip(goal.measured, terms.double().mean(0).tolist(), strict=True))
-    loss = means["likelihood"] + goal.recipe.gamma * means["regulariser"]
+    means = dict(zip(minimised.measured, terms.double().mean(0).tolist(), strict=True))
+    loss = means["likelihood"] + minimised.recipe.gamma * means["regulariser"]
     return {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, **means}
 
 
@@ -200,14 +203,16 @@ class _AveragedWeights:
             parameter.copy_(weight)
 
     @contextmanager
-    def worn_by(self, model: nn.Module) -> Iterator[None]:
-        """Inside the block the model has the averaged weights."""
+    def replacing_those_of(self, model: nn.Module) -> Iterator[None]:
+        """The model has the averaged weights inside the block, and its own again afterwards, whatever happens."""
         own = [parameter.detach().clone() for parameter in model.parameters()]
         self.copy_to(model)
-        yield
-        with torch.no_grad():
-            for parameter, weight in zip(model.parameters(), own, strict=True):
-                parameter.copy_(weight)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, weight in zip(model.parameters(), own, strict=True):
+                    parameter.copy_(weight)
 
 
 def _prepared_batches(
