@@ -55,6 +55,21 @@ def test_a_name_that_can_be_no_path_is_refused(name):
     assert len(str(refused.value)) < 600 or "no data set" in str(refused.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03" + bytes(4), b"\0\0\x08\x03" + b"\xff" * 12, b"text"])
+def test_damaged_files_of_a_named_set_are_one_line(tmp_path, content):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / "MNIST" / "raw" / f"{part}-{kind}-ubyte").write_bytes(content)
+    with pytest.raises(BadInput, match=r"MNIST in .* cannot be read") as refused:
+        load_dataset("mnist", data_dir=tmp_path)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(BadInput, match=r"FashionMNIST is not in .* fetches it there"):
+        load_dataset("fashion-mnist", data_dir=tmp_path)
+    with pytest.raises(BadInput, match=r"MNIST needs a folder: data_dir"):
+        load_dataset("mnist")
+
+
 @needs_data
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_sets_of_torchvision(name):

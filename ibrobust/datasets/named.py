@@ -1,5 +1,7 @@
 """Data sets by name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from ibrobust.datasets.image_folders import folder_parts
 from ibrobust.datasets.interface import Loader, Parts, Split
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, one_line
 
 
 def digits(_folder: Path | None, _download: bool) -> tuple[Split, Split]:
@@ -25,11 +27,8 @@ def _from_torchvision(class_name: str) -> Loader:
     def load(folder: Path | None, download: bool) -> tuple[Split, Split]:
         from torchvision import datasets
 
-        root = _data_folder(folder)
-        try:
+        with _torchvision_data(class_name, folder) as root:
             train, test = (getattr(datasets, class_name)(root, train=part, download=download) for part in (True, False))
-        except RuntimeError as error:
-            raise BadInput(f"{class_name} is not in {str(root)!r}; add --download to fetch it there") from error
         return _array_split(train), _array_split(test)
 
     return load
@@ -61,17 +60,26 @@ def imagenette(folder: Path | None, download: bool) -> Parts:
     """Ten classes of ImageNet, shorter side 256, centre crop 224, in an order that is spread over the classes."""
     from torchvision import datasets
 
-    root = _data_folder(folder)
-    try:
+    with _torchvision_data("Imagenette", folder) as root:
         datasets.Imagenette(root, split="val", size="320px", download=download)
-    except RuntimeError as error:
-        raise BadInput(f"Imagenette is not in {str(root)!r}; add --download to fetch it there") from error
     return folder_parts(root / "imagenette2-320", 224)
 
 
-def _data_folder(folder: Path | None) -> Path:
+@contextmanager
+def _torchvision_data(name: str, folder: Path | None) -> Iterator[Path]:
+    """The data folder, for a block that reads one of torchvision's data sets from it.
+
+    Raises:
+        BadInput: there is no such folder, or the data set is not in it or cannot be read.
+    """
     if folder is None:
-        raise BadInput("this data set needs a folder; name it with --data-dir or $IBROBUST_DATA")
+        raise BadInput(f"{name} needs a folder: data_dir (--data-dir on the command line, or $IBROBUST_DATA)")
     if not folder.is_dir():
-        raise BadInput(f"--data-dir {str(folder)!r} is not a folder")
-    return folder
+        raise BadInput(f"data_dir (--data-dir) {str(folder)!r} is not a folder")
+    try:
+        yield folder
+    except Exception as error:  # torchvision raises whatever damaged files lead to
+        if isinstance(error, RuntimeError) and "download" in str(error):
+            raise BadInput(f"{name} is not in {str(folder)!r}; download (--download) fetches it there") from error
+        reason = one_line(str(error))[:200] or type(error).__name__
+        raise BadInput(f"{name} in {str(folder)!r} cannot be read: {reason}") from error
