@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,31 @@ def learning() -> Iterator[None]:
         _LEARNING.reset(token)
 
 
+@runtime_checkable
+class NoisyLayer(Protocol):
+    """A layer with noise of its own: any module that has a `stream` and draws from `noise_for` itself.
+
+    Attributes:
+        stream: the name of its random numbers; a model sets it to the layer's place, so that no two layers share them.
+
+    A layer with an attribute `rate` of 0 counts as one without noise.
+    """
+
+    stream: str
+
+
+def noise_for(layer: NoisyLayer, *, shared: bool = False) -> Noise | None:
+    """Where a layer draws its random numbers; None where the noise is off, and the layer has to be deterministic.
+
+    Args:
+        shared: one draw for a whole training batch; an evaluation's draws are each sample's own.
+    """
+    noise = _NOISE.get()
+    if noise is None:
+        return None
+    return (_one_for_the_batch(noise) if shared else noise).fold(layer.stream)
+
+
 class Dropout(nn.Module):
     """Zeroes features with probability `rate` and scales the others up (Srivastava et al. 2014).
 
@@ -55,12 +81,10 @@ class Dropout(nn.Module):
         self.stream = "dropout"
 
     def forward(self, x: Tensor) -> Tensor:
-        noise = _NOISE.get()
+        noise = noise_for(self, shared=self.shared)
         if noise is None or self.rate == 0:
             return x
-        if self.shared:
-            noise = _one_for_the_batch(noise)
-        return x * _mask(noise.fold(self.stream).uniform(*x.shape[1:]), self.rate)
+        return x * _mask(noise.uniform(*x.shape[1:]), self.rate)
 
 
 def dropout_layer(rate: float, *, shared: bool = False) -> list[nn.Module]:
@@ -81,10 +105,9 @@ class DropConnectConv2d(nn.Conv2d):
         self.stream = "dropconnect"
 
     def forward(self, input: Tensor) -> Tensor:
-        noise = _NOISE.get()
+        noise = noise_for(self, shared=True)
         if noise is None or self.rate == 0:
             return self._convolved(input, self.weight)
-        noise = _one_for_the_batch(noise.fold(self.stream))
         if isinstance(noise, Draw):
             parts = [self._masked(input[i : i + 1], noise[i : i + 1]) for i in range(len(input))]
             return torch.cat(parts)
@@ -107,13 +130,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         )
 
 
-NoisyLayer = Dropout | DropConnectConv2d
-
-
 def noisy_layers(module: nn.Module) -> dict[str, NoisyLayer]:
-    """The layers of a module that draw masks, by their place in it."""
+    """The layers of a module that draw random numbers, by their place in it."""
     layers = module.named_modules()
-    return {name: layer for name, layer in layers if isinstance(layer, NoisyLayer) and layer.rate > 0}
+    return {name: layer for name, layer in layers if isinstance(layer, NoisyLayer) and getattr(layer, "rate", 1) > 0}
 
 
 def _mask(uniform: Float[Tensor, "..."], rate: float) -> Float[Tensor, "..."]:
