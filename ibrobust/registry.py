@@ -169,6 +169,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "one-cycle": "learning.schedules:one_cycle",
             "constant": "learning.schedules:constant",
         },
+        "model format": {"python": "subjects.formats:PYTHON"},
         "attack": {
             "apgd-ce": "attacks.apgd:APGD_CE",
             "apgd-dlr": "attacks.apgd:APGD_DLR",

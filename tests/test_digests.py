@@ -11,7 +11,7 @@ from ibrobust.experiments.evaluation import evaluate_subject, foreign_subject
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
 from ibrobust.subjects.digests import digests
-from ibrobust.subjects.foreign import load_model, module_name
+from ibrobust.subjects.formats import load_model, module_name
 
 HELPER = "SIZE = 10\n"
 NET = """

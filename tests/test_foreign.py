@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.errors import BadInput
-from ibrobust.subjects.foreign import health, load_model, require_healthy
+from ibrobust.subjects.foreign import health, require_healthy
+from ibrobust.subjects.formats import load_model
 
 CLASSES = 4
 SAMPLES = 128

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser
 from ibrobust.errors import BadInput
+from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     from ibrobust.experiments.evaluation import Subject
@@ -18,7 +19,10 @@ def add_subject_flags(parser: Parser) -> None:
     parser.add_argument(
         "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
     )
-    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="take this nn.Module instead of runs")
+    parser.add_argument(
+        "--model", default=None, metavar="FILE.py:FACTORY",
+        help=f"take this model instead of runs; formats: {EXTENSION_POINTS['model format'].choices}",
+    )  # fmt: skip
     parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
     parser.add_argument("--layout", default=None, help="of FILE.npz: auto (where its shape tells), nchw or nhwc")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")

@@ -26,7 +26,8 @@ from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.subjects.digests import digests
-from ibrobust.subjects.foreign import load_model, module_name, require_healthy
+from ibrobust.subjects.foreign import require_healthy
+from ibrobust.subjects.formats import FORMATS, format_name, load_model
 from ibrobust.subjects.zoo import Run, versions
 from ibrobust.tables import read_table, save_table
 
@@ -38,13 +39,22 @@ _SHARD = 1000
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated: a model, the samples to attack and what every result's card says of both."""
+    """What is evaluated: a model, the samples to attack and what every result's card says of both.
+
+    Attributes:
+        names: the kind and name of everything registered that the model or its data come from.
+    """
 
     name: str
     model: Callable[[], nn.Module]
     test: Split
     model_record: ModelRecord
     data_record: DataRecord
+    names: tuple[tuple[str, str], ...] = ()
+
+    def plugins(self, settings: Settings) -> dict[str, str] | None:
+        """What a card says of the plugins that model, data and settings come from; None where there are none."""
+        return digests_of([*self.names, *settings.names]) or None
 
     def describes(self, card: ResultCard) -> bool:
         """Whether a card is about these weights, this code and this data; a recipe may gain fields, weights do not."""
@@ -71,21 +81,23 @@ def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
         weights_sha256=card.weights_sha256,
         plugins=card.plugins or None,
     )
-    return Subject(card.run, run.model, data.test, record, DataRecord(**data.card))
+    return Subject(card.run, run.model, data.test, record, DataRecord(**data.card), tuple(card.recipe.names))
 
 
 def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: bool, layout: str = "auto") -> Subject:
-    """Anybody's `FILE.py:FACTORY` on a data set's test part; `layout` as `load_dataset` takes it."""
+    """Anybody's model, as `--model` names it, on a data set's test part; `layout` as `load_dataset` takes it."""
     dataset = load_dataset(data, data_dir=data_dir, download=download, layout=layout)
     module = load_model(model)
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
-    file, _, factory = model.rpartition(":")
-    name = as_name(f"{Path(file).stem}-{factory}-{Path(data).resolve().stem}")
-    found = digests(module, module_name(Path(file)))
+    form = FORMATS[format_name(model)]
+    name = as_name(f"{form.name(model)}-{Path(data).resolve().stem}")
+    file = None if form.maker or not Path(model).is_file() else Path(model)
+    found = digests(module, form.maker(model) if form.maker else None, file)
     record = ModelRecord(
         run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
     )
-    return Subject(name, lambda: module, dataset.test, record, DataRecord(**dataset.card))
+    names = (("model format", format_name(model)), ("data set", data))
+    return Subject(name, lambda: module, dataset.test, record, DataRecord(**dataset.card), names)
 
 
 def evaluate_subject(
@@ -170,7 +182,12 @@ def _attacked(subject: Subject, model: nn.Module, rows: range, settings: Setting
         results = radii_that_break(question(model, samples, settings, execution))
     else:
         results = readings_under_noise(question(model, samples, settings, execution))
-    about = {"model": subject.model_record, "data": subject.data_record, "versions": versions()}
+    about = {
+        "model": subject.model_record,
+        "data": subject.data_record,
+        "versions": versions(),
+        "plugins": subject.plugins(settings),
+    }
     return replace(results, card=results.card.model_copy(update=about))
 
 
@@ -194,6 +211,6 @@ def _stored(path: Path, subject: Subject, settings: Settings, samples: range) ->
         return None
     results = load_results(path)
     card = results.card
-    about = (subject.model_record, subject.data_record, versions(), digests_of(settings.names) or None)
+    about = (subject.model_record, subject.data_record, versions(), subject.plugins(settings))
     same = (card.model, card.data, card.versions, card.plugins) == about and card.settings == settings
     return results if same and list(results.sample_N["sample"]) == list(samples) else None

@@ -2,6 +2,7 @@
 have changed."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +10,18 @@ from torch import Tensor, nn
 from ibrobust.python_files import files_of
 
 
-def digests(model: nn.Module, maker: str) -> dict[str, str]:
+def digests(model: nn.Module, maker: str | None, file: Path | None = None) -> dict[str, str]:
     """SHA-256 of a model's parameters and buffers, and of its layers and the Python files that define it: those of its
-    classes, that of the module `maker`, and what these import that is not installed. Numbers that it read from
-    elsewhere into plain attributes are in neither."""
+    classes, that of the module `maker`, and what these import that is not installed. A `file` that holds the model, in
+    whatever format, counts as code. Numbers that it read from elsewhere into plain attributes are in neither."""
     weights, code = hashlib.sha256(), hashlib.sha256()
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         weights.update(_content(tensor))
     for name, part in model.named_modules():
         code.update(f"{name} {type(part).__qualname__} {part.extra_repr()}".encode())
-    made_by = {maker, *(type(part).__module__ for part in model.modules())}
-    for content in sorted(path.read_bytes() for path in files_of(made_by)):
+    made_by = {*([maker] if maker else []), *(type(part).__module__ for part in model.modules())}
+    for content in sorted(path.read_bytes() for path in files_of(made_by) | ({file} if file else set())):
         code.update(hashlib.sha256(content).digest())
     return {"weights_sha256": weights.hexdigest(), "code_sha256": code.hexdigest()}
 

@@ -1,8 +1,7 @@
-"""Anybody's model: loading it from a file, and looking at it before the first attack does."""
+"""Anybody's model: looking at it before the first attack does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
-from ibrobust.python_files import beside, executed, said
+from ibrobust.python_files import said
 from ibrobust.types import Images, Labels, Logits
 
 _SAMPLES = 256
@@ -28,44 +27,6 @@ class Finding:
 
     text: str
     refused: bool = False
-
-
-def load_model(model: str) -> nn.Module:
-    """The module that a factory in a Python file returns: `FILE.py:FACTORY`, called without arguments.
-
-    The file runs, so it has to be one you trust. It may import what lies beside it.
-
-    Raises:
-        BadInput: no such file or factory, either raises, or what comes back is no `nn.Module`.
-    """
-    file, _, factory_name = model.rpartition(":")
-    path = Path(file)
-    if not file or not factory_name.isidentifier():
-        raise BadInput(f"--model {model!r}: write FILE.py:FACTORY")
-    module = executed(path, module_name(path), f"--model {model!r}")
-    with beside(path):
-        factory = getattr(module, factory_name, None)
-        if not callable(factory):
-            defined = sorted(
-                name
-                for name, value in vars(module).items()
-                if callable(value) and getattr(value, "__module__", None) == module.__name__
-            )
-            raise BadInput(
-                f"--model {model!r}: no function {factory_name!r} in the file; it defines {_listed(defined)}"
-            )
-        try:
-            made = factory()
-        except (Exception, SystemExit) as error:
-            raise BadInput(f"--model {model!r}: {factory_name}() raised {said(error)}") from error
-    if not isinstance(made, nn.Module):
-        raise BadInput(f"--model {model!r}: {factory_name}() returned {_kind(made)}, not an nn.Module")
-    return made
-
-
-def module_name(path: Path) -> str:
-    """Under which `load_model` keeps a file's module."""
-    return f"ibrobust_foreign_{path.stem}"
 
 
 def require_healthy(model: nn.Module, x: Tensor, y: Labels) -> list[str]:
@@ -226,7 +187,3 @@ def _relative_difference(a: Logits, b: Logits) -> float:
 
 def _kind(value: object) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "none"
