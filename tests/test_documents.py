@@ -6,16 +6,8 @@ import shlex
 import subprocess
 import sys
 
-import pytest
-import torch
-
-from ibrobust.attacks import ATTACKS
-from ibrobust.datasets import DATASETS, load_dataset
+from ibrobust.datasets import load_dataset
 from ibrobust.files import released_zoo
-from ibrobust.learning.objectives import REGULARIZERS
-from ibrobust.learning.training import train
-from ibrobust.recipe import make_recipe
-from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.subjects.zoo import find_runs
 from tests.conftest import ROOT
 
@@ -70,27 +62,3 @@ def test_readme_links_to_files_that_are_there():
     for text, folder in ((README, ROOT), (CONTRIBUTING, ROOT)):
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (folder / target).exists(), target
-
-
-@pytest.fixture
-def snippets():
-    """CONTRIBUTING's snippets, executed; what they register is gone afterwards."""
-    registries = (REGULARIZERS, ATTACKS, DATASETS)
-    before = [dict(registry) for registry in registries]
-    for snippet in blocks(CONTRIBUTING, "python"):
-        exec(snippet, {})
-    yield
-    for registry, entries in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(entries)
-
-
-def test_contributing_adds_a_regulariser_a_data_set_and_an_attack(snippets):
-    data = load_dataset("stripes")
-    trained = train(make_recipe({"reg": "l1", "data": "stripes", "epochs": 40, "batch_size": 16}), data)
-    assert trained.history["regulariser"].iloc[-1] > 0
-    assert trained.history["error"].iloc[-1] == 0
-    attack = {"uniform-noise": ATTACKS["uniform-noise"]}
-    results = breaking_radii(trained.model, data.test.x, data.test.y, eps=[0.01], attacks=attack)
-    assert results.clean == 1
-    assert torch.tensor(results.all_attacks_N).isinf().all()

@@ -57,14 +57,12 @@ def results_with_images(places: Sequence[Path]) -> list[Path]:
 
 def model_of(card: "ResultCard", options: Namespace) -> "tuple[nn.Module, str | None]":
     """The model that a result is about, and the digest of its weights."""
-    from ibrobust.subjects.digests import digests
-    from ibrobust.subjects.foreign import load_model, module_name
+    from ibrobust.subjects.formats import digests_of_model, load_model
     from ibrobust.subjects.zoo import CARD, load_run
 
     if options.model:
         model = load_model(options.model)
-        file, _, _ = options.model.rpartition(":")
-        return model, digests(model, module_name(Path(file)))["weights_sha256"]
+        return model, digests_of_model(options.model, model)["weights_sha256"]
     folders = [*options.runs, released_zoo() / "runs", released_zoo() / "mnist"]
     for folder in (place / card.run for place in folders):
         if (folder / CARD).is_file():

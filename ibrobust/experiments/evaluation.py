@@ -25,9 +25,8 @@ from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
-from ibrobust.subjects.digests import digests
 from ibrobust.subjects.foreign import require_healthy
-from ibrobust.subjects.formats import FORMATS, format_name, load_model
+from ibrobust.subjects.formats import FORMATS, digests_of_model, format_name, load_model
 from ibrobust.subjects.zoo import Run, versions
 from ibrobust.tables import read_table, save_table
 
@@ -57,12 +56,14 @@ class Subject:
         return digests_of([*self.names, *settings.names]) or None
 
     def describes(self, card: ResultCard) -> bool:
-        """Whether a card is about these weights, this code and this data; a recipe may gain fields, weights do not."""
+        """Whether a card is about these weights, this code, this data and plugins as they are now; a recipe may gain
+        fields, weights do not."""
         theirs = card.model
         if theirs is None or card.data is None or card.data.fingerprint != self.data_record.fingerprint:
             return False
         identity = ("run", "weights_sha256", "code_sha256")
-        return all(getattr(theirs, key) == getattr(self.model_record, key) for key in identity)
+        same = all(getattr(theirs, key) == getattr(self.model_record, key) for key in identity)
+        return same and card.plugins == self.plugins(card.settings)
 
 
 def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
@@ -80,6 +81,7 @@ def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
         noise=card.noise,
         weights_sha256=card.weights_sha256,
         plugins=card.plugins or None,
+        warnings=[f"{changed} is not the plugin that it was trained with" for changed in run.changed_plugins] or None,
     )
     return Subject(card.run, run.model, data.test, record, DataRecord(**data.card), tuple(card.recipe.names))
 
@@ -89,14 +91,13 @@ def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: b
     dataset = load_dataset(data, data_dir=data_dir, download=download, layout=layout)
     module = load_model(model)
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
-    form = FORMATS[format_name(model)]
-    name = as_name(f"{form.name(model)}-{Path(data).resolve().stem}")
-    file = None if form.maker or not Path(model).is_file() else Path(model)
-    found = digests(module, form.maker(model) if form.maker else None, file)
+    form = format_name(model)
+    name = as_name(f"{FORMATS[form].name(model)}-{Path(data).resolve().stem}")
+    found = digests_of_model(model, module)
     record = ModelRecord(
         run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
     )
-    names = (("model format", format_name(model)), ("data set", data))
+    names = (("model format", form), ("data set", data))
     return Subject(name, lambda: module, dataset.test, record, DataRecord(**dataset.card), names)
 
 

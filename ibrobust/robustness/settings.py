@@ -123,10 +123,12 @@ class Settings(BaseModel):
 
     @property
     def names(self) -> list[tuple[str, str]]:
-        """The kinds and names of what the settings look up: `("norm", "linf")`, …"""
+        """The kinds and names of what the settings look up: `("norm", "linf")`, …; of a protocol that is not
+        registered here, its name alone."""
         marks = [(mark, key) for key, field in Settings.model_fields.items() for mark in field.metadata]
         named = [(mark.kind, getattr(self, key)) for mark, key in marks if isinstance(mark, OneOf)]
-        return named + [("attack", name) for name in self.attack_names]
+        known = self.attacks is not None or self.protocol in PROTOCOLS
+        return named + [("attack", name) for name in (self.attack_names if known else ())]
 
     def file_stem(self, name: str) -> str:
         """The name of the file that holds this model's results: whatever is not the default stands behind it."""

@@ -9,6 +9,7 @@ from torch import nn
 from ibrobust.errors import BadInput
 from ibrobust.python_files import beside, executed, said
 from ibrobust.registry import Registry, extension_point
+from ibrobust.subjects.digests import digests
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ def load_model(model: str) -> nn.Module:
     except (Exception, SystemExit) as error:
         raise BadInput(f"--model {model!r}: the format {name!r} raised {said(error)}") from error
     return _module(loaded, f"--model {model!r}: the format {name!r}")
+
+
+def digests_of_model(model: str, loaded: nn.Module) -> dict[str, str]:
+    """`digests` of a model that a text has led to."""
+    form = FORMATS[format_name(model)]
+    if form.maker:
+        return digests(loaded, form.maker(model))
+    return digests(loaded, None, Path(model) if Path(model).is_file() else None)
 
 
 def _module(made: object, what: str) -> nn.Module:
