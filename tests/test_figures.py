@@ -125,6 +125,20 @@ def test_of_a_model_without_a_recipe_every_attack_and_all_together_are_drawn(res
     assert {to_hex(line.get_color()) for line in ax.lines} == {to_hex(bar.get_facecolor()) for bar in bars.patches}
 
 
+def test_long_names_stay_above_their_own_panels(results):
+    strict = [result for result in results if result.card.settings.protocol == "strict"][:2]
+    named = [
+        asked_otherwise(result, model=ModelRecord(run=60 * f"{letter}-"))
+        for result, letter in zip(strict, "WM", strict=True)
+    ]
+    figure = attacks_figure(leaderboard(named), curves(named))
+    figure.draw_without_rendering()
+    titles = [ax._left_title.get_window_extent() for ax in figure.axes if ax.get_title(loc="left")]
+    assert len(titles) == 2
+    assert not titles[0].overlaps(titles[1])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in titles)
+
+
 def test_every_panel_has_numbers_at_its_axis_and_accuracy_begins_below_the_smallest(tables):
     board, all_curves = tables[0].query("dataset == 'mnist' and protocol == 'strict'"), tables[1]
     for figure in (robustness_figure(board, all_curves), information_figure(board)):

@@ -1,5 +1,6 @@
 """What each attack leaves of a model, and what all of them leave together."""
 
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ from ibrobust.robustness.readings import NULL_ATTACK
 from ibrobust.robustness.results import ALL_ATTACKS
 
 _RESULTS_TO_A_ROW = 2
+_TITLE_WIDTH = 48
+"""Letters that have room above the two panels of a result."""
 
 
 def draw_attacks(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
@@ -73,7 +76,8 @@ def attacks_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         for (curve, bars), ((run, *question), lines) in zip(pairs, results, strict=False):
             draw_attacks(curve, lines, colours)
             draw_shares(bars, lines, colours)
-            curve.set_title("\n".join([literal(run), *in_words(question)]), loc="left")
+            lines_of_title = [part for line in (literal(run), *in_words(question)) for part in wrap(line, _TITLE_WIDTH)]
+            curve.set_title("\n".join(lines_of_title), loc="left")
         for ax in pairs[len(results) :].flat:
             ax.set_axis_off()
         sns.despine(figure)
