@@ -15,7 +15,15 @@ from ibrobust.recipe import NAMES, Recipe, make_recipe, recipes_in
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
+    from ibrobust.datasets import Dataset
     from ibrobust.subjects.zoo import Run
+
+
+_MEASURED = 10_000
+"""Samples of each split that the card's metrics are of: the k-NN estimate is quadratic in them."""
+
+_TRACKED = 2000
+"""Samples of each split that a trajectory measures."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -73,7 +81,7 @@ def train_run(
     """
     from tqdm import tqdm
 
-    from ibrobust.datasets import load_dataset, sorted_samples
+    from ibrobust.datasets import load_dataset
     from ibrobust.entropies.quantities import summary
     from ibrobust.entropies.table import information_text
     from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
@@ -91,13 +99,7 @@ def train_run(
         return finished
     data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
     require_writable(runs)
-    for part, split, used in (
-        ("training", data.train, recipe.train_samples or len(data.train)),
-        ("training", data.train, _TRACKED if track else _MEASURED),
-        ("test", data.test, _TRACKED if track else _MEASURED),
-    ):
-        for sentence in sorted_samples(split, min(used, len(split)), part=part):
-            print(f"warning: {recipe.run_id}: {sentence}", file=sys.stderr, flush=True)
+    _warn_of_sorted_data(recipe, data, _TRACKED if track else _MEASURED)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
 
         def progress(_epoch: int, row: dict[str, float | int]) -> None:
@@ -115,11 +117,16 @@ def train_run(
     return save_run(runs, recipe, data, trained, metrics)
 
 
-_MEASURED = 10_000
-"""Samples of each split that the card's metrics are of: the k-NN estimate is quadratic in them."""
+def _warn_of_sorted_data(recipe: Recipe, data: "Dataset", measured: int) -> None:
+    """Say on stderr where the first samples, trained on or measured, lack classes that they should hold."""
+    from ibrobust.datasets import sorted_samples
 
-_TRACKED = 2000
-"""Samples of each split that a trajectory measures."""
+    trained_on = recipe.train_samples or len(data.train)
+    for part, split, used in (
+        ("training", data.train, trained_on), ("training", data.train, measured), ("test", data.test, measured),
+    ):  # fmt: skip
+        for sentence in sorted_samples(split, min(used, len(split)), part=part):
+            print(f"warning: {recipe.run_id}: {sentence}", file=sys.stderr, flush=True)
 
 
 def _information(metrics: dict[str, float]) -> str:

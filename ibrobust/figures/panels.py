@@ -26,6 +26,7 @@ _QUANTITIES = [
     "encoding_entropy", "reverse_decoder_uncertainty", "preserved_information", "redundant_information",
     "decoder_cross_entropy", "preserved_relevant_information",
 ]  # fmt: skip
+_RUN_KEYS = ["run", "split", "reg", "gamma"]
 
 
 def plane_figure(table: pd.DataFrame) -> Figure:
@@ -103,9 +104,6 @@ def diagram_figure(table: pd.DataFrame) -> Figure:
             ax.set_title(literal(split))
         figure.suptitle(f"{literal(seen['run'].iloc[0])} (nats)", fontsize=9)
     return figure
-
-
-_RUN_KEYS = ["run", "split", "reg", "gamma"]
 
 
 def _seen(table: pd.DataFrame) -> pd.DataFrame:
