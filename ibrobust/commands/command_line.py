@@ -4,8 +4,8 @@ import argparse
 import codecs
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -184,13 +184,39 @@ def _shown(text: str) -> str:
     return one_line(text).encode(encoding, _SPELLED).decode(encoding)
 
 
+@contextmanager
+def doing(what: str) -> Iterator[Callable[[str], None]]:
+    """On a terminal, says what is being done while the block runs; the line goes when it ends.
+
+    Yields:
+        A function that says something else instead.
+    """
+    shown = sys.stderr is not None and sys.stderr.isatty() and "TQDM_DISABLE" not in os.environ
+
+    def say(what: str) -> None:
+        if shown:
+            print(f"{_CLEARED}{one_line(what)} …", end="", file=sys.stderr, flush=True)
+
+    say(what)
+    try:
+        yield say
+    finally:
+        if shown:
+            print(_CLEARED, end="", file=sys.stderr, flush=True)
+
+
+_CLEARED = "\r\x1b[K"
+"""Back to the beginning of the line, and nothing on it."""
+
+
 def torch_device(name: str, threads: int | None) -> str:
     """The device to use, with the number of CPU threads set; `auto` is the first GPU where there is one.
 
     Raises:
         BadInput: no such device.
     """
-    import torch
+    with doing("loading PyTorch"):
+        import torch
 
     if threads:
         torch.set_num_threads(threads)

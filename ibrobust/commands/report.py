@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, parsed, table_text
+from ibrobust.commands.command_line import Parser, doing, parsed, table_text
 from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, released_zoo
 from ibrobust.robustness.settings import TOLD
@@ -63,9 +63,6 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
 
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
-    from ibrobust.figures.attacks import attacks_figure
-    from ibrobust.figures.robustness import information_figure, robustness_figure
-    from ibrobust.figures.style import save_figure
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
     from ibrobust.tables import save_table
@@ -80,17 +77,28 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     if readings is not None:
         save_table(curve_text(readings), out / "noise.csv")
         paths.append(out / "noise.csv")
+    with doing("drawing figures"):
+        paths += _figures(board, all_curves, out)
+    # Everything is written before the first line is printed, which may fail.
+    print(_board_text(text))
+    if readings is not None:
+        print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
+    print("\n" + "\n".join(str(path) for path in paths))
+
+
+def _figures(board: "pd.DataFrame", all_curves: "pd.DataFrame", out: Path) -> list[Path]:
+    from ibrobust.figures.attacks import attacks_figure
+    from ibrobust.figures.robustness import information_figure, robustness_figure
+    from ibrobust.figures.style import save_figure
+
+    paths = []
     own = board[board["reg"] == ""]
     if len(own):
         paths += save_figure(attacks_figure(own, all_curves), out / "attacks")
     if len(own) < len(board):
         paths += save_figure(robustness_figure(board, all_curves), out / "robustness")
         paths += save_figure(information_figure(board), out / "information")
-    # Everything is written before the first line is printed, which may fail.
-    print(_board_text(text))
-    if readings is not None:
-        print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
-    print("\n" + "\n".join(str(path) for path in paths))
+    return paths
 
 
 def _board_text(text: "pd.DataFrame") -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser
+from ibrobust.commands.command_line import Parser, doing
 from ibrobust.errors import BadInput
 from ibrobust.registry import EXTENSION_POINTS
 
@@ -46,7 +46,9 @@ def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]
             raise BadInput(f"--model {options.model}: that model is taken alone; leave out {options.run[0]}")
         if not options.data:
             raise BadInput(f"--model {options.model}: needs --data, a data set's name, an .npz file or a folder")
-        yield foreign_subject(options.model, options.data, layout=options.layout or "auto", **flags), None
+        with doing("loading the data") as say:
+            subject = foreign_subject(options.model, options.data, layout=options.layout or "auto", told=say, **flags)
+        yield subject, None
         return
     if options.data:
         raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
@@ -54,4 +56,6 @@ def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]
         raise BadInput(f"--layout {options.layout}: a run has a layout of its own; --layout goes with --model")
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     for found in find_runs(options.run or [options.runs if own else Path("zoo")]):
-        yield run_subject(found, **flags), found
+        with doing(f"loading {found.card.recipe.data}, the data of {found.card.run}"):
+            subject = run_subject(found, **flags)
+        yield subject, found

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser, parsed, torch_device
+from ibrobust.commands.command_line import Parser, doing, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
@@ -97,7 +97,8 @@ def train_run(
             changed = ", ".join(finished.changed_plugins)
             raise BadInput(f"run {recipe.run_id} was trained with another {changed}; --again trains it anew")
         return finished
-    data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
+    with doing(f"loading the data {recipe.data}"):
+        data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
     require_writable(runs)
     _warn_of_sorted_data(recipe, data, _TRACKED if track else _MEASURED)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
@@ -113,7 +114,8 @@ def train_run(
     if trajectory:
         save_table(information_text(trajectory.table), folder / TRAJECTORY)
     splits = {"train": data.train[:_MEASURED], "test": data.test[:_MEASURED]}
-    metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
+    with doing("measuring what the latent keeps"):
+        metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
     return save_run(runs, recipe, data, trained, metrics)
 
 

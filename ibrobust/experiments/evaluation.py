@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard
 from ibrobust.robustness.evidence import evidence_path, joined_evidence, load_evidence, save_evidence
 from ibrobust.robustness.noisy_readings import readings_under_noise
-from ibrobust.robustness.question import Execution, question
+from ibrobust.robustness.question import Execution, chosen_attacks, question
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
+from ibrobust.robustness.work import Work, expected_work
 from ibrobust.subjects.foreign import require_healthy
 from ibrobust.subjects.formats import FORMATS, digests_of_model, format_name, load_model
 from ibrobust.subjects.zoo import Run, versions
@@ -86,10 +88,25 @@ def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
     return Subject(card.run, run.model, data.test, record, DataRecord(**data.card), tuple(card.recipe.names))
 
 
-def foreign_subject(model: str, data: str, *, data_dir: Path | None, download: bool, layout: str = "auto") -> Subject:
-    """Anybody's model, as `--model` names it, on a data set's test part; `layout` as `load_dataset` takes it."""
+def foreign_subject(
+    model: str,
+    data: str,
+    *,
+    data_dir: Path | None,
+    download: bool,
+    layout: str = "auto",
+    told: Callable[[str], None] = lambda _doing: None,
+) -> Subject:
+    """Anybody's model, as `--model` names it, on a data set's test part; `layout` as `load_dataset` takes it.
+
+    Args:
+        told: what is being done, before it is.
+    """
+    told(f"loading the data {data}")
     dataset = load_dataset(data, data_dir=data_dir, download=download, layout=layout)
+    told(f"loading the model {model}")
     module = load_model(model)
+    told("looking at the model's answers and gradients")
     warnings = require_healthy(module, dataset.test.x, dataset.test.y)
     form = format_name(model)
     name = as_name(f"{FORMATS[form].name(model)}-{Path(data).resolve().stem}")
@@ -123,7 +140,6 @@ def evaluate_subject(
     first, last = samples or (0, len(subject.test))
     if last > len(subject.test):
         raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
-    attacks = len(settings.attack_names)
     path = results_path(subject, settings, out, first=(first, last))
     if _stored(path, subject, settings, range(first, last)) and _has_images(path, execution):
         return path, None
@@ -131,17 +147,14 @@ def evaluate_subject(
     unfinished = path.parent / ".unfinished" / path.stem
     model = subject.model().to(execution.device)
     shards, places = [], []
-    with tqdm(total=(last - first) * attacks, desc=subject.name, disable=None) as bar:
-
-        def progress(attack: str, count: int) -> None:
-            bar.set_postfix_str(attack, refresh=False)
-            bar.update(count)
-
-        told = replace(execution, progress=progress)
+    with _shown_work(subject.name, settings, last - first) as work:
+        told = replace(execution, work=work)
         for rows in (range(start, min(start + _SHARD, last)) for start in range(first, last, _SHARD)):
             shard_path = unfinished / f"{rows.start}-{rows.stop}.parquet"
             shard = _stored(shard_path, subject, settings, rows)
-            if not (shard and _has_images(shard_path, execution)):
+            if shard and _has_images(shard_path, execution):
+                work.leave_out(len(rows))
+            else:
                 shard = _attacked(subject, model, rows, settings, told)
                 _save_shard(shard, shard_path)
             shards.append(shard)
@@ -165,6 +178,21 @@ def _save_shard(shard: Results, path: Path) -> None:
 def _has_images(results: Path, execution: Execution) -> bool:
     """Whether the images that are to be kept lie beside stored results."""
     return execution.kept == "none" or evidence_path(results).is_file()
+
+
+@contextmanager
+def _shown_work(name: str, settings: Settings, samples: int) -> Iterator[Work]:
+    """The account of an evaluation, as a bar on a terminal: queries so far and those expected, the attack in work."""
+    # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
+    walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)
+    with tqdm(desc=name, unit="q", unit_scale=True, disable=None) as bar:
+
+        def tell(attack: str, done: int, left: float) -> None:
+            bar.total = done + left
+            bar.set_postfix_str(attack, refresh=False)
+            bar.update(done - bar.n)
+
+        yield expected_work(chosen_attacks(settings), samples, walks=walks, tell=tell)
 
 
 def results_path(subject: Subject, settings: Settings, out: Path, *, first: tuple[int, int] = (0, 0)) -> Path:

@@ -33,6 +33,7 @@ from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.robustness.search import SEARCHES, Indices, Search
+from ibrobust.robustness.work import CLEAN
 from ibrobust.types import Images, Labels
 
 
@@ -134,7 +135,8 @@ class _Evaluation:
             filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
         seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
         unharmed = seen(draw.fold("clean"))
-        logits, gradient = clean_pass(unharmed, x, y, ids)
+        with self.asked.work.of(CLEAN, len(x)):
+            logits, gradient = clean_pass(unharmed, x, y, ids)
         standing = logits.argmax(1) == y
         correct = standing.nonzero().squeeze(1)
         kept = Recorder(self.asked.kept, Block(x, y, ids, self.radii), [*self.asked.attacks])
@@ -146,7 +148,8 @@ class _Evaluation:
             clean = logits[correct], gradient[correct]
             attacked = seen(stream, clean=clean)
             samples = Samples(attacked, x[correct], y[correct], ids[correct], stream)
-            index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct))
+            with self.asked.work.of(name, len(x)):
+                index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct))
             best = torch.minimum(best, index)
             column = torch.zeros(len(x), device=x.device)
             column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]

@@ -41,6 +41,7 @@ from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
 from ibrobust.robustness.samples import Arrays, usable_samples
+from ibrobust.robustness.work import CLEAN
 from ibrobust.types import Images, Labels, PerSample
 
 SPREADS = 3.0
@@ -128,14 +129,16 @@ class _Evaluation:
         streams = sample_draw(self.asked.settings.seed, ids), score_draw(self.asked.settings.seed, ids)
         judge = _Judge(self.asked, self.views, x, y, *streams)
         unharmed = judge.victim("clean")
-        logits, gradient = clean_pass(unharmed, x, y, ids)
-        lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
+        with self.asked.work.of(CLEAN, len(x)):
+            logits, gradient = clean_pass(unharmed, x, y, ids)
+            lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
         radii = torch.tensor(self.asked.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}
         lead_AEN, accounts = [lead[None].expand(len(radii), -1)], {"clean": asdict(unharmed.queries)}
         for name, attack in self.asked.attacks.items():
             walk = _Walk(judge, ids, x.clone(), lead.clone(), right.clone(), doubt.clone())
-            lead_EN, right_AEN[name], accounts[name] = walk.along(name, attack, radii)
+            with self.asked.work.of(name, len(x)):
+                lead_EN, right_AEN[name], accounts[name] = walk.along(name, attack, radii)
             lead_AEN.append(lead_EN)
             self.asked.progress(name, len(x))
         best_EN = torch.stack(lead_AEN).argmax(0)

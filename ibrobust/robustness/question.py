@@ -25,6 +25,7 @@ from ibrobust.robustness.card import QueryCount, ResultCard
 from ibrobust.robustness.evidence import Kept
 from ibrobust.robustness.samples import Samples
 from ibrobust.robustness.settings import Settings, make_settings
+from ibrobust.robustness.work import Work
 from ibrobust.types import Images, Labels, Logits
 
 _BLOCK_PIXELS = 2**22
@@ -34,7 +35,7 @@ Block = tuple[Images, Labels, Int[Tensor, " batch"]]
 """Images, labels and ids of the samples that are attacked together."""
 
 Progress = Callable[[str, int], None]
-"""Told (attack, samples done) as the work goes on."""
+"""Told (attack, samples) when an attack has finished so many samples."""
 
 Chosen = Mapping[str, Attack] | Sequence[str] | str | None
 """Attacks as callers choose them: by name with their settings, names, names in one text with commas, or none."""
@@ -50,14 +51,16 @@ class Execution:
     Attributes:
         batch_size: samples per pass through the model.
         device: where the model runs; where its parameters are by default.
-        progress: told as the work goes on.
+        progress: told when an attack has finished some samples.
         kept: which adversarial images are kept as evidence.
+        work: the account of an evaluation that this question is a part of.
     """
 
     batch_size: int | None = None
     device: str | torch.device | None = None
     progress: Progress = lambda _attack, _done: None
     kept: Kept = "none"
+    work: Work | None = None
 
 
 USUALLY = Execution()
@@ -80,6 +83,7 @@ class Question:
     device: torch.device
     progress: Progress
     kept: Kept
+    work: Work
 
     @property
     def norm(self) -> Norm:
@@ -143,8 +147,11 @@ def question(
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
     chosen = chosen_attacks(settings) if attacks is None else attacks
-    told = execution.progress, execution.kept
-    asked = Question(model, samples, settings, chosen, attacked_view(model, settings.view), batch_size, place, *told)
+    work = execution.work or Work()
+    seen = attacked_view(model, settings.view)
+    seen = work.watched(seen) if execution.work else seen
+    told = execution.progress, execution.kept, work
+    asked = Question(model, samples, settings, chosen, seen, batch_size, place, *told)
     assert asked.norm, "looked up before the first attack"
     return asked
 
