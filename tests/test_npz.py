@@ -12,6 +12,7 @@ import torch
 
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
+from ibrobust.subjects.zoo import find_runs
 from tests.refusals import exit_of
 
 KNOWN = [
@@ -228,6 +229,34 @@ class Bright(torch.nn.Module):
     def forward(self, x):
         return 10 * x.mean((2, 3))
 """
+
+
+def test_an_array_that_memory_cannot_hold_is_named(tmp_path, monkeypatch):
+    file = written(tmp_path, x=X3, y=I3)
+
+    def empty(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", empty)
+    with pytest.raises(BadInput, match=r"x needs 7.68e-07 GB of memory, which is not there"):
+        load_dataset(file)
+
+
+def test_a_run_remembers_the_layout_of_its_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    y = np.arange(40) % 4
+    x = np.random.default_rng(0).random((40, 4, 8, 3), np.float32)
+    np.savez("mine.npz", x=x, y=y, x_train=x, y_train=y)
+    words = ("train", "--data", "mine.npz", "--epochs", "1", "--latent", "2")
+    code, message = exit_of(capsys, monkeypatch, *words)
+    assert (code, message.count("\n")) == (2, 1)
+    assert "--layout" in message
+    code, message = exit_of(capsys, monkeypatch, *words, "--layout", "nchw")
+    assert not code, message
+    (run,) = find_runs([tmp_path / "runs"])
+    assert (run.card.recipe.layout, run.card.shape) == ("nchw", (4, 8, 3))
+    code, message = exit_of(capsys, monkeypatch, "evaluate", "--eps", "0.01", "--samples", "20")
+    assert not code, message
 
 
 def test_the_command_asks_and_then_reads_what_it_is_told(tmp_path, capsys, monkeypatch):

@@ -100,7 +100,8 @@ def _bytes(image: Any, name: str, size: int | None) -> Tensor:
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
     kind = "L" if image.mode in _GREY_MODES else "RGB"
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+    palette = getattr(image.palette, "mode", "RGB")
+    if image.mode in _ALPHA_MODES or "transparency" in image.info or palette == "RGBA":
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
             raise BadInput(f"{name} is transparent in places; flatten it onto a background")

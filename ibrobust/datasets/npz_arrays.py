@@ -56,6 +56,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path, key: str
             raise BadInput(f"{name} declares shape {shape} of {dtype}, {declared} bytes, but holds {held}")
         try:
             values = _values(member, math.prod(shape), dtype)
+        except MemoryError as error:
+            raise BadInput(f"{name} needs {declared / 1e9:.3g} GB of memory, which is not there") from error
         except Exception as error:
             raise BadInput(f"{name} is cut off or damaged: {_in_one_line(error)}") from error
     return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
@@ -91,11 +93,14 @@ def _require_memory(file: Path, members: dict[str, zipfile.ZipInfo]) -> None:
 
 
 def _memory() -> float:
-    """Bytes of memory that this machine has; infinite where the system does not say."""
+    """Bytes of memory that this machine or container has; infinite where the system does not say."""
     known = getattr(os, "sysconf_names", {})
     if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(known):
         return math.inf
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    container = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    machine = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(machine, float(container)) if container.isdecimal() else machine
 
 
 def _in_one_line(error: BaseException) -> str:
