@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 from ibrobust.commands.command_line import Parser, count, torch_device
+from ibrobust.cpu.allocator import keep_freed_memory
 from ibrobust.registry import EXTENSION_POINTS
 
 
@@ -16,5 +17,7 @@ def add_job_flags(parser: Parser) -> None:
 
 
 def share_cores(options: Namespace) -> None:
-    """Within a job: `options.threads` CPU threads; where none are asked for, one if several jobs run at a time."""
+    """Within a job: `options.threads` CPU threads; where none are asked for, one if several jobs run at a time. The
+    process, which is the command's own, keeps the memory that it frees."""
+    keep_freed_memory()
     torch_device(options.device, options.threads or (1 if options.workers > 1 else None))

@@ -59,8 +59,8 @@ def breaking_radii(
 ) -> BreakingRadii:
     """For each attack of the protocol and each sample, the smallest radius that broke it.
 
-    A model of this package is attacked and scored with its noise off; `noisy_readings` is for what noise does. With
-    glibc, the process then keeps the memory that it frees (`ibrobust.cpu.allocator`).
+    A model of this package is attacked and scored with its noise off; `noisy_readings` is for what noise does. On a
+    CPU, calling `ibrobust.cpu.allocator.keep_freed_memory` before, as the commands do, saves time.
 
     Args:
         model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside.

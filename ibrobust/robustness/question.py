@@ -13,7 +13,6 @@ from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
 from ibrobust.attacks.contract import check_finite, named
 from ibrobust.attacks.filling import ROWS
 from ibrobust.attacks.losses import cross_entropy
-from ibrobust.cpu.allocator import keep_freed_memory
 from ibrobust.cpu.fusion import fused
 from ibrobust.cpu.layout import channels_last
 from ibrobust.errors import BadInput, RunFailed
@@ -101,7 +100,6 @@ class Question:
         x, y, ids = self.samples
         size = max(self.batch_size, _BLOCK_PIXELS // x[0].numel())
         first = as_images(x[:1].to(self.device))
-        keep_freed_memory()
         with frozen(self.model), channels_last(self.model, first), fused(self.model, first):
             _check_model(self.seen, first, y.to(self.device))
             yield (
