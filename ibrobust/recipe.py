@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.files import in_zoo
-from ibrobust.records import checked, flag, toml_values
+from ibrobust.records import OneOf, checked, flag, names_in, toml_values
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -21,30 +21,22 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-NAMES = {
-    "data": "data set",
-    "model": "model",
-    "reg": "regulariser",
-    "noise": "latent noise",
-    "augment": "augmentation",
-    "likelihood": "likelihood",
-    "lr_schedule": "schedule",
-}
-"""Recipe field → the extension point that its value is a name of."""
-
-
 class Recipe(BaseModel):
     """Everything that decides a run's weights. A field that is not given has its default; the name of the run hashes
     what differs from the defaults, so new fields may come but a default never changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field("digits", description="data set: a name, an .npz file or a folder of class folders")
-    model: str = Field("mlp", description="encoder architecture")
-    reg: str = Field("none", description="regulariser")
+    data: Annotated[str, OneOf("data set")] = Field(
+        "digits", description="data set: a name, an .npz file or a folder of class folders"
+    )
+    model: Annotated[str, OneOf("model")] = Field("mlp", description="encoder architecture")
+    reg: Annotated[str, OneOf("regulariser")] = Field("none", description="regulariser")
     gamma: NonNegative = Field(1e-3, description="coefficient of the regulariser; 0 for none")
     latent: Count = Field(32, description="dimensions K of the latent Z")
-    noise: str = Field("auto", description="latent noise: auto (the regulariser's), σ of a Gaussian, or a name")
+    noise: Annotated[str, OneOf("latent noise")] = Field(
+        "auto", description="latent noise: auto (the regulariser's), σ of a Gaussian, or a name"
+    )
     adversarial: NonNegative = Field(0.0, description="train on PGD examples of this L∞ radius (Madry et al. 2018)")
     epochs: Count = Field(60, description="passes over the training set")
     batch_size: Count = Field(64, description="samples per step")
@@ -55,17 +47,17 @@ class Recipe(BaseModel):
     train_samples: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="training images used: the first, which folders spread over classes; 0 for all"
     )
-    augment: str = Field("none", description="changes to training images")
+    augment: Annotated[str, OneOf("augmentation")] = Field("none", description="changes to training images")
     latent_kind: Literal["continuous", "categorical"] = Field(
         "continuous", description="continuous, or categorical: the encoder chooses one of K categories"
     )
-    likelihood: str = Field("decoder", description="likelihood term")
+    likelihood: Annotated[str, OneOf("likelihood")] = Field("decoder", description="likelihood term")
     latent_samples: Count = Field(1, description="samples S of the noise per image and step")
     dropout: Share = Field(0.0, description="rate of dropout, in models that have a place for it")
     dropconnect: Share = Field(
         0.0, description="rate of DropConnect on convolutions, in models that have a place for it"
     )
-    lr_schedule: str = Field("plateau", description="how the learning rate changes")
+    lr_schedule: Annotated[str, OneOf("schedule")] = Field("plateau", description="how the learning rate changes")
     adam_beta1: Share = Field(0.9, description="Adam's decay of the mean gradient")
     adam_beta2: Share = Field(0.999, description="Adam's decay of the mean squared gradient")
     polyak: Share = Field(0.0, description="decay of the averaged weights that are kept; 0 keeps the last weights")
@@ -114,7 +106,7 @@ class Recipe(BaseModel):
     @property
     def names(self) -> list[tuple[str, str]]:
         """The kind and name of everything that the recipe names."""
-        return [(kind, getattr(self, field)) for field, kind in NAMES.items()]
+        return names_in(self)
 
     def to_toml(self) -> str:
         """One `key = value` line per field; `recipes_in` reads it back."""

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from ibrobust.errors import BadInput, shortened
+from ibrobust.registry import EXTENSION_POINTS
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -24,6 +26,23 @@ class OneOf:
 
     kind: str
     also: tuple[str, ...] = ()
+
+
+def kind_of(field: FieldInfo) -> OneOf | None:
+    """The mark of a field whose values are names."""
+    return next((mark for mark in field.metadata if isinstance(mark, OneOf)), None)
+
+
+def names_in(record: BaseModel) -> list[tuple[str, str]]:
+    """The kind and name of everything that a record's fields name: `("norm", "linf")`, …"""
+    marks = {key: kind_of(field) for key, field in type(record).model_fields.items()}
+    return [(mark.kind, getattr(record, key)) for key, mark in marks.items() if mark]
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The names that a field may have, sorted; none where it is no name."""
+    mark = kind_of(field)
+    return sorted({*mark.also, *EXTENSION_POINTS[mark.kind]}) if mark else []
 
 
 def flag(key: str) -> str:

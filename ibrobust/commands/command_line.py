@@ -40,7 +40,11 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument(
-            "--plugin", action="append", default=[], metavar="FILE.py", help="register what this file adds; repeatable"
+            "--plugin",
+            action="append",
+            default=argparse.SUPPRESS,
+            metavar="FILE.py",
+            help="add what this file registers; repeatable",
         )
 
     def error(self, message: str) -> NoReturn:

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ibrobust.commands.command_line import Parser, count
-from ibrobust.records import OneOf, flag
-from ibrobust.registry import EXTENSION_POINTS
+from ibrobust.records import choices, flag
 from ibrobust.robustness.settings import Settings, make_settings, settings_in
 
 _EARLIER = {"view": "--noise"}
@@ -58,12 +57,7 @@ def _whole(text: str) -> int:
 
 
 def _choices(field: FieldInfo) -> str:
-    names = [
-        name
-        for mark in field.metadata
-        if isinstance(mark, OneOf)
-        for name in (*mark.also, *EXTENSION_POINTS[mark.kind])
-    ]
+    names = choices(field)
     if get_origin(field.annotation) is Literal and not str(field.description).startswith(get_args(field.annotation)[0]):
         names = list(get_args(field.annotation))
     return f": {', '.join(sorted(names))}" if names else ""

@@ -11,7 +11,8 @@ from ibrobust.commands.command_line import Parser, doing, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
-from ibrobust.recipe import NAMES, Recipe, make_recipe, recipes_in
+from ibrobust.recipe import Recipe, make_recipe, recipes_in
+from ibrobust.records import choices
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _parser() -> Parser:
     parser.add_argument("--recipe", type=Path, help="TOML file; flags beside it win, lists in it are grids")
     defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
     for key, field in Recipe.model_fields.items():
-        names = f"; {EXTENSION_POINTS[NAMES[key]].choices}" if key in NAMES else ""
+        names = f"; {', '.join(choices(field))}" if choices(field) else ""
         parser.add_argument(
             f"--{key.replace('_', '-')}",
             type=type(defaults[key]),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from ibrobust.errors import BadInput
 from ibrobust.files import as_name, in_zoo
-from ibrobust.records import OneOf, checked, toml_values
+from ibrobust.records import OneOf, checked, names_in, toml_values
 from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.radii import parse_radii
@@ -125,10 +125,8 @@ class Settings(BaseModel):
     def names(self) -> list[tuple[str, str]]:
         """The kinds and names of what the settings look up: `("norm", "linf")`, …; of a protocol that is not
         registered here, its name alone."""
-        marks = [(mark, key) for key, field in Settings.model_fields.items() for mark in field.metadata]
-        named = [(mark.kind, getattr(self, key)) for mark, key in marks if isinstance(mark, OneOf)]
         known = self.attacks is not None or self.protocol in PROTOCOLS
-        return named + [("attack", name) for name in (self.attack_names if known else ())]
+        return names_in(self) + [("attack", name) for name in (self.attack_names if known else ())]
 
     def file_stem(self, name: str) -> str:
         """The name of the file that holds this model's results: whatever is not the default stands behind it."""
