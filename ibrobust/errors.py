@@ -2,6 +2,12 @@
 
 import unicodedata
 
+_NO_MEMORY = (
+    "can't allocate memory", "failed to allocate", "failed to map segment", "cannot allocate memory",
+    "can't start new thread",
+)  # fmt: skip
+"""How PyTorch on a CPU, the loader of shared libraries and Python's threads say it."""
+
 
 class BadInput(ValueError):
     """Something that the caller handed in cannot be used: one line naming it, its value and the choices."""
@@ -31,13 +37,6 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says so, in whatever class."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(words in str(error) for words in _NO_MEMORY)
-
-
-_NO_MEMORY = (
-    "can't allocate memory", "failed to allocate", "failed to map segment", "cannot allocate memory",
-    "can't start new thread",
-)  # fmt: skip
-"""How PyTorch on a CPU, the loader of shared libraries and Python's threads say it."""
 
 
 def _breaks(character: str) -> bool:

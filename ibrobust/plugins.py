@@ -117,16 +117,13 @@ def _registered_by(name: str, what: str) -> Iterator[None]:
     try:
         yield
         if not any(True for _ in new()):
-            raise BadInput(f"{what} registers nothing; {_KINDS}")
+            raise BadInput(f"{what} registers nothing; it may add to {', '.join(EXTENSION_POINTS)}")
     except BaseException:
         for kind, added in list(new()):
             del EXTENSION_POINTS[kind][added]
         raise
     for kind, added in new():
         EXTENSION_POINTS[kind].origins[added] = name
-
-
-_KINDS = f"it may add to {', '.join(EXTENSION_POINTS)}"
 
 
 def _sha256(path: Path) -> str:

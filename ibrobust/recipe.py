@@ -14,6 +14,9 @@ from ibrobust.errors import BadInput, shortened
 from ibrobust.files import in_zoo
 from ibrobust.records import OneOf, checked, flag, names_in, toml_values
 
+_MOST_RUNS = 100_000
+"""What one file may ask for: a list too many in a grid is soon more than a computer holds."""
+
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -147,10 +150,6 @@ def _require_few(grid: dict[str, Any], file: Path) -> None:
         raise BadInput(f"recipe {str(file)!r}: its lists make {count} runs; {_MOST_RUNS} is the most")
     if empty := [key for key, value in grid.items() if value == []]:
         raise BadInput(f"recipe {str(file)!r}: {empty[0]} = []: the list is empty, so there is nothing to train")
-
-
-_MOST_RUNS = 100_000
-"""What one file may ask for: a list too many in a grid is soon more than a computer holds."""
 
 
 def _combinations(grid: dict[str, Any]) -> list[dict[str, Any]]:

@@ -103,18 +103,6 @@ class Registry(MutableMapping[str, Entry]):
         return len(self._entries)
 
 
-def extension_point(kind: str, type: Any) -> Registry[Any]:
-    """The table of one kind; the module that defines what an entry is says its type.
-
-    Args:
-        kind: a key of `EXTENSION_POINTS`.
-        type: every entry that is registered has to be an instance of it.
-    """
-    registry = EXTENSION_POINTS[kind]
-    registry.type = type
-    return registry
-
-
 EXTENSION_POINTS: dict[str, Registry[Any]] = {
     kind: Registry(kind, homes)
     for kind, homes in {
@@ -218,3 +206,15 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
     }.items()
 }
 """Kind → its table. What the package brings along, as `module:attribute` below `ibrobust`."""
+
+
+def extension_point(kind: str, type: Any) -> Registry[Any]:
+    """The table of one kind; the module that defines what an entry is says its type.
+
+    Args:
+        kind: a key of `EXTENSION_POINTS`.
+        type: every entry that is registered has to be an instance of it.
+    """
+    registry = EXTENSION_POINTS[kind]
+    registry.type = type
+    return registry

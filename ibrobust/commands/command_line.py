@@ -17,6 +17,11 @@ from ibrobust.plugins import load_plugins
 if TYPE_CHECKING:
     import pandas as pd
 
+_CLEARED = "\r\x1b[K"
+"""Back to the beginning of the line, and nothing on it."""
+
+_SPELLED = "ibrobust.spelled"
+
 # Before torch starts its threads: on a busy machine threads that spin while they wait made training 9 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -165,7 +170,6 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     return "".join(plain), error.end
 
 
-_SPELLED = "ibrobust.spelled"
 codecs.register_error(_SPELLED, _spelled)
 
 
@@ -207,10 +211,6 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
     finally:
         if shown:
             print(_CLEARED, end="", file=sys.stderr, flush=True)
-
-
-_CLEARED = "\r\x1b[K"
-"""Back to the beginning of the line, and nothing on it."""
 
 
 def torch_device(name: str, threads: int | None) -> str:

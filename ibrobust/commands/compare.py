@@ -10,6 +10,10 @@ from ibrobust.errors import BadInput
 if TYPE_CHECKING:
     from ibrobust.robustness.storage import Results
 
+_NOTE = """Share of samples that survive all attacks; only A, only B: samples that only that model survives on.
+low, high: {level:g} % interval of the paired bootstrap. p: McNemar's test, mid-p beside the exact one, for each radius
+by itself (not corrected for the number of radii); on average: sign-flip permutation test."""
+
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
@@ -48,11 +52,6 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
     lines = [f"{name}  {_described(results)}" for name, results in (("A", a), ("B", b))]
     table = table_text(pd.DataFrame(columns), formatters=formats)
     return "\n".join([*lines, "", table, "", _NOTE.format(level=100 * level)])
-
-
-_NOTE = """Share of samples that survive all attacks; only A, only B: samples that only that model survives on.
-low, high: {level:g} % interval of the paired bootstrap. p: McNemar's test, mid-p beside the exact one, for each radius
-by itself (not corrected for the number of radii); on average: sign-flip permutation test."""
 
 
 def _described(results: "Results") -> str:

@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 
     from ibrobust.robustness.storage import Results
 
+_SETTINGS = tuple(key for key in TOLD if key != "protocol")
+"""Printed where rows differ in them."""
+
+_NOT_PRINTED = {
+    "dataset", "model", "reg", "gamma", "latent", "seed", "eps_max", "strongest_attack", "encoding_entropy",
+    "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
+}  # fmt: skip
+
+_SHORT = {
+    "robust_avg_error": "±",
+    "preserved_information": "I[X;Z]",
+    "preserved_information_low": "low",
+    "preserved_information_high": "high",
+}
+
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
@@ -118,20 +133,6 @@ def _noise_text(readings: "pd.DataFrame") -> str:
     keys = ["run", "protocol", "view", "eps", "reading"]
     table = last.assign(share=shares).pivot(index=keys, columns="attack", values="share")
     return table_text(table[shown].reset_index())
-
-
-_SHORT = {
-    "robust_avg_error": "±",
-    "preserved_information": "I[X;Z]",
-    "preserved_information_low": "low",
-    "preserved_information_high": "high",
-}
-_NOT_PRINTED = {
-    "dataset", "model", "reg", "gamma", "latent", "seed", "eps_max", "strongest_attack", "encoding_entropy",
-    "encoding_entropy_low", "encoding_entropy_high", "decoder_cross_entropy", "zero_grad",
-}  # fmt: skip
-_SETTINGS = tuple(key for key in TOLD if key != "protocol")
-"""Printed where rows differ in them."""
 
 
 def _parser() -> Parser:

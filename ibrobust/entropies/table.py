@@ -10,6 +10,9 @@ from ibrobust.entropies.measurement import Measurement
 from ibrobust.errors import BadInput, shortened
 from ibrobust.tables import read_table
 
+_MOST = 2**31
+"""Nats, samples, neighbours or epochs that nobody has ever measured."""
+
 KEYS = ["run", "split", "view"]
 _VALUES = ["quantity", "estimator", "k", "n", "nats", "bias", "low", "high"]
 _NATS = ["nats", "bias", "low", "high"]
@@ -63,10 +66,6 @@ def _require_measurements(table: pd.DataFrame, path: Path) -> None:
         if odd.any():
             row = int(odd.argmax())
             raise BadInput(f"table {str(path)!r}: {column} of row {row + 1} is {shortened(str(table[column][row]))}")
-
-
-_MOST = 2**31
-"""Nats, samples, neighbours or epochs that nobody has ever measured."""
 
 
 def best_estimates(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,8 @@ from ibrobust.errors import BadInput, RunFailed
 from ibrobust.plugins import Plugin, load_the_same, loaded_plugins
 from ibrobust.registry import Registry, extension_point
 
+_DIED = "a worker process died, most likely for want of memory; try fewer --workers"
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -118,6 +120,3 @@ def _result(future: Future[Any]) -> Any:
         return future.result()
     except BrokenProcessPool as error:
         raise RunFailed(_DIED) from error
-
-
-_DIED = "a worker process died, most likely for want of memory; try fewer --workers"

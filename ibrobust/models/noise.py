@@ -20,6 +20,9 @@ from ibrobust.randomness import Noise
 from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Latents
 
+_PAIRS_AT_A_TIME = 2**23
+"""Numbers held at once where each pair of a sample and a mean is looked at; it changes memory, not the answer."""
+
 LN_2PIE = math.log(2 * math.pi * math.e)
 ZERO_ENTROPY_STD = (2 * math.pi * math.e) ** -0.5
 """Standard deviation of the Gaussian whose differential entropy is 0 nats (Kirsch et al. §3.3)."""
@@ -143,9 +146,6 @@ class LatentNoise:
         parts = [self.law.log_density((part[:, None] - mean) / std).sum(dim=2) for part in torch.split(z, size)]
         return torch.cat(parts) - std.log().sum(dim=1)
 
-
-_PAIRS_AT_A_TIME = 2**23
-"""Numbers held at once where each pair of a sample and a mean is looked at; it changes memory, not the answer."""
 
 ZERO_ENTROPY = LatentNoise(ZERO_ENTROPY_STD)
 NO_NOISE = LatentNoise(0.0)
