@@ -97,8 +97,8 @@ def test_a_lower_bound_that_sampling_puts_above_the_upper_one_changes_places_wit
     y = torch.zeros(200, dtype=torch.int64)
     above = gaussian_entropy_bound(z).upper
     for estimate in (
-        calibrated_entropy(z, low=above + 0.01),
-        calibrated_conditional_entropy(z, y, low=above + 0.01),
+        calibrated_entropy(z, bounds=(above + 0.01, math.inf)),
+        calibrated_conditional_entropy(z, y, bounds=(above + 0.01, math.inf)),
     ):
         assert (estimate.low, estimate.high) == pytest.approx((above, above + 0.01), abs=1e-12)
         assert estimate.low <= estimate.best <= estimate.high

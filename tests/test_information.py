@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ibrobust.datasets import Dataset, Split, load_dataset
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
-from ibrobust.entropies.measurement import Measurement, measured, views_of
+from ibrobust.entropies.measurement import Measurement, measured, views_of, with_retrained_decoder
 from ibrobust.entropies.table import information_rows, information_text
 from ibrobust.entropies.trajectory import Trajectory
 from ibrobust.errors import BadInput
@@ -248,7 +248,7 @@ def test_retrained_decoder_is_bayes_optimal_on_two_gaussians() -> None:
 
 def test_retraining_tightens_the_bound(trained: Bottleneck, split: Split) -> None:
     before = trained.decoder.weight.detach().clone()
-    rows = measured(trained, split, repeats=2, retrain=True).rows
+    rows = with_retrained_decoder(measured(trained, split, repeats=2), trained, split).rows
     loss = {row.estimator: row.nats for name, row in rows if name == "decoder_cross_entropy"}
     assert loss["retrained decoder"] < loss["decoder"] - 0.05
     assert torch.equal(trained.decoder.weight, before)

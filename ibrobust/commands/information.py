@@ -89,7 +89,7 @@ class _Measured(NamedTuple):
 
 def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
     from ibrobust.datasets import sorted_samples
-    from ibrobust.entropies.measurement import measured, views_of
+    from ibrobust.entropies.measurement import measured, views_of, with_retrained_decoder
     from ibrobust.entropies.table import information_rows
 
     run = found.card.run
@@ -104,9 +104,11 @@ def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
             continue
         for view in [options.noise] if options.noise else views_of(model, options.draws):
             measurement = measured(
-                model, samples, view=view, ks=options.k, norm=options.distance, retrain=options.retrain_decoder,
-                repeats=options.repeats, seed=options.seed,
+                model, samples, view=view, ks=options.k, norm=options.distance, repeats=options.repeats,
+                seed=options.seed,
             )  # fmt: skip
+            if options.retrain_decoder and view == "fresh":
+                measurement = with_retrained_decoder(measurement, model, samples, options.seed)
             tables.append(information_rows(measurement, run=run, split=split, view=view))
             lines.append(f"{run} · {split} · {view}: {_summary(tables[-1], measurement.error)}")
             lines += [f"  warning: {sentence}" for sentence in measurement.warnings]

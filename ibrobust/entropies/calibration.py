@@ -104,8 +104,7 @@ def calibrated_entropy(
     *,
     k: int = 3,
     norm: str = "l2",
-    low: float = -math.inf,
-    high: float = math.inf,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     repeats: int = 4,
     seed: int = 0,
 ) -> EntropyEstimate:
@@ -113,7 +112,7 @@ def calibrated_entropy(
 
     Args:
         y: labels, where the samples fall into classes.
-        low, high: bounds that the caller knows; `high` is cut with the Gaussian ones.
+        bounds: what the caller knows; the upper one is cut with the Gaussian ones.
         repeats: sets of Gaussian samples that the bias is measured on.
 
     Raises:
@@ -125,8 +124,7 @@ def calibrated_entropy(
         z, labels, lambda sample: knn_entropy(sample, k, norm), ClassGaussians.log_density, repeats=repeats, seed=seed
     )
     upper = (gaussian_entropy_bound(z).upper, joint_gaussian_entropy_bound(z, labels).upper)
-    bounds = _in_order(low, min(high, *upper))
-    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *bounds)
+    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
 
 def calibrated_conditional_entropy(
@@ -135,8 +133,7 @@ def calibrated_conditional_entropy(
     *,
     k: int = 3,
     norm: str = "l2",
-    low: float = -math.inf,
-    high: float = math.inf,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     repeats: int = 4,
     seed: int = 0,
 ) -> EntropyEstimate:
@@ -155,8 +152,7 @@ def calibrated_conditional_entropy(
         seed=seed,
     )
     upper = (gaussian_entropy_bound(z).upper, conditional_gaussian_entropy_bound(z, y).upper)
-    bounds = _in_order(low, min(high, *upper))
-    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *bounds)
+    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
 
 def _in_order(low: float, high: float) -> tuple[float, float]:

@@ -31,7 +31,7 @@ def encoding_entropy(
     known = has_known_density(model)
     information = preserved_information_bounds(encoding, model.noise) if known else (NOTHING, NO_UPPER)
     bounds = _from(noise_entropy(model, encoding), *information)
-    return calibrated_entropy(encoding.z, y, k=k, norm=norm, **bounds, repeats=repeats, seed=seed)
+    return calibrated_entropy(encoding.z, y, k=k, norm=norm, bounds=bounds, repeats=repeats, seed=seed)
 
 
 def reverse_decoder_uncertainty(
@@ -52,7 +52,7 @@ def reverse_decoder_uncertainty(
     known = has_known_density(model)
     information = redundant_information_bounds(encoding, y, model.noise) if known else (NOTHING, NO_UPPER)
     bounds = _from(noise_entropy(model, encoding), *information)
-    return calibrated_conditional_entropy(encoding.z, y, k=k, norm=norm, **bounds, repeats=repeats, seed=seed)
+    return calibrated_conditional_entropy(encoding.z, y, k=k, norm=norm, bounds=bounds, repeats=repeats, seed=seed)
 
 
 def noise_entropy(model: Bottleneck, encoding: Encoding) -> float | None:
@@ -68,8 +68,8 @@ def has_known_density(model: Bottleneck) -> bool:
     return known and not noise.absent and not model.noisy_layers
 
 
-def _from(noise_entropy: float | None, low: Bound, high: Bound) -> dict[str, float]:
+def _from(noise_entropy: float | None, low: Bound, high: Bound) -> tuple[float, float]:
     """The bounds of I[X;Z], which is never negative, as bounds of H[Z] = H[Z|X] + I[X;Z]."""
     if noise_entropy is None or noise_entropy == -math.inf:
-        return {"low": -math.inf, "high": math.inf}
-    return {"low": noise_entropy + max(0.0, low.lower), "high": noise_entropy + high.upper}
+        return -math.inf, math.inf
+    return noise_entropy + max(0.0, low.lower), noise_entropy + high.upper

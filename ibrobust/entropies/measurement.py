@@ -52,7 +52,8 @@ class Measurement:
         error: share of samples whose most probable class is wrong.
         error_bound: 1 − exp(−Hθ[Y|Z]), which the share of wrong predictions drawn from p(ŷ|z) cannot exceed (eq. 10);
             that of the most probable class can.
-        warnings: sentences about estimates outside their bounds, and about eq. 10 where the error exceeds it.
+        warnings: sentences about what the samples did not allow and was left out, about estimates that should not be
+            read as such, and about eq. 10 where the error exceeds its bound.
     """
 
     rows: Rows
@@ -75,7 +76,6 @@ def measured(
     view: str = "fresh",
     ks: Sequence[int] = (3,),
     norm: str = "l2",
-    retrain: bool = False,
     repeats: int = 4,
     seed: int = 0,
 ) -> Measurement:
@@ -85,38 +85,34 @@ def measured(
         view: `mean` is the mean path, whose latent has finite entropies of its own but none given X; `fresh` one
             sample of the noise per input, the latent of the paper; `averaged:n` cross-entropies over n samples.
         ks, norm: of the nearest-neighbour estimates.
-        retrain: also train the decoder anew on other samples of the noise, the encoder fixed.
         repeats: sets of Gaussian samples that each bias is measured on.
 
     Raises:
         BadInput: no such view of this model, or k, repeats or the seed cannot be used. What samples of the latent do
             not allow, as a class of two does not allow H[Z|Y], is left out, and a warning says so.
     """
-    _require_usable(ks, norm, repeats, seed, samples=len(split))
+    _require_usable(model, view, ks, norm, repeats, seed, len(split))
     y = split.y.to(next(model.parameters()).device)
-    if view not in views_of(model, _draws(view)):
-        raise BadInput(f"no noise view {view!r} of this model; choose from {', '.join(views_of(model, 12))}")
     if view.startswith("averaged:"):
         return _averaged(model, split.x, y, _draws(view), seed)
     if model.categorical:
         return _categorical(model, split.x, y, seed)
     encoding = encoded(model, split.x, seed=seed) if view == "fresh" else _without_noise(model, split.x)
     logits = _decoded(model, encoding)
-    rows = _decoder_rows("decoder", _log_loss(logits, y), y)
-    if retrain and view == "fresh":
-        rows += _retrained_rows(model, split.x, encoding, y, seed)
-    left_out = []
-    if view == "fresh" or not _is_noisy(model):
-        settings = {"norm": norm, "repeats": repeats, "seed": seed}
-        for k in ks:
-            found, reasons = _neighbour_rows(model, encoding, y, _log_loss(logits, y), {"k": k, **settings})
-            rows += found
-            left_out += reasons
-    measurement = _checked(rows, logits, y)
-    return replace(measurement, warnings=[*left_out, *measurement.warnings])
+    loss = _log_loss(logits, y)
+    rows = _decoder_rows("decoder", loss, y)
+    settings = {"norm": norm, "repeats": repeats, "seed": seed}
+    measured_by = ks if view == "fresh" or not _is_noisy(model) else ()
+    found = [_neighbour_rows(model, encoding, y, loss, {"k": k, **settings}) for k in measured_by]
+    rows += [row for some, _ in found for row in some]
+    return _checked(rows, logits, y, [reason for _, reasons in found for reason in reasons])
 
 
-def _require_usable(ks: Sequence[int], norm: str, repeats: int, seed: int, *, samples: int) -> None:
+def _require_usable(
+    model: Bottleneck, view: str, ks: Sequence[int], norm: str, repeats: int, seed: int, samples: int
+) -> None:
+    if view not in views_of(model, _draws(view)):
+        raise BadInput(f"no noise view {view!r} of this model; choose from {', '.join(views_of(model, 12))}")
     DISTANCES[norm]
     if samples < 1:
         raise BadInput("samples 0: information needs at least one sample")
@@ -214,15 +210,20 @@ def _label_rows(entropy: EntropyEstimate, reverse: EntropyEstimate, y: Labels, l
     ]
 
 
-def _retrained_rows(model: Bottleneck, x: Tensor, encoding: Encoding, y: Labels, seed: int) -> Rows:
+def with_retrained_decoder(measurement: Measurement, model: Bottleneck, split: Split, seed: int = 0) -> Measurement:
+    """The measurement of the view `fresh` with what a decoder shows that was trained anew on other samples of the
+    noise, the encoder fixed: a tighter bound on H[Y|Z]."""
+    encoding = encoded(model, split.x, seed=seed)
+    y = split.y.to(encoding.z.device)
     draws = range(1, 1 + max(4, -(-_RETRAINED_ON // len(y))))
-    others = torch.cat([encoded(model, x, seed=seed + draw).z for draw in draws])
+    others = torch.cat([encoded(model, split.x, seed=seed + draw).z for draw in draws])
     linear = model.decoder
     assert isinstance(linear, nn.Linear)
     decoder = retrained_decoder(linear, others, y.repeat(len(draws)))
     loss = _log_loss(decoder(encoding.z.double()), y)
     kept = ("decoder_cross_entropy", "residual_information", "preserved_relevant_information")
-    return [(name, row) for name, row in _decoder_rows("retrained decoder", loss, y) if name in kept]
+    rows = [(name, row) for name, row in _decoder_rows("retrained decoder", loss, y) if name in kept]
+    return replace(measurement, rows=[*measurement.rows, *rows])
 
 
 def _averaged(model: Bottleneck, x: Tensor, y: Labels, draws: int, seed: int) -> Measurement:
@@ -257,7 +258,7 @@ def _categorical(model: Bottleneck, x: Tensor, y: Labels, seed: int) -> Measurem
     return _checked(rows, (probability @ table).log(), y)
 
 
-def _checked(rows: Rows, logits: Logits, y: Labels) -> Measurement:
+def _checked(rows: Rows, logits: Logits, y: Labels, left_out: Sequence[str] = ()) -> Measurement:
     error = float((logits.argmax(dim=1) != y).double().mean())
     bound = 1 - math.exp(-float(_log_loss(logits, y).mean()))
     warnings = [sentence for name, row in rows if name in _WARNED and (sentence := row.warning(name))]
@@ -266,7 +267,7 @@ def _checked(rows: Rows, logits: Logits, y: Labels) -> Measurement:
             f"error {error:.4g} exceeds 1 − exp(−Hθ[Y|Z]) = {bound:.4g}: eq. 10 holds for classes drawn from p(ŷ|z), "
             "not for the most probable one"
         )
-    return Measurement(rows, error, bound, warnings)
+    return Measurement(rows, error, bound, [*left_out, *warnings])
 
 
 def _is_noisy(model: Bottleneck) -> bool:

@@ -36,15 +36,17 @@ def build_model(
     noise: LatentNoise,
     seed: int = 0,
     decoder: str = "linear",
-    dropout: float = 0.0,
-    dropconnect: float = 0.0,
+    **rates: float,
 ) -> Bottleneck:
     """An untrained model; its weights depend on the seed alone.
 
+    Args:
+        rates: `dropout`, `dropconnect` or what else the architecture takes by name; 0 is as good as not given.
+
     Raises:
-        BadInput: no such architecture, it has no place for dropout or DropConnect, or the images are too small for it.
+        BadInput: no such architecture, it has no place for a rate, or the images are too small for it.
     """
-    rates = {key: rate for key, rate in {"dropout": dropout, "dropconnect": dropconnect}.items() if rate}
+    rates = {key: rate for key, rate in rates.items() if rate}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = _encoder(name, shape, noise.features_per_dimension * latent, rates)
