@@ -65,13 +65,6 @@ def joint_gaussian_entropy_bound(z: Samples, y: SampleLabels) -> Bound:
     return _mean_log_loss(z, y, with_label=True)
 
 
-def diagonal_gaussian_entropy_bound(z: Samples) -> float:
-    """Σ_i ½ ln(2πe Var Z_i): looser than `gaussian_entropy_bound`, and what the log-variance regulariser minimises."""
-    count, dims = z.shape
-    log_variance = float(z.double().var(dim=0).log().sum())
-    return 0.5 * (dims * LN_2PIE + log_variance - dims * _log_determinant_bias(count, 1))
-
-
 def label_entropy(y: SampleLabels) -> float:
     """H[Y] of the labels' shares."""
     shares = torch.bincount(y).double() / len(y)

@@ -5,7 +5,6 @@ covariance. With labels that is one Gaussian per class around the class's mean, 
 classes: what a classifier's latent looks like. Without labels it is one Gaussian.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -184,41 +183,3 @@ def _bias(
     # The spread of a single set is not known.
     error = bias.std().item() / math.sqrt(repeats) if repeats > 1 else math.nan
     return bias.mean().item(), error
-
-
-@dataclass(frozen=True)
-class SubsamplingCurve:
-    """The estimate against the number of samples: where it still falls, it is not there yet.
-
-    Attributes:
-        sizes: N/8, N/4, N/2, N.
-        nats: the mean estimate over disjoint subsets of each size.
-        extrapolated: the limit if the differences go on shrinking at the same rate (Aitken's Δ² process, the rate
-            from all four sizes); NaN where they do not shrink. In high dimension still far too high.
-    """
-
-    sizes: tuple[int, ...]
-    nats: tuple[float, ...]
-    extrapolated: float
-
-
-def subsampling_curve(z: Samples, *, k: int = 3, norm: str = "l2", seed: int = 0) -> SubsamplingCurve:
-    """`knn_entropy` at N/8, N/4, N/2 and N; costs about as much as two estimates at N.
-
-    Raises:
-        BadInput: as `knn_entropy`, at N/8 samples.
-    """
-    keys = sample_draw(seed, torch.arange(len(z), device=z.device)).fold("subsampling").uniform()
-    shuffled = z[keys.argsort(stable=True)]
-    sizes = tuple(len(z) // parts for parts in (8, 4, 2, 1))
-    nats = tuple(
-        sum(knn_entropy(shuffled[part * size : (part + 1) * size], k, norm) for part in range(parts)) / parts
-        for parts, size in zip((8, 4, 2, 1), sizes, strict=True)
-    )
-    return SubsamplingCurve(sizes, nats, _limit(nats))
-
-
-def _limit(nats: tuple[float, ...]) -> float:
-    first, second, third = (after - before for before, after in itertools.pairwise(nats))
-    rate = (second + third) / (first + second) if first + second else 0.0
-    return nats[-1] + third * rate / (1 - rate) if 0 <= rate < 1 else math.nan

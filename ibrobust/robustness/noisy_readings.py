@@ -193,7 +193,7 @@ class _Judge:
         return torch.stack(answers) == self.y[rows]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Walk:
     """One attack on its way up the radii: each sample's best image so far, its lead and score, and what leads leave no
     doubt."""
