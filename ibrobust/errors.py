@@ -21,6 +21,10 @@ class RunFailed(RuntimeError):
     exit_code = 1
 
 
+class ModelWarning(UserWarning):
+    """Something about a model makes its numbers mean something else than they seem; they are measured anyway."""
+
+
 def one_line(text: str) -> str:
     """The text with its line breaks and other control characters written out, as `\\n`: a table keeps its rows."""
     return "".join(

@@ -1,6 +1,7 @@
 """Python files that a user names: run once, and known by the files that they consist of."""
 
 import ast
+import importlib
 import importlib.util
 import sys
 import sysconfig
@@ -19,7 +20,7 @@ def executed(path: Path, name: str, what: str) -> ModuleType:
     """The module that a file defines, run anew and kept under `name` in `sys.modules`.
 
     It is compiled from its text: a cache of compiled files may hold an older one. The file may import what lies beside
-    it.
+    it and, where it is part of a package, from that package.
 
     Args:
         what: what a message calls the file, as `plugin 'mine.py'`.
@@ -36,6 +37,9 @@ def executed(path: Path, name: str, what: str) -> ModuleType:
     sys.modules[name] = module
     try:
         with beside(path):
+            if (package := _package_of(path)) is not None:
+                importlib.import_module(package)
+                module.__package__, module.__spec__ = package, None
             exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         del sys.modules[name]
@@ -49,13 +53,39 @@ def executed(path: Path, name: str, what: str) -> ModuleType:
 
 @contextmanager
 def beside(path: Path) -> Iterator[None]:
-    """Inside the block imports find what lies in the file's folder first."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
+    """Inside the block imports find what lies in the file's folder, and in the folder of its package, first; modules of
+    the same names from other folders are forgotten."""
+    folders = list(dict.fromkeys([path.resolve().parent, _top_folder(path)]))
+    for folder in folders:
+        _forget_namesakes(folder)
+    sys.path[:0] = [str(folder) for folder in folders]
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        for folder in folders:
+            sys.path.remove(str(folder))
+
+
+def _top_folder(path: Path) -> Path:
+    """The folder that the outermost package around a file lies in."""
+    folder = path.resolve().parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _package_of(path: Path) -> str | None:
+    """The dotted name of the package that a file is part of, if any."""
+    return ".".join(path.resolve().parent.relative_to(_top_folder(path)).parts) or None
+
+
+def _forget_namesakes(folder: Path) -> None:
+    """Two models may each have a `layers.py` beside them: the second is not to get the first one's."""
+    for name in {entry.stem for entry in folder.iterdir()} & set(sys.modules):
+        place = Path(getattr(sys.modules[name], "__file__", None) or folder / name).resolve()
+        if not place.is_relative_to(folder) and not any(place.is_relative_to(there) for there in _INSTALLED):
+            for other in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
+                del sys.modules[other]
 
 
 def said(error: BaseException) -> str:

@@ -55,7 +55,9 @@ def test_rivals_that_move_with_the_label_distract_no_attack(attack, norm, twins,
     size = {"linf": 1, "l2": 4, "l1": 16}[norm]
     eps = [size * radius for radius in (0.02, 0.04, 0.06, 0.08, 0.12)]
     alone = {attack: QUICK[attack]}
-    found = breaking_radii(Twins(below, twins, scale), x, y, eps=eps, norm=norm, attacks=alone).rows[attack]
+    found = breaking_radii(Twins(below, twins, scale), x, y, eps=eps, norm=norm, attacks=alone, health="ignore").rows[
+        attack
+    ]
     assert torch.allclose(torch.tensor(found), size * (exact + 0.01))
 
 
@@ -70,7 +72,9 @@ def test_steps_up_the_cross_entropy_find_the_exact_radius_of_a_confident_model(a
         lead = -margin(problem.model(problem.x), problem.y)
     confident = Scaled(problem.model, nats / float(lead.max()))
     alone = {attack: QUICK[attack]}
-    rows = breaking_radii(confident, problem.x, problem.y, eps=[0.09, 0.11], norm=norm, attacks=alone).rows
+    rows = breaking_radii(
+        confident, problem.x, problem.y, eps=[0.09, 0.11], norm=norm, attacks=alone, health="ignore"
+    ).rows
     assert not rows["zero_gradient"].any()
     assert (rows[attack] == torch.tensor(0.11).item()).all()
 

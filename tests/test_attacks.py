@@ -104,7 +104,7 @@ def test_attacks_on_margins_and_their_ratios_do_not_depend_on_the_scale_of_the_l
     model, x, y = trained_digits()
     eps = "0.06,0.1" if norm == "linf" else "0.6,1"
     plain, scaled = (
-        breaking_radii(subject, x[:40], y[:40], eps=eps, norm=norm, attacks={attack: SHORTER[attack]})
+        breaking_radii(subject, x[:40], y[:40], eps=eps, norm=norm, attacks={attack: SHORTER[attack]}, health="ignore")
         for subject in (model, Scaled(model, 1024))
     )
     assert plain.rows[attack].nunique() > 1
@@ -116,7 +116,9 @@ def test_where_the_cross_entropy_vanishes_strict_attacks_find_by_themselves_what
     model, x, y = trained_digits()
     attacks = {name: SHORTER[name] for name in ("deepfool", "pgd", "fab-t", "apgd-t")}
     eps = "0:0.2" if norm == "linf" else "0:2"
-    rows = breaking_radii(Scaled(model, 1000), x[:40], y[:40], eps=eps, norm=norm, attacks=attacks).rows
+    rows = breaking_radii(
+        Scaled(model, 1000), x[:40], y[:40], eps=eps, norm=norm, attacks=attacks, health="ignore"
+    ).rows
     assert rows["zero_gradient"].mean() > 0.9
     assert (rows["pgd"] > rows["deepfool"]).mean() > 0.9
     assert (rows["fab-t"] <= rows["deepfool"]).all()

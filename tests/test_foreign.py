@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.errors import BadInput
-from ibrobust.subjects.foreign import health, require_healthy
+from ibrobust.robustness.health import health, require_healthy
 from ibrobust.subjects.formats import load_model
 
 CLASSES = 4

@@ -65,7 +65,7 @@ def indifferent() -> Bottleneck:
 
 
 def test_noise_alone_breaks_as_much_as_it_flips_whatever_the_number_of_attacks(indifferent):
-    readings = noisy_readings(indifferent, *grey(3000), eps=[0.1], protocol="paper")
+    readings = noisy_readings(indifferent, *grey(3000), eps=[0.1], protocol="paper", health="ignore")
     null, everything = (readings.right_EN(attack, "fresh") for attack in ("null-attack", "all"))
     assert (null == everything).all()
     flips = wilson_interval((~everything).sum(), everything.size)
@@ -104,7 +104,9 @@ def test_the_interval_holds_the_known_robust_accuracy_as_often_as_it_says(eps, r
 
 
 def test_all_attacks_of_the_paper_together_have_the_known_accuracy():
-    readings = noisy_readings(bright_or_dark(), *grey(3000, level=0.7), eps=[0.1, 0.35], protocol="paper")
+    readings = noisy_readings(
+        bright_or_dark(), *grey(3000, level=0.7), eps=[0.1, 0.35], protocol="paper", health="ignore"
+    )
     for eps_index, reach in enumerate((1.0, -1.5)):
         right = readings.right_EN("all", "fresh")[eps_index]
         found = wilson_interval(right.sum(), right.size, level=0.999)
@@ -129,7 +131,7 @@ def test_scores_and_choices_are_made_on_streams_of_their_own(monkeypatch):
         return bound
 
     monkeypatch.setattr(module, "victim", noted)
-    noisy_readings(bright_or_dark(), *grey(8, level=0.7), eps=[0.1], protocol="paper")
+    noisy_readings(bright_or_dark(), *grey(8, level=0.7), eps=[0.1], protocol="paper", health="ignore")
     assert len(keys["attack"]) == 3 * 8 * 4
     assert len(keys["judge"]) == 3 * 8 * 4, "clean, choice, spread and score"
     assert not keys["attack"] & keys["judge"]
@@ -187,18 +189,22 @@ class Shaky(nn.Module):
 
 def test_the_noise_of_a_foreign_model_is_repeated_by_the_seed_and_leaves_torch_alone():
     state = torch.random.get_rng_state()
-    readings = noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper")
+    readings = noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper", health="ignore")
     assert torch.equal(torch.random.get_rng_state(), state)
     assert readings.readings == ["fresh", "averaged"]
     right = readings.right_EN("all", "fresh")
     found = wilson_interval(right.sum(), right.size, level=0.999)
     assert found.low <= normal_share(1.0) <= found.high
-    assert noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper").rows.equals(readings.rows)
+    assert noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper", health="ignore").rows.equals(
+        readings.rows
+    )
 
 
 def test_the_average_of_more_passes_is_surer():
     few, many = (
-        noisy_readings(bright_or_dark(noise_std=0.4), *grey(1000, 0.7), eps=[0.05], protocol="paper", view=view)
+        noisy_readings(
+            bright_or_dark(noise_std=0.4), *grey(1000, 0.7), eps=[0.05], protocol="paper", health="ignore", view=view
+        )
         for view in ("averaged:2", "averaged:32")
     )
     assert (few.reading, many.reading) == ("averaged", "averaged")
@@ -207,7 +213,7 @@ def test_the_average_of_more_passes_is_surer():
 
 
 def test_saved_and_loaded_the_table_is_the_same(tmp_path):
-    readings = noisy_readings(bright_or_dark(), *grey(20, level=0.7), eps=[0.1], protocol="paper")
+    readings = noisy_readings(bright_or_dark(), *grey(20, level=0.7), eps=[0.1], protocol="paper", health="ignore")
     save_results(readings, tmp_path / "grey.parquet")
     again = load_results(tmp_path / "grey.parquet")
     assert type(again) is type(readings)

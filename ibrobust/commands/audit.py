@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, parsed, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
@@ -61,7 +61,8 @@ def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace, setting
     subject, twin = claim
     execution = Execution(device=options.device)
     model = twin.model() if twin else None
-    return audit_subject(subject, settings, execution, samples=options.samples, out=options.results, twin=model)
+    with warnings_about(subject.name):
+        return audit_subject(subject, settings, execution, samples=options.samples, out=options.results, twin=model)
 
 
 def _parser() -> Parser:

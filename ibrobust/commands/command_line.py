@@ -4,6 +4,7 @@ import argparse
 import codecs
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibrobust.commands.refusals import of_output, refusal, require_address_space
-from ibrobust.errors import BadInput, RunFailed, one_line, shortened
+from ibrobust.errors import BadInput, ModelWarning, RunFailed, one_line, shortened
 from ibrobust.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -133,6 +134,24 @@ def _code_of(main: Callable[[Sequence[str]], int | None], arguments: Sequence[st
         return main(arguments)
     except SystemExit as stop:  # after --help, or a flag that was refused
         return stop.code
+
+
+@contextmanager
+def warnings_about(name: str) -> Iterator[None]:
+    """Inside the block each warning about a model is one line on stderr, once."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, ModelWarning):
+            usual(message, category, *place, **more)
+        elif (text := str(message)) not in told:
+            told.add(text)
+            print(f"warning: {name}: {one_line(text)}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ModelWarning)
+        usual, warnings.showwarning = warnings.showwarning, show
+        yield
 
 
 def _as_typed(message: str, arguments: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, parsed, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
@@ -58,7 +58,8 @@ def _evaluated(
 
     share_cores(options)
     execution = Execution(options.batch_size, options.device, kept=options.keep_images)
-    return evaluate_subject(subject, samples, settings, execution, out=options.out)
+    with warnings_about(subject.name):
+        return evaluate_subject(subject, samples, settings, execution, out=options.out)
 
 
 def _sample_range(text: str | None) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """From a run on disk, or anybody's model, to a verdict on its robustness, kept in the results it is about."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,15 @@ from tqdm import tqdm
 
 from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
 from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, one_line
 from ibrobust.experiments.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
 from ibrobust.models.calls import undisturbed
 from ibrobust.robustness.card import AuditRecord, FindingRecord
+from ibrobust.robustness.health import require_health_choice, warned_of
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.storage import Results, first_samples, load_results, save_results
 from ibrobust.subjects.zoo import Run
@@ -30,6 +32,7 @@ class Audit:
     claim: Results
     radius: float
     findings: list[Finding]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
@@ -48,7 +51,8 @@ class Audit:
     def __str__(self) -> str:
         lines = [_line(finding) for finding in self.findings]
         asked = f"{len(lines)} checks on {len(self.claim.sample_N)} samples, most of them at ε = {self.radius:g}"
-        return "\n".join([*lines, f"{self.verdict}, by {asked}"])
+        warned = [f"warning: {one_line(text)}" for text in self.warnings]
+        return "\n".join([*lines, *warned, f"{self.verdict}, by {asked}"])
 
 
 def _line(finding: Finding) -> str:
@@ -59,31 +63,36 @@ def _line(finding: Finding) -> str:
 @undisturbed()
 def audit(
     model: nn.Module,
-    x: torch.Tensor,
-    y: torch.Tensor,
+    x: Arrays,
+    y: Arrays,
     claim: Results,
     *,
     twin: nn.Module | None = None,
     progress: Callable[[str], None] = lambda _name: None,
+    health: str = "check",
 ) -> Audit:
     """Check what is claimed about a model.
 
     Args:
-        x, y: the samples of the claim, in its order, float in [0, 1] or uint8.
+        x, y: the samples of the claim, in its order, as `breaking_radii` takes them.
         claim: from `breaking_radii` or `noisy_readings`.
         twin: the same model without its regulariser, where there is one: attacks on it are tried on the model.
         progress: told the name of each check before it runs.
+        health: as `breaking_radii` takes it.
 
     Raises:
-        BadInput: the samples are not those of the claim.
+        BadInput: the samples are not those of the claim, or the model is refused.
     """
+    x, y, _ = usable_samples(x, y)
     labels = claim.sample_N["label"].to_numpy()
     if len(x) != len(labels) or not np.array_equal(y.cpu().numpy(), labels):
         raise BadInput(f"x and y hold {len(x)} samples that are not the {len(labels)} of the claim")
     device = next((parameter.device for parameter in model.parameters()), x.device)
     twin = twin.to(device) if twin else None
+    require_health_choice(health)
+    warned = warned_of(model, x, y, noisy=claim.card.settings.view != "mean") if health == "check" else []
     case = Case(model, as_images(x.to(device)), y.to(device), claim, twin)
-    return Audit(claim, case.radius, audited(case, progress=progress))
+    return Audit(claim, case.radius, audited(case, progress=progress), warned)
 
 
 def audit_subject(
@@ -121,7 +130,8 @@ def audit_subject(
             bar.set_postfix_str(name, refresh=False)
             bar.update()
 
-        found = audit(subject.model().to(execution.device), split.x, split.y, claim, twin=twin, progress=progress)
+        model = subject.model().to(execution.device)
+        found = audit(model, split.x, split.y, claim, twin=twin, progress=progress, health="check")
     judged = results.card.model_copy(update={"verdict": found.verdict, "audit": found.record})
     save_results(replace(results, card=judged), path)
     return found, replace(results, card=judged)

@@ -20,6 +20,7 @@ from ibrobust.plugins import digests_of
 from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard
 from ibrobust.robustness.evidence import evidence_path, joined_evidence, load_evidence, save_evidence
+from ibrobust.robustness.health import require_healthy, warned_of
 from ibrobust.robustness.noisy_readings import readings_under_noise
 from ibrobust.robustness.question import Execution, chosen_attacks, question
 from ibrobust.robustness.results import BreakingRadii
@@ -27,7 +28,6 @@ from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.robustness.work import Work, expected_work
-from ibrobust.subjects.foreign import require_healthy
 from ibrobust.subjects.formats import FORMATS, digests_of_model, format_name, load_model
 from ibrobust.subjects.zoo import Run, versions
 from ibrobust.tables import read_table, save_table
@@ -146,6 +146,7 @@ def evaluate_subject(
     began = time.perf_counter()
     unfinished = path.parent / ".unfinished" / path.stem
     model = subject.model().to(execution.device)
+    warned = _looked_at(subject, model, settings, slice(first, last))
     shards, places = [], []
     with _shown_work(subject.name, settings, last - first) as work:
         told = replace(execution, work=work)
@@ -160,6 +161,7 @@ def evaluate_subject(
             shards.append(shard)
             places.append(shard_path)
     whole = joined(shards)
+    whole = replace(whole, card=whole.card.with_warnings(warned))
     if execution.kept != "none":
         parts = [load_evidence(evidence_path(shard_path))[0] for shard_path in places]
         save_evidence(joined_evidence(parts), whole.card, evidence_path(path))
@@ -193,6 +195,15 @@ def _shown_work(name: str, settings: Settings, samples: int) -> Iterator[Work]:
             bar.update(done - bar.n)
 
         yield expected_work(chosen_attacks(settings), samples, walks=walks, tell=tell)
+
+
+def _looked_at(subject: Subject, model: nn.Module, settings: Settings, samples: slice) -> list[str]:
+    """What is odd about the model: once for all shards, and not again where its record says it."""
+    if subject.model_record.warnings is not None:
+        return []
+    split = subject.test[samples]
+    x, y, _ = usable_samples(split.x, split.y)
+    return warned_of(model, x, y, noisy=settings.view != "mean")
 
 
 def results_path(subject: Subject, settings: Settings, out: Path, *, first: tuple[int, int] = (0, 0)) -> Path:

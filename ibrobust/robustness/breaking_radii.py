@@ -1,7 +1,7 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from ibrobust.robustness.question import (
     models_fault,
     question,
     settings_of_call,
+    warnings_about,
 )
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
@@ -56,6 +57,7 @@ def breaking_radii(
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
     keep_images: bool | str = False,
+    health: str = "check",
 ) -> BreakingRadii:
     """For each attack of the protocol and each sample, the smallest radius that broke it.
 
@@ -78,16 +80,21 @@ def breaking_radii(
         device: where the model runs; where its parameters are by default.
         keep_images: True keeps, of each broken sample, the image at its smallest breaking radius, in `table.images`
             and `table.evidence`; `"each"` keeps one for each attack that broke it.
+        health: `check` looks at the model first (`ibrobust.robustness.health`): what makes every number meaningless is
+            refused, what is odd is a `ModelWarning`, a line of the printed table and in its card; `ignore` does not.
 
     Raises:
-        BadInput: an argument cannot be used, or the model's answer has the wrong shape or is not finite.
+        BadInput: an argument cannot be used, the model is refused, or its answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
     given = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts, "seed": seed}
     settings = settings_of_call(given, protocol, attacks, usual="paper")
     own = attacks if isinstance(attacks, Mapping) else None
     execution = Execution(batch_size, device, progress, kept_of(keep_images))
-    return radii_that_break(question(model, usable_samples(x, y, ids), settings, execution, attacks=own))
+    asked = question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
+    warned = warnings_about(asked, health)
+    results = radii_that_break(asked)
+    return replace(results, card=results.card.with_warnings(warned))
 
 
 def radii_that_break(asked: Question) -> BreakingRadii:

@@ -127,6 +127,7 @@ class ResultCard(_Record):
         queries: what each attack asked of the model, and what the clean images took.
         draws: samples of the noise in each query of an attack; None where the noise is off.
         model, data, versions: None where a Python caller did not say.
+        warnings: what is odd about the model, or happened to an attack; None where nothing is.
         plugins: SHA-256 by name of those whose attacks, norms, … were used; None where none was.
     """
 
@@ -137,6 +138,7 @@ class ResultCard(_Record):
     model: ModelRecord | None = None
     data: DataRecord | None = None
     versions: dict[str, str] | None = None
+    warnings: list[str] | None = None
     plugins: dict[str, str] | None = None
     verdict: Verdict | None = None
     audit: AuditRecord | None = None
@@ -149,6 +151,16 @@ class ResultCard(_Record):
             if self.verdict != (found := verdict_of(self.audit.findings)):
                 raise BadInput(f"verdict {self.verdict!r} is not that of its findings, {found!r}")
         return self
+
+    def with_warnings(self, texts: Sequence[str]) -> "ResultCard":
+        """The card with these warnings after its own; the same where there are none."""
+        told = [*(self.warnings or []), *texts]
+        return self.model_copy(update={"warnings": list(dict.fromkeys(told))}) if told else self
+
+    @property
+    def every_warning(self) -> list[str]:
+        """Those about the model and those of the evaluation."""
+        return list(dict.fromkeys([*((self.model.warnings if self.model else None) or []), *(self.warnings or [])]))
 
     @property
     def run(self) -> str:

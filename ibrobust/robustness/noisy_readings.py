@@ -36,6 +36,7 @@ from ibrobust.robustness.question import (
     clean_pass,
     question,
     settings_of_call,
+    warnings_about,
 )
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
@@ -69,6 +70,7 @@ def noisy_readings(
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     progress: Progress = lambda _attack, _done: None,
+    health: str = "check",
 ) -> Readings:
     """For each attack, sample and radius, whether the attack's image is classified right on new noise.
 
@@ -80,8 +82,8 @@ def noisy_readings(
         view: `fresh` asks for the expected accuracy of one pass (n = `EOT_DRAWS`), `averaged:n` for that of the
             average prediction of n passes; the readings that were not asked for stand beside it.
         noise: the earlier name of `view`.
-        model, x, y, eps, protocol, attacks, norm, restarts, seed, ids, batch_size, device: as `breaking_radii` takes
-            them.
+        model, x, y, eps, protocol, attacks, norm, restarts, seed, ids, batch_size, device, health: as `breaking_radii`
+            takes them.
 
     Raises:
         BadInput: an argument cannot be used, or the model's answer has the wrong shape or is not finite.
@@ -91,7 +93,10 @@ def noisy_readings(
     settings = settings_of_call(given, protocol, attacks, usual="strict-rand")
     own = attacks if isinstance(attacks, Mapping) else None
     execution = Execution(batch_size, device, progress)
-    return readings_under_noise(question(model, usable_samples(x, y, ids), settings, execution, attacks=own))
+    asked = question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
+    warned = warnings_about(asked, health)
+    results = readings_under_noise(asked)
+    return replace(results, card=results.card.with_warnings(warned))
 
 
 def readings_under_noise(asked: Question) -> Readings:

@@ -22,6 +22,7 @@ from ibrobust.plugins import digests_of
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.card import QueryCount, ResultCard
 from ibrobust.robustness.evidence import Kept
+from ibrobust.robustness.health import require_health_choice, warned_of
 from ibrobust.robustness.samples import Samples
 from ibrobust.robustness.settings import Settings, make_settings
 from ibrobust.robustness.work import Work
@@ -187,6 +188,20 @@ def chosen_attacks(settings: Settings) -> dict[str, Attack]:
         name: replace(attack, settings=attack.settings | restarts) if "restarts" in attack.settings else attack
         for name, attack in attacks.items()
     }
+
+
+def warnings_about(asked: Question, health: str) -> list[str]:
+    """What is odd about the model, each told as a `ModelWarning`, too; nothing where `health` is `ignore`.
+
+    Raises:
+        BadInput: something makes every number meaningless, or `health` is neither `check` nor `ignore`.
+    """
+    require_health_choice(health)
+    if health == "ignore":
+        return []
+    gradients = any(not attack.black_box for attack in asked.attacks.values())
+    noisy = asked.settings.view != "mean"
+    return warned_of(asked.model, asked.samples.x, asked.samples.y, noisy=noisy, gradients=gradients)
 
 
 def clean_pass(asked: Victim, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[Logits, Images]:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.robustness.card import ResultCard
-from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS
+from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS, Shown
 
 NULL_ATTACK = "null-attack"
 """The image itself, scored as every other: what noise does without an adversary."""
@@ -85,8 +85,15 @@ class Readings:
         asked = self.counts().query("reading == @self.reading")
         return asked.assign(robust=asked["right"] / asked["n"])[["attack", "eps", "robust"]].reset_index(drop=True)
 
-    def __str__(self) -> str:
+    @property
+    def shown(self) -> Shown:
+        """What a terminal and a notebook show."""
         table = self.curves().pivot(index="eps", columns="attack", values="robust")
-        order = [NULL_ATTACK, *self.attacks, ALL_ATTACKS]
-        shown = table[order].to_string(float_format="{:.3f}".format)
-        return f"{shown}\nclean {self.clean:.3f}, reading {self.reading}, n {len(self.sample_N)}"
+        about = f"clean {self.clean:.3f}, reading {self.reading}, n {len(self.sample_N)}"
+        return Shown(table[[NULL_ATTACK, *self.attacks, ALL_ATTACKS]], about, self.card.every_warning)
+
+    def __str__(self) -> str:
+        return self.shown.text
+
+    def _repr_html_(self) -> str:
+        return self.shown.html

@@ -1,13 +1,14 @@
 """The table everything is read from: for each attack and each sample, the smallest radius that broke it."""
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, one_line
 from ibrobust.robustness.card import ResultCard
 
 if TYPE_CHECKING:
@@ -17,6 +18,28 @@ if TYPE_CHECKING:
 
 SAMPLE_COLUMNS = ["sample", "label", "prediction", "zero_gradient"]
 ALL_ATTACKS = "all"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result as people see it: robust accuracy by radius and attack, one line about it, and the warnings."""
+
+    table: pd.DataFrame
+    about: str
+    warnings: list[str]
+
+    @property
+    def text(self) -> str:
+        """For a terminal."""
+        table = self.table.to_string(float_format="{:.3f}".format)
+        return "\n".join([table, self.about, *(f"warning: {one_line(text)}" for text in self.warnings)])
+
+    @property
+    def html(self) -> str:
+        """For a notebook; names from elsewhere are text."""
+        sentences = [self.about, *(f"warning: {text}" for text in self.warnings)]
+        paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+        return f"{self.table.to_html(float_format='{:.3f}'.format)}{paragraphs}"
 
 
 @dataclass(frozen=True)
@@ -99,10 +122,18 @@ class BreakingRadii:
             ]
         )
 
-    def __str__(self) -> str:
+    @property
+    def shown(self) -> Shown:
+        """What a terminal and a notebook show."""
         table = self.curves().pivot(index="eps", columns="attack", values="robust")
-        order = [*self.attacks, ALL_ATTACKS]
-        return f"{table[order].to_string(float_format='{:.3f}'.format)}\nclean {self.clean:.3f}, n {len(self.rows)}"
+        about = f"clean {self.clean:.3f}, n {len(self.rows)}"
+        return Shown(table[[*self.attacks, ALL_ATTACKS]], about, self.card.every_warning)
+
+    def __str__(self) -> str:
+        return self.shown.text
+
+    def _repr_html_(self) -> str:
+        return self.shown.html
 
 
 def robust_share(breaking_eps_N: NDArray[np.float32], radii_E: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ Results = BreakingRadii | Readings
 
 AnyResults = TypeVar("AnyResults", bound=Results)
 
-_OF_A_SHARD = {"queries", "verdict", "audit"}
+_OF_A_SHARD = {"queries", "verdict", "audit", "warnings"}
 
 
 def save_results(results: Results, path: Path) -> None:
@@ -81,7 +81,8 @@ def joined(shards: Sequence[Results]) -> Results:
         for name in each[0]
     }
     card = shards[0].card.model_copy(update={"queries": queries, "verdict": None, "audit": None})
-    return type(shards[0])(rows, card)
+    told = [text for shard in shards for text in shard.card.warnings or []]
+    return type(shards[0])(rows, card.with_warnings(told))
 
 
 def _differences(a: ResultCard, b: ResultCard) -> set[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
@@ -79,28 +80,30 @@ def _module(made: object, what: str) -> nn.Module:
 
 
 def _from_factory(model: str) -> nn.Module:
-    """What a factory in a Python file returns, called without arguments.
+    """What a factory in a Python file returns, called without arguments; or the module that the name stands for.
 
-    The file runs, so it has to be one you trust. It may import what lies beside it.
+    The file runs, so it has to be one you trust. It may import what lies beside it, and from its package.
     """
-    file, _, factory_name = model.rpartition(":")
-    path = Path(file)
-    module = executed(path, module_name(path), f"--model {model!r}")
-    with beside(path):
-        factory = getattr(module, factory_name, None)
-        if not callable(factory):
-            defined = sorted(
-                name
-                for name, value in vars(module).items()
-                if callable(value) and getattr(value, "__module__", None) == module.__name__
-            )
-            listed = ", ".join(defined) or "none"
-            raise BadInput(f"--model {model!r}: no function {factory_name!r} in the file; it defines {listed}")
-        try:
+    file, _, name = model.rpartition(":")
+    path, what = Path(file), f"--model {model!r}"
+    module = executed(path, module_name(path), what)
+    factory = getattr(module, name, None)
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        listed = ", ".join(sorted(known for known, value in vars(module).items() if _makes(value, module))) or "none"
+        raise BadInput(f"{what}: no function {name!r} in the file; it defines {listed}")
+    try:
+        with beside(path):
             made = factory()
-        except (Exception, SystemExit) as error:
-            raise BadInput(f"--model {model!r}: {factory_name}() raised {said(error)}") from error
-    return _module(made, f"--model {model!r}: {factory_name}()")
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"{what}: {name}() raised {said(error)}") from error
+    return _module(made, f"{what}: {name}()")
+
+
+def _makes(value: object, module: ModuleType) -> bool:
+    """Whether a name in a file stands for a model, or for a function of its own that may make one."""
+    return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", None) == module.__name__)
 
 
 def _names_a_factory(model: str) -> bool:
