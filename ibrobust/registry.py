@@ -169,7 +169,11 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "pgd": "attacks.gradient_ascent:PGD",
             "square": "attacks.square:SQUARE",
         },
-        "norm": {"linf": "attacks.norms:LINF", "l2": "attacks.norms:L2"},
+        "norm": {
+            "linf": "attacks.norms.linf:LINF",
+            "l2": "attacks.norms.l2:L2",
+            "l1": "attacks.norms.l1:L1",
+        },
         "protocol": {
             "paper": "robustness.protocols:PAPER",
             "strict": "robustness.protocols:STRICT",

@@ -1,4 +1,4 @@
-"""Problems whose answers are exact: the distance from each sample to the nearest mistake, in either norm."""
+"""Problems whose answers are exact: the distance from each sample to the nearest mistake, in each norm."""
 
 import functools
 import itertools
@@ -12,6 +12,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 Array = NDArray[np.float64]
+
+ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
+"""Norms whose distances are known here; looking up another one raises."""
+DUAL_ORDER = {"linf": 1, "l2": 2, "l1": np.inf}
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def linear(norm: str, *, samples: int = 20, boundary: float = 0.1, rivals: int =
 def _linear_distance(centred: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
     normals = weight[y][:, None, :] - weight[None]
     gaps = (normals * centred[:, None, :]).sum(2)
-    dual = normals.abs().sum(2) if norm == "linf" else normals.norm(dim=2)
+    dual = torch.linalg.vector_norm(normals, DUAL_ORDER[norm], dim=2)
     distances: Tensor = (gaps / dual).scatter(1, y[:, None], torch.inf).amin(1)
     return distances
 
@@ -84,7 +88,7 @@ def linear_at_the_edge(norm: str, *, samples: int = 20) -> Problem:
     score = x @ normal - normal.sum() / 2
     y = (score < 0).to(torch.int64)
     distance = _distance_in_the_box(x, torch.sign(score)[:, None] * normal, score.abs(), norm)
-    near = ((distance > 0.05) & (distance < (0.3 if norm == "linf" else 2))).nonzero().squeeze(1)[:samples]
+    near = ((distance > 0.05) & (distance < {"linf": 0.3, "l2": 2, "l1": 6}[norm])).nonzero().squeeze(1)[:samples]
     assert len(near) == samples
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     with torch.no_grad():
@@ -95,16 +99,29 @@ def linear_at_the_edge(norm: str, *, samples: int = 20) -> Problem:
 
 
 def _distance_in_the_box(x: Tensor, normal: Tensor, gap: Tensor, norm: str) -> Tensor:
-    """Smallest change inside [0, 1] that lowers normal · x by `gap`, by halving the size of the optimal change."""
+    """Smallest change inside [0, 1] that lowers normal · x by `gap`, by halving the size of the optimal change; in L1
+    one pixel after the other, that of the steepest slope first."""
     room = torch.where(normal > 0, x, 1 - x)
-    shape = torch.ones_like(normal) if norm == "linf" else normal.abs()
+    if norm == "l1":
+        return torch.stack([_in_turn(*each) for each in zip(normal.abs(), room, gap, strict=True)])
+    shape = {"linf": torch.ones_like(normal), "l2": normal.abs()}[norm]
     low, high = torch.zeros_like(gap), torch.full_like(gap, 1e3)
     for _ in range(100):
         size = (low + high) / 2
         enough = ((size[:, None] * shape).minimum(room) * normal.abs()).sum(1) >= gap
         low, high = torch.where(enough, low, size), torch.where(enough, size, high)
     change = (high[:, None] * shape).minimum(room)
-    return change.amax(1) if norm == "linf" else change.norm(dim=1)
+    return torch.linalg.vector_norm(change, ORDER[norm], dim=1)
+
+
+def _in_turn(slope: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    moved = torch.zeros_like(gap)
+    for pixel in slope.argsort(descending=True):
+        move = torch.minimum(gap / slope[pixel], room[pixel])
+        moved, gap = moved + move, gap - move * slope[pixel]
+        if gap <= 0:
+            return moved
+    return moved + torch.inf
 
 
 def two_layer(norm: str, *, samples: int = 12, hidden: int = 8, convex: bool = False, seed: int = 0) -> Problem:
@@ -178,13 +195,13 @@ def _nearest(point: Array, label: int, segments: list[_Segment], norm: str) -> f
 
 def _distance(point: Array, segment: _Segment, norm: str) -> float:
     offset = point - segment.origin
-    # Where the norm of offset − t · along may have its minimum: its foot, the kinks of the maximum norm, the ends.
+    # Where the norm of offset − t · along may have its minimum: its foot, the kinks of the other norms, the ends.
     rows = np.array([segment.along, [1, 0], [0, 1], [1, 1], [1, -1]])
     with np.errstate(divide="ignore", invalid="ignore"):
         places = np.append((rows @ offset) / (rows @ segment.along), [segment.low, segment.high])
     at = np.clip(places[~np.isnan(places)], segment.low, segment.high)
     moves = offset - at[:, None] * segment.along
-    return float(np.linalg.norm(moves, ord=np.inf if norm == "linf" else 2, axis=1).min())
+    return float(np.linalg.norm(moves, ord=ORDER[norm], axis=1).min())
 
 
 @functools.cache

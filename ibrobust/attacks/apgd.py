@@ -22,6 +22,13 @@ LOSSES: Registry[Loss] = Registry("loss")
 LOSSES["cross-entropy"] = cross_entropy
 LOSSES["dlr"] = dlr
 
+SPARSE_EVERY = 0.04
+"""Share of the steps after which a sparse climb looks at its step and at how many pixels it moves."""
+SPARSE_SHARE = 0.2
+"""Share of the pixels that the first sparse steps move; later ones, two thirds of as many as the best point moved."""
+SPARSE_SHRINK, SPARSE_LEAST = 1.5, 10.0
+"""By what a sparse step is divided where the best point moves as many pixels as before, and by how much at most."""
+
 MOMENTUM = 0.75
 """Share of the new step in each move after the first; the rest repeats the last move."""
 ENOUGH_RISES = 0.75
@@ -111,7 +118,7 @@ class _Climb:
         """The image that was misclassified or else has the largest loss, its margin, and which samples still stand."""
         x_adv, reached = start.clone(), torch.empty_like(self.eps)
         unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        checkpoints = _checkpoints(steps)
+        checkpoints = _checkpoints(steps) if self.norm.sparse_ascent is None else _even_checkpoints(steps)
         last_checkpoint = 0
         climb, left = self, torch.arange(len(start), device=start.device)
         state, standing = self._first(start)
@@ -122,7 +129,7 @@ class _Climb:
             if not len(left):
                 break
             if index in checkpoints:
-                state = _checked(state, index - last_checkpoint)
+                state = climb._checked(state, index - last_checkpoint)
                 last_checkpoint = index
             state, standing = climb._moved(state, 1.0 if index == 0 else MOMENTUM)
         x_adv[left], reached[left] = torch.where(wide(standing), state.best_x, state.x_adv), state.best_margin
@@ -142,18 +149,31 @@ class _Climb:
             best_gradient=gradient,
             best_loss=loss,
             best_margin=margin(logits, self.y),
-            step=2 * self.eps,
+            step=2 * self.eps if self.norm.sparse_ascent is None else self.eps,
             rises=nothing,
             checked_loss=loss,
             halved=nothing > 0,
+            share=torch.full_like(loss, SPARSE_SHARE),
+            spread=torch.ones_like(loss),
         )
         return state, logits.argmax(1) == self.y
 
-    def _moved(self, state: "_State", momentum: float) -> tuple["_State", Bool[Tensor, " left"]]:
+    def _stepped(self, state: "_State", momentum: float) -> Images:
         norm, x, eps = self.norm, self.x, self.eps
-        stepped = norm.project(state.x_adv + wide(state.step) * norm.ascent(state.gradient), x, eps)
+        if norm.sparse_ascent is not None:
+            # Without momentum, which would fill in what was sparse; a pixel at its end of the range stays out.
+            stuck = torch.where(state.gradient > 0, state.x_adv >= 1, state.x_adv <= 0)
+            direction = norm.sparse_ascent(torch.where(stuck, 0, state.gradient), state.share)
+            return norm.project(state.x_adv + wide(state.step) * direction, x, eps)
+        stepped = norm.project(norm.step(state.x_adv, state.gradient, state.step), x, eps)
         carried = momentum * (stepped - state.x_adv) + (1 - momentum) * (state.x_adv - state.last_x)
-        x_adv = norm.project(state.x_adv + carried, x, eps)
+        return norm.project(state.x_adv + carried, x, eps)
+
+    def _checked(self, state: "_State", since: int) -> "_State":
+        return _checked(state, since) if self.norm.sparse_ascent is None else _sparser(state, self.x, self.eps)
+
+    def _moved(self, state: "_State", momentum: float) -> tuple["_State", Bool[Tensor, " left"]]:
+        x_adv = self._stepped(state, momentum)
         logits, gradient = self.victim.loss_gradient(x_adv, self.aim, self.loss)
         loss = self.loss(logits, self.aim)
         better = loss > state.best_loss
@@ -174,7 +194,8 @@ class _Climb:
 
 @dataclass(frozen=True)
 class _State:
-    """Where each sample that still stands is on its climb."""
+    """Where each sample that still stands is on its climb. A sparse step moves a `share` of the pixels; the best point
+    moved a share `spread` of them at the last checkpoint."""
 
     x_adv: Images
     last_x: Images
@@ -188,6 +209,8 @@ class _State:
     rises: PerSample
     checked_loss: PerSample
     halved: Bool[Tensor, " left"]
+    share: PerSample
+    spread: PerSample
 
     def __getitem__(self, kept: Bool[Tensor, " left"]) -> "_State":
         return _State(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
@@ -203,6 +226,27 @@ def _checkpoints(steps: int) -> set[int]:
         gap = max(gap - shrink, smallest)
         at += gap
     return found
+
+
+def _even_checkpoints(steps: int) -> set[int]:
+    return set(range(0, steps, max(int(SPARSE_EVERY * steps), 1))) - {0}
+
+
+def _sparser(state: _State, x: Images, eps: PerSample) -> _State:
+    """Croce & Hein 2021: where the best point moves fewer pixels than before, go back to it with the full step;
+    elsewhere shorten the step. The next steps move two thirds of as many pixels as the best point does; of as many
+    as the last ones, where those have not bettered it (on few pixels it may stay at two for ever)."""
+    spread = (state.best_x != x).flatten(1).float().mean(1)
+    fewer = spread < 0.95 * state.spread
+    return replace(
+        state,
+        x_adv=torch.where(wide(fewer), state.best_x, state.x_adv),
+        gradient=torch.where(wide(fewer), state.best_gradient, state.gradient),
+        step=torch.where(fewer, eps, (state.step / SPARSE_SHRINK).maximum(eps / SPARSE_LEAST)),
+        share=torch.where(state.best_loss > state.checked_loss, spread, state.share.minimum(spread)) / SPARSE_SHRINK,
+        checked_loss=state.best_loss,
+        spread=spread,
+    )
 
 
 def _checked(state: _State, since: int) -> _State:

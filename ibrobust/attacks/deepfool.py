@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import classes_by_logit
-from ibrobust.attacks.norms import Norm, shortest_change, wide
+from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.targets import LOOKED_AT
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
@@ -50,7 +50,8 @@ def deepfool(
     for index in range(steps):
         if not len(left):
             break
-        rivals = slice(candidates if index == 0 else 1)
+        # Where a step moves few pixels, those of one rival help little towards another.
+        rivals = slice(candidates if index == 0 or norm.sparse_ascent is not None else 1)
         found = _boundaries(victim[left], x_adv[left], y[left], _largest_rivals, rivals)
         found, left = found[found.standing], left[found.standing]
         step = _shortest_step(victim[left], x_adv[left], y[left], found, norm)
@@ -112,7 +113,7 @@ def _step_to_nearest(x: Images, found: _Boundaries, norm: Norm) -> tuple[Images,
     room for it; the one that goes furthest of its way where it has not."""
     slopes, gradients = norm.dual(found.gradients), found.gradients.flatten(2)
     beyond = found.gaps + 1e-6 * slopes
-    steps = shortest_change(norm, x.flatten(1)[:, None], gradients, -beyond)
+    steps = norm.shortest_change(x.flatten(1)[:, None], gradients, -beyond)
     share = torch.where(slopes > 0, -(gradients * steps).sum(2) / beyond, 0).nan_to_num(0)
     reached = share > _REACHED
     nearest = torch.where(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
-from ibrobust.attacks.norms import Norm, shortest_change, wide
+from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.targets import likely_targets
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
@@ -53,8 +53,8 @@ def _stepped(victim: Victim, x: Images, point: Images, pair: Tensor, norm: Norm)
     logits, gradient = victim.loss_gradient(point, pair, _gap)
     gap, slope = _gap(logits, pair), gradient.flatten(1)
     gap_at_x = gap + (slope * (x - point).flatten(1)).sum(1)
-    change = shortest_change(norm, point.flatten(1), slope, -gap).reshape(x.shape)
-    change_of_x = shortest_change(norm, x.flatten(1), slope, -gap_at_x).reshape(x.shape)
+    change = norm.shortest_change(point.flatten(1), slope, -gap).reshape(x.shape)
+    change_of_x = norm.shortest_change(x.flatten(1), slope, -gap_at_x).reshape(x.shape)
     near, far = norm.length(change.flatten(1)), norm.length(change_of_x.flatten(1))
     pull = wide((near / (near + far).clamp(min=1e-8)).clamp(max=LARGEST_PULL))
     return ((1 - pull) * (point + OVERSHOOT * change) + pull * (x + OVERSHOOT * change_of_x)).clamp(0, 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ibrobust.attacks.interface import Attack
 from ibrobust.attacks.losses import cross_entropy, margin
-from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.norms import Norm
 from ibrobust.attacks.restarts import closest_of
 from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
@@ -50,7 +50,7 @@ def gradient_ascent(
         if not len(left):
             return found
         length = step * (1 - index / steps if shrinking else 1) * eps
-        x_adv = norm.project(x_adv + wide(length) * norm.ascent(gradient), x, eps)
+        x_adv = norm.project(norm.step(x_adv, gradient, length), x, eps)
     found[left] = x_adv
     return found
 

@@ -73,7 +73,7 @@ def peer_attacks(backend: str, names: Sequence[str], norm: str) -> dict[str, Att
     lacking = [name for name in names if (name, NORMS[norm].name) not in adapter.attacks]
     if lacking:
         known = sorted(name for name, its_norm in adapter.attacks if its_norm == norm)
-        raise BadInput(f"{backend} has no {', '.join(lacking)} in {norm}; it has {', '.join(known)}")
+        raise BadInput(f"{backend} has no {', '.join(lacking)} in {norm}; it has {', '.join(known) or 'none'}")
     return {name: _peer_attack(adapter, name, norm) for name in names}
 
 

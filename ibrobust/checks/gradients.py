@@ -41,7 +41,8 @@ def slope(case: Case) -> Finding | None:
     x, y = case.x[case.correct], case.y[case.correct]
     asked = case.victim(case.correct, "slope")
     _, gradient = asked.loss_gradient(x, y, margin)
-    reach = case.radius / 10
+    # Where a step moves few pixels, none further than a tenth of its range.
+    reach = case.radius / 10 if case.norm.sparse_ascent is None else min(case.radius / 10, 0.1)
     step = wide(torch.full_like(y, reach, dtype=x.dtype)) * case.norm.ascent(gradient)
     measured = (margin(asked.logits(x + step), y) - margin(asked.logits(x - step), y)) / 2
     predicted = reach * case.norm.dual(gradient)

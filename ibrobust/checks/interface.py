@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
 from ibrobust.attacks.contract import Samples, image_found, image_within
-from ibrobust.attacks.norms import BALL_TOLERANCE, wide
+from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.attacks.victim import Loss
 from ibrobust.models.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
@@ -250,7 +250,7 @@ class Case:
         for index in range(steps):
             logits, gradient = asked.loss_gradient(x_adv, y, loss)
             losses.append(loss(logits, y))
-            x_adv = self.norm.project(x_adv + wide((1 - index / steps) * eps) * self.norm.ascent(gradient), x, eps)
+            x_adv = self.norm.project(self.norm.step(x_adv, gradient, (1 - index / steps) * eps), x, eps)
         return x_adv, torch.stack(losses)
 
     def share(self, flags: Bool[Tensor, " some"]) -> float:
