@@ -205,6 +205,8 @@ def _parts(choose: Choose, shape) -> nn.Module:
             ("chunk", lambda x: x.chunk(2, 1)[0] - 2 * x.chunk(2, 1)[-1] if x.shape[1] % 2 == 0 else x),
             ("every second", lambda x: x[:, ::2]),
             ("all but the first", lambda x: x[:, 1:]),
+            ("last places", lambda x: x[..., 1:]),
+            ("every second from the end", lambda x: x.flip(-1)[..., ::2] if x.ndim == 4 else x),
             ("split", lambda x: torch.cat(x.split(1, 1)[::-1], 1)),
             ("shuffled", lambda x: x.unflatten(1, (-1, 2 - x.shape[1] % 2)).transpose(1, 2).flatten(1, 2)),
         ]
@@ -229,7 +231,10 @@ def _arithmetic(choose: Choose, shape) -> nn.Module:
 
 def _padded(choose: Choose, shape) -> nn.Module:
     pad, value = choose([((1, 1, 1, 1), 0.0), ((1, 1), 0.0), ((1, 0, 0, 1), 0.0), ((1, 1, 1, 1), 0.5)])
-    return Written(f"pad {pad} {value}", lambda x: F.pad(x, pad, value=value))
+    around = choose(
+        [nn.ReplicationPad2d((1, 0, 0, 2)), nn.ReflectionPad2d((0, 1, 1, 0)), nn.ZeroPad2d((1, -1, 2, 0)), None]
+    )
+    return around or Written(f"pad {pad} {value}", lambda x: F.pad(x, pad, value=value))
 
 
 def _unchanged(choose: Choose, shape) -> nn.Module:

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -89,6 +94,10 @@ def trace(model: nn.Module, like: Tensor, *, gradient: bool = False) -> Trace:
             answer = model(images.requires_grad_() if gradient else images)
     except BadInput:
         raise
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise BadInput(
+            f"no certificate for {type(model).__name__}: what it does depends on the values of its images"
+        ) from error
     except Exception as error:
         said = str(error).strip().splitlines()
         raise BadInput(

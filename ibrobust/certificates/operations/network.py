@@ -25,6 +25,8 @@ OPERATIONS: dict[str, Builder] = {
     **dict.fromkeys(["split", "split_with_sizes"], shapes.split),
     "slice": shapes.channels,
     "constant_pad_nd": shapes.zero_padding,
+    **dict.fromkeys(["reflection_pad2d", "replication_pad2d"], shapes.repeating_padding),
+    "flip": shapes.flip,
     **dict.fromkeys(["addmm", "mm", "linear"], linear.linear),
     **dict.fromkeys(["convolution", "conv2d"], linear.convolution),
     **dict.fromkeys(
@@ -45,7 +47,7 @@ OPERATIONS: dict[str, Builder] = {
 
 _KNOWN = (
     "linear, conv2d, batch_norm, relu, leaky_relu, clamp, hardtanh, max_pool2d, avg_pool2d, adaptive_avg_pool2d, "
-    "adaptive_max_pool2d, mean, sum, add, sub, mul, div, neg, cat, split, pad, reshape, flatten, permute, dropout"
+    "adaptive_max_pool2d, mean, sum, add, sub, mul, div, neg, cat, split, pad, flip, reshape, flatten, permute, dropout"
 )
 """The table as people write it in PyTorch."""
 

@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from ibrobust.certificates.layers import Resampling
 from ibrobust.certificates.operations.arguments import image_number, only_value, value_number
 from ibrobust.certificates.operations.pooling import equal_weights
 from ibrobust.certificates.rearrangements import Channels, Concatenation, Permutation, Reshape
@@ -74,18 +77,60 @@ def channels(steps: Steps, operation: Operation) -> int:
     chosen = range(shape[axis])[slice(arguments["start"], arguments["end"], arguments["step"])]
     if chosen == range(shape[axis]):
         return steps.numbers[source]
+    if len(shape) == 4 and axis > 1:
+        rows, columns = (chosen if axis == each else range(shape[each]) for each in (2, 3))
+        return _chosen(steps, operation, rows, columns)
     if axis != 1:
-        raise NoBounds("only of channels")
+        raise NoBounds("only of channels, rows and columns")
     return steps.add(Channels(chosen.start, chosen.stop, chosen.step), operation, source)
 
 
 def zero_padding(steps: Steps, operation: Operation) -> int:
     pad: list[int] = operation.arguments["pad"]
     source = image_number(steps, operation.arguments["self"])
-    if any(pad[4:]):
-        raise NoBounds("only around images")
+    if any(pad[4:]) or operation.arguments["value"] != 0:
+        raise NoBounds("only zeros, and only around images")
     left, right, top, bottom = [*pad, 0, 0][:4]
-    if operation.arguments["value"] != 0 or (left, top) != (right, bottom) or min(left, top) < 0:
-        raise NoBounds("only zeros, as many on both sides")
-    layer = equal_weights(steps, steps.shape(source)[1], (1, 1), 1.0, padding=(top, left))
-    return steps.add(layer, operation, source)
+    if (left, top) == (right, bottom) and min(left, top) >= 0:
+        layer = equal_weights(steps, steps.shape(source)[1], (1, 1), 1.0, padding=(top, left))
+        return steps.join(layer, operation, steps.numbers[source], exact=True)
+    height, width = steps.shape(source)[2:]
+    return _chosen(steps, operation, range(-top, height + bottom), range(-left, width + right))
+
+
+def repeating_padding(steps: Steps, operation: Operation) -> int:
+    """Pixels of the image around it: mirrored, or those of its edge."""
+    height, width = steps.shape(image_number(steps, operation.arguments["self"]))[2:]
+    left, right, top, bottom = operation.arguments["padding"]
+    inside = _mirrored if "reflection" in operation.name else _nearest
+    rows = [inside(row, height) for row in range(-top, height + bottom)]
+    return _chosen(steps, operation, rows, [inside(column, width) for column in range(-left, width + right)])
+
+
+def _mirrored(place: int, length: int) -> int:
+    return min(abs(place), 2 * (length - 1) - abs(place))
+
+
+def _nearest(place: int, length: int) -> int:
+    return min(max(place, 0), length - 1)
+
+
+def flip(steps: Steps, operation: Operation) -> int:
+    height, width = steps.shape(image_number(steps, operation.arguments["self"]))[2:]
+    axes = {axis % 4 for axis in operation.arguments["dims"]}
+    if not axes <= {2, 3}:
+        raise NoBounds("only of rows and columns")
+    rows, columns = range(height), range(width)
+    return _chosen(steps, operation, rows[::-1] if 2 in axes else rows, columns[::-1] if 3 in axes else columns)
+
+
+def _chosen(steps: Steps, operation: Operation, rows: Sequence[int], columns: Sequence[int]) -> int:
+    """Images made of some rows and columns of the old ones; 0 where there are none."""
+    source = image_number(steps, operation.arguments["self"])
+    height, width = steps.shape(source)[2:]
+    layer = Resampling(_ones_at(rows, height).to(steps.device), _ones_at(columns, width).to(steps.device))
+    return steps.join(layer, operation, steps.numbers[source], exact=True)
+
+
+def _ones_at(places: Sequence[int], length: int) -> Float[Tensor, "new old"]:
+    return torch.tensor([[float(old == place) for old in range(length)] for place in places], dtype=torch.float64)
