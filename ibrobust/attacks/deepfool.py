@@ -1,4 +1,4 @@
-"""DeepFool (Moosavi-Dezfooli et al. 2016), batched, for L∞ and L2: no radius, run once."""
+"""DeepFool (Moosavi-Dezfooli et al. 2016), batched, for every norm: no radius, run once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
