@@ -119,6 +119,21 @@ def released_zoo() -> Path:
     return installed if installed.is_dir() else package.parent / "zoo"
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where there is no folder. Unlike `glob`, this leaves out nothing that may
+    not be read.
+
+    Raises:
+        OSError: the folder may not be read; its `filename` is the folder.
+    """
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def result_files(folder: Path) -> list[Path]:
+    """The results below a folder: a Parquet file each, in a folder for each protocol. Raises as `entries`."""
+    return [path for place in entries(folder) for path in entries(place) if path.suffix == ".parquet"]
+
+
 def in_zoo(path: Path) -> Path:
     """The path itself, or, where it begins with `zoo` and is not there, the file or folder of that name in the released
     zoo: `zoo/results`, `zoo/recipes/mnist.toml`."""

@@ -13,10 +13,11 @@ import pytest
 
 from ibrobust.commands.command_line import run
 from ibrobust.commands.refusals import refusal
+from ibrobust.commands.report import stored_results
 from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results
-from ibrobust.subjects.zoo import load_run
+from ibrobust.subjects.zoo import find_runs, load_run
 from tests.conftest import ROOT
 from tests.refusals import RUN, exit_of
 
@@ -155,17 +156,25 @@ def test_little_address_space(folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_card_that_may_not_be_read():
-    place = tempfile.mkdtemp()
-    os.chmod(place, 0o755)
+def test_what_may_not_be_read_is_named_and_not_left_out():
+    place = Path(tempfile.mkdtemp())
     try:
-        run_folder = shutil.copytree(released_zoo() / "runs" / RUN, Path(place) / "run")
+        place.chmod(0o755)
+        run_folder = shutil.copytree(released_zoo() / "runs" / RUN, place / "runs" / "run")
+        shutil.copytree(released_zoo() / "runs" / OTHER, place / "runs" / "other")
+        results = shutil.copytree(released_zoo() / "results" / "strict-rand", place / "results" / "strict-rand")
         (run_folder / "card.json").chmod(0o600)
         os.seteuid(65534)
-        try:
-            with pytest.raises(BadInput, match=r"card .*card\.json' cannot be read: Permission denied"):
-                load_run(run_folder)
-        finally:
-            os.seteuid(0)
+        with pytest.raises(BadInput, match=r"card .*card\.json' cannot be read: Permission denied"):
+            load_run(run_folder)
+        os.seteuid(0)
+        run_folder.chmod(0o700)
+        results.chmod(0o700)
+        os.seteuid(65534)
+        with pytest.raises(PermissionError, match=r"run/card\.json"):
+            find_runs([place / "runs"])
+        with pytest.raises(PermissionError, match="results/strict-rand"):
+            stored_results([place / "results"])
     finally:
+        os.seteuid(0)
         shutil.rmtree(place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, doing, parsed, table_text
 from ibrobust.errors import BadInput
-from ibrobust.files import in_zoo, released_zoo
+from ibrobust.files import in_zoo, released_zoo, result_files
 from ibrobust.robustness.settings import TOLD
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def stored_results(folders: Sequence[Path]) -> "list[Results]":
     for given in folders:
         folder = released_zoo() / "results" if str(given) == "zoo" else in_zoo(given)
         findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
-        for path in sorted(folder.glob("*/*.parquet")):
+        for path in result_files(folder):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
     return [_joined(paths, findings) for _, paths in sorted(shards.items())]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, torch_device
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.files import in_zoo, released_zoo
+from ibrobust.files import in_zoo, released_zoo, result_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ def results_with_images(places: Sequence[Path]) -> list[Path]:
     found = [
         path
         for place in map(in_zoo, places)
-        for path in ([place] if place.is_file() else sorted(place.glob("*/*.parquet")))
+        for path in ([place] if place.is_file() else result_files(place))
         if evidence_path(path).is_file()
     ]
     if not found:

@@ -15,7 +15,7 @@ from torch import Tensor
 import ibrobust
 from ibrobust.datasets import STORED, Dataset, load_dataset
 from ibrobust.errors import BadInput, ran_out_of_memory, shortened
-from ibrobust.files import checked_name, in_zoo, released_zoo, written_whole
+from ibrobust.files import checked_name, entries, in_zoo, released_zoo, written_whole
 from ibrobust.learning.building import recipe_model
 from ibrobust.learning.objectives import LIKELIHOODS, REGULARIZERS, noise_name, recipe_noise
 from ibrobust.learning.training import Trained
@@ -170,7 +170,9 @@ def find_runs(paths: list[Path]) -> list[Run]:
     runs: dict[str, Run] = {}
     for path in paths:
         folder = released_zoo() / "runs" if str(path) == "zoo" else in_zoo(path)
-        found = [folder] if (folder / CARD).is_file() else sorted(card.parent for card in folder.glob(f"*/{CARD}"))
+        found = (
+            [folder] if (folder / CARD).is_file() else [place for place in entries(folder) if (place / CARD).is_file()]
+        )
         if not found:
             raise BadInput(
                 f"no run in {str(path)!r}; name a run's folder, a folder of runs, or zoo for the released ones"
