@@ -76,11 +76,10 @@ class EntropyEstimate:
         made = f"{quantity} {self.nats:.4g} ({self.estimator}, k = {self.k}, n = {self.n})"
         if self.high == -math.inf:
             return f"{made}: the samples lie in fewer dimensions than they have, so that the entropy is −∞"
-        if math.isinf(self.high) or math.isnan(self.bias):
-            return (
-                f"{made} has no upper bound and a bias that is not known, because there are too few samples for a "
-                "covariance: it may be too high by many nats; take more samples than dimensions"
-            )
+        if math.isnan(self.bias) or self.high == math.inf:
+            known = f"trust the bounds {self.low:.4g} to {self.high:.4g}" if self.high < math.inf else "it has no bound"
+            few = "there are too few samples for a covariance, and so for its bias"
+            return f"{made} may be too high by many nats: {few}; {known}, or take more samples than dimensions"
         if self.low == -math.inf:
             return f"{made} has no lower bound: calibrated it is {self.calibrated:.4g}, the upper bound {self.high:.4g}"
         return self._contradiction(made)

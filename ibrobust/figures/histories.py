@@ -44,6 +44,9 @@ def pathology_figure(table: pd.DataFrame) -> Figure:
     for noise, rows in table.sort_values("epoch").groupby("noise"):
         _draw_bounds(axes[0], rows, palette[noise])
     axes[0].axhline(0, color="gray", linewidth=0.8)
+    # Tens of nats with noise, minus thousands without: linear up to ten, logarithmic beyond.
+    axes[0].set_yscale("symlog", linthresh=10)
+    axes[0].set_yticks([-1000, -100, -10, 0, 10, 100], ["−1000", "−100", "−10", "0", "10", "100"])
     axes[1].set_ylim(0, 1)
     legend_below(figure, axes[1])
     return figure
@@ -56,7 +59,7 @@ def _draw_bounds(ax: Axes, rows: pd.DataFrame, color: tuple[float, float, float]
         ax.fill_between(rows["epoch"], low, high, color=color, alpha=0.25, linewidth=0)
     if np.isneginf(rows["encoding_entropy"]).all():
         word = "H[Z] = −∞ at every epoch\n(dotted: raw estimate)"
-        ax.text(0.03, 0.03, word, fontsize=7, color=color, transform=ax.transAxes)  # both curves fall to the right
+        ax.text(0.97, 0.22, word, fontsize=7, color=color, ha="right", transform=ax.transAxes)
 
 
 def cross_entropy_figure(table: pd.DataFrame) -> Figure:

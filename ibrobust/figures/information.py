@@ -95,6 +95,8 @@ def draw_against_gamma(ax: Axes, table: pd.DataFrame, *, quantity: str) -> None:
             linewidth=1, elinewidth=0.6, label=literal(reg),
         )  # fmt: skip
     ax.set(xscale="log", xlabel="γ", ylabel=f"{_SYMBOLS.get(quantity, quantity)} (nats)", title=_words(quantity))
+    if not np.isfinite(table[quantity]).any():
+        ax.text(0.5, 0.5, "no number", transform=ax.transAxes, ha="center", color="gray")
 
 
 def draw_diagram(ax: Axes, quantities: dict[str, float]) -> None:
