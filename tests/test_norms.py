@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, victim
+from ibrobust.attacks import ATTACKS, NORMS, protocol_attacks, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.errors import BadInput
 from ibrobust.images import frozen
@@ -143,3 +143,10 @@ def test_a_norm_without_moves_is_refused_by_square_by_name() -> None:
             breaking_radii(problem.model, problem.x, problem.y, norm="l2-without-moves", attacks=["square"])
     finally:
         del NORMS["l2-without-moves"]
+
+
+def test_the_attacks_of_a_protocol_are_at_hand_by_name() -> None:
+    assert [*protocol_attacks("paper")] == ["fgsm", "deepfool", "bim", "pgd"]
+    assert protocol_attacks("strict")["square"] is ATTACKS["square"]
+    with pytest.raises(BadInput, match="no protocol 'l7'"):
+        protocol_attacks("l7")

@@ -1,6 +1,6 @@
 """Attacks by name, one file per family."""
 
-from ibrobust.attacks.interface import ATTACKS, Attack
+from ibrobust.attacks.interface import ATTACKS, Attack, protocol_attacks
 from ibrobust.attacks.norms import NORMS, Norm
 from ibrobust.attacks.victim import Queries, Victim, victim
 
@@ -11,5 +11,6 @@ __all__ = [
     "Norm",
     "Queries",
     "Victim",
+    "protocol_attacks",
     "victim",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ibrobust.registry import Registry, extension_point
+from ibrobust.registry import EXTENSION_POINTS, Registry, extension_point
 from ibrobust.types import Images
 
 
@@ -28,3 +28,13 @@ class Attack:
 
 
 ATTACKS: Registry[Attack] = extension_point("attack", Attack)
+
+
+def protocol_attacks(protocol: str) -> dict[str, Attack]:
+    """The attacks of a protocol by name, as `breaking_radii` takes them once some are changed.
+
+    Raises:
+        BadInput: there is no such protocol.
+    """
+    # Protocols are records of what is asked, a floor above; the table of names is below both.
+    return {name: ATTACKS[name] for name in EXTENSION_POINTS["protocol"][protocol].attacks}
