@@ -225,3 +225,25 @@ def test_the_callers_context_does_not_matter(around):
     expected = certified_eps_N(model, x, y, "0:0.5:21")
     with around():
         np.testing.assert_array_equal(certified_eps_N(model, x, y, "0:0.5:21"), expected)
+
+
+LAYOUTS = {
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "Fortran": lambda x: torch.from_numpy(np.asfortranarray(x.numpy())),
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "sliced": lambda x: torch.cat([x, x])[: len(x)],
+    "an array": lambda x: x.numpy(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_memory_layout_of_images_and_weights_does_not_matter(layout):
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+    x = torch.rand(6, 3, 4, 4)
+    y = model(x).argmax(1)
+    expected = certified_eps_N(model, x, y, "0:0.1:101")
+    assert (expected > 0).any()
+    if layout == "channels last":
+        model = model.to(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(certified_eps_N(model, LAYOUTS[layout](x), y, "0:0.1:101"), expected)

@@ -73,7 +73,7 @@ def certified_eps_N(
     certified = []
     for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
-        images = as_images(x[rows].to(device))
+        images = as_images(x[rows].to(device)).contiguous()
         _check_same_function(model, network, images)
         certified.append(_certified_radii(model, network, images, y[rows].to(device), positive_radii))
         progress(start + len(images))
