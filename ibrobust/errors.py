@@ -25,6 +25,12 @@ class ModelWarning(UserWarning):
     """Something about a model makes its numbers mean something else than they seem; they are measured anyway."""
 
 
+class NotMet(RuntimeError):
+    """The work is done, and a condition that the caller set on its outcome does not hold."""
+
+    exit_code = 3
+
+
 def one_line(text: str) -> str:
     """The text with its line breaks and other control characters written out, as `\\n`: a table keeps its rows."""
     return "".join(

@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 
-from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard
+from ibrobust.robustness.card import DataRecord, ModelRecord, QueryCount, ResultCard
 from ibrobust.robustness.settings import Settings, make_settings
 from ibrobust.robustness.storage import AnyResults
 
 
 def card(*, run: str = "", data: str = "", fingerprint: str | None = None, **settings) -> ResultCard:
     """A card with these settings, of a model and data where they are named."""
+    asked = make_settings(settings)
     return ResultCard(
-        settings=make_settings(settings),
-        attacks={},
-        queries={},
+        settings=asked,
+        attacks={name: {} for name in asked.attack_names},
+        queries={name: QueryCount(forward=1, gradient=0) for name in ("clean", *asked.attack_names)},
         model=ModelRecord(run=run) if run else None,
         data=DataRecord(name=data or "data", fingerprint=fingerprint) if data or fingerprint else None,
     )

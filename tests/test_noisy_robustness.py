@@ -16,7 +16,7 @@ from ibrobust.models.noise import LatentNoise
 from ibrobust.models.stochastic import Dropout
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness import noisy_readings as module
-from ibrobust.robustness.card import ModelRecord
+from ibrobust.robustness.card import DataRecord, ModelRecord
 from ibrobust.robustness.leaderboard import noise_table
 from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.statistics import wilson_interval
@@ -117,7 +117,7 @@ def test_all_attacks_of_the_paper_together_have_the_known_accuracy():
 
 
 def named(readings):
-    return asked_otherwise(readings, model=ModelRecord(run="grey"))
+    return asked_otherwise(readings, model=ModelRecord(run="grey"), data=DataRecord(name="grey"))
 
 
 def test_scores_and_choices_are_made_on_streams_of_their_own(monkeypatch):
@@ -213,7 +213,8 @@ def test_the_average_of_more_passes_is_surer():
 
 
 def test_saved_and_loaded_the_table_is_the_same(tmp_path):
-    readings = noisy_readings(bright_or_dark(), *grey(20, level=0.7), eps=[0.1], protocol="paper", health="ignore")
+    asked = {"eps": [0.1], "protocol": "paper", "health": "ignore"}
+    readings = named(noisy_readings(bright_or_dark(), *grey(20, level=0.7), **asked))
     save_results(readings, tmp_path / "grey.parquet")
     again = load_results(tmp_path / "grey.parquet")
     assert type(again) is type(readings)

@@ -44,13 +44,13 @@ def test_settings_survive_toml_and_the_card_of_a_file(tmp_path_factory, values, 
     file.write_text(settings.to_toml(), encoding="utf-8")
     assert settings_in(file, {}) == settings
     assert settings_in(file, {"seed": 3}) == settings.model_copy(update={"seed": 3})
-    kept = card(**values, **whose)
+    kept = card(run="net", data="digits", **values, **whose)
     assert card_of(card_text(kept)) == kept
 
 
 @pytest.mark.parametrize("view", ["fresh", "averaged:4"])
 def test_with_noise_a_card_names_no_search(view):
-    kept = card(view=view, protocol="strict-rand")
+    kept = card(run="net", data="digits", view=view, protocol="strict-rand")
     assert not {"search", "columns"} & set(json.loads(card_text(kept)))
     assert card_of(card_text(kept)) == kept
 

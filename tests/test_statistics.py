@@ -26,10 +26,11 @@ RADII = [0.0, 0.01, 0.02, 0.05, 0.1]
 
 def results(breaking: np.ndarray, **described) -> BreakingRadii:
     n = len(breaking)
-    rows = {"sample": np.arange(n), "label": np.arange(n) % 10, "prediction": 0, "zero_gradient": False}
-    return BreakingRadii(
-        pd.DataFrame({**rows, "pgd": breaking.astype(np.float32)}), card(**{"eps": RADII, **described})
-    )
+    label = np.arange(n) % 10
+    rows = {"sample": np.arange(n), "label": label, "prediction": label + (breaking == 0), "zero_gradient": False}
+    whose = {} if "protocol" in described else {"attacks": ["pgd"]}
+    asked = card(**{"eps": RADII, **whose, **described})
+    return BreakingRadii(pd.DataFrame({**rows, "pgd": breaking.astype(np.float32)}), asked)
 
 
 def drawn(seed: int, n: int = 200) -> np.ndarray:
@@ -169,7 +170,7 @@ def test_the_command_prints_one_table_and_refuses_in_one_line(command, tmp_path)
     done = command("compare", "a.parquet", "b.parquet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "A  run-a on digits, n 200, paper, linf, view mean, backend native"
+    assert lines[0] == "A  run-a on digits, n 200, pgd, linf, view mean, backend native"
     assert lines[3].split() == [
         "radius",
         "A",

@@ -11,7 +11,9 @@ from ibrobust.commands.command_line import Parser, count, parsed, torch_device, 
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
+from ibrobust.errors import NotMet
 from ibrobust.experiments.jobs import answers
+from ibrobust.robustness.card import VERDICTS
 from ibrobust.robustness.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,25 +46,36 @@ def main(arguments: Sequence[str]) -> None:
     for subject, _ in claims:
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
-    for (subject, _), (found, judged) in answers(
+    doubted = []
+    for (subject, _), (found, judged, told) in answers(
         partial(_audited, options=options, settings=settings), claims, options
     ):
         save_findings(judged, path)
-        print(f"{subject.name}, {settings.label}, {settings.norm}, view {settings.view}\n{found}\n", flush=True)
+        asked = judged.card.settings
+        print(f"{subject.name}, {asked.label}, {asked.norm}, view {asked.view}{told}\n{found}\n", flush=True)
+        if options.require and VERDICTS.index(found.verdict) < VERDICTS.index(options.require):
+            doubted.append(f"{subject.name} is {found.verdict}: {'; '.join(found.reasons)}")
     print(path)
+    if doubted:
+        raise NotMet("; ".join(doubted))
 
 
-def _audited(claim: "tuple[Subject, Run | None]", *, options: Namespace, settings: Settings) -> "tuple[Audit, Results]":
+def _audited(
+    claim: "tuple[Subject, Run | None]", *, options: Namespace, settings: Settings
+) -> "tuple[Audit, Results, str]":
     """One job."""
-    from ibrobust.experiments.auditing import audit_subject
+    from ibrobust.experiments.auditing import audit_subject, with_stored_columns
     from ibrobust.robustness.question import Execution
 
     share_cores(options)
     subject, twin = claim
     execution = Execution(device=options.device)
     model = twin.model() if twin else None
+    named = hasattr(options, "columns") or options.settings is not None
+    settings, told = with_stored_columns(subject, settings, options.results, named=named)
     with warnings_about(subject.name):
-        return audit_subject(subject, settings, execution, samples=options.samples, out=options.results, twin=model)
+        found = audit_subject(subject, settings, execution, samples=options.samples, out=options.results, twin=model)
+    return *found, told
 
 
 def _parser() -> Parser:
@@ -71,5 +84,8 @@ def _parser() -> Parser:
     add_settings_flags(parser, without=("backend",))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=count, default=200, help="samples audited, the first of the results")
+    parser.add_argument(
+        "--require", choices=VERDICTS[1:], default=None, help="exit with code 3 where the verdict is a worse one"
+    )
     add_job_flags(parser)
     return parser

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibrobust.commands.refusals import of_output, refusal, require_address_space
-from ibrobust.errors import BadInput, ModelWarning, RunFailed, one_line, shortened
+from ibrobust.errors import BadInput, ModelWarning, NotMet, RunFailed, one_line, shortened
 from ibrobust.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
         return 0
     except (BadInput, RunFailed) as error:
         return _failed(_as_typed(str(error), arguments), error.exit_code)
+    except NotMet as error:
+        return _failed(str(error), error.exit_code, prefix="not met: ")
     except KeyboardInterrupt:
         return _failed("interrupted: finished work is kept, and the same command goes on from there", 130, prefix="")
     except (OSError, MemoryError, RuntimeError, ImportError) as error:

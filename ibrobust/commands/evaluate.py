@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
+from ibrobust.commands.gates import add_floor_flag, require_floors, require_radii
 from ibrobust.commands.job_flags import add_job_flags, share_cores
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = chosen_settings(options)
     if options.keep_images != "none" and settings.view != "mean":
         raise BadInput(f"--keep-images: with noise ({settings.view}) no single image proves that a sample is broken")
+    require_radii(options.fail_below, settings.radii, "this evaluation")
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
@@ -46,7 +48,10 @@ def main(arguments: Sequence[str]) -> None:
     for _, (path, seconds) in answers(job, subjects, options):
         if seconds is not None:
             save_timing(options.out / TIMINGS, path, seconds)
-    print_report(stored_results([options.out]), options.out)
+    results = stored_results([options.out])
+    print_report(results, options.out)
+    asked = [result for result in results if result.card.settings == settings]
+    require_floors(options.fail_below, [one for one in asked if any(s.describes(one.card) for s in subjects)])
 
 
 def _evaluated(
@@ -88,5 +93,6 @@ def _parser() -> Parser:
         help="keep the adversarial image at each sample's smallest breaking radius; each: one for every attack",
     )
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
+    add_floor_flag(parser)
     add_job_flags(parser)
     return parser

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, doing, parsed, table_text
+from ibrobust.commands.gates import add_floor_flag, require_floors
 from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, released_zoo, result_files
 from ibrobust.robustness.settings import TOLD
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> None:
             f"no results in {folders}{' with ' + ' '.join(asked) if asked else '; run ibrobust.evaluate first'}"
         )
     print_report(results, options.out)
+    require_floors(options.fail_below, results)
 
 
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
@@ -143,4 +145,5 @@ def _parser() -> Parser:
     parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
     parser.add_argument("--data", default=None, help="only results on this data set; all by default")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
+    add_floor_flag(parser)
     return parser

@@ -80,9 +80,7 @@ def _curves(path: Path, card: "ResultCard") -> "pd.DataFrame | None":
     if not file.is_file():
         return None
     table = pd.read_csv(file)
-    settings = card.settings
-    keys = {"run": card.run, "protocol": settings.label, "norm": settings.norm, "view": settings.view,
-            "backend": settings.backend, "columns": settings.columns}  # fmt: skip
+    keys = {"run": card.run, **card.settings.told}
     rows = table[(table[[*keys]] == pd.Series(keys)).all(axis=1)]
     return rows if len(rows) else None
 

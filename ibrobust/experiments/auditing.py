@@ -110,7 +110,8 @@ def audit_subject(
     makes the verdict count.
 
     Args:
-        settings: eps, seed, search and restarts matter only where there are no results yet.
+        settings: eps, seed, search and restarts matter only where there are no results yet; their columns say which
+            results are audited where there are own and standing ones.
 
     Raises:
         BadInput: as `evaluate_subject`.
@@ -158,6 +159,23 @@ def stored_claim(subject: Subject, settings: Settings, out: Path) -> tuple[Path,
         if subject.describes(results.card) and theirs.file_stem("") == settings.file_stem(""):
             return path, results
     return None
+
+
+def with_stored_columns(subject: Subject, settings: Settings, out: Path, *, named: bool) -> tuple[Settings, str]:
+    """The settings with the columns that are audited, and in words which those are and what else is stored.
+
+    Args:
+        named: whether the caller chose the columns. If not, standing ones are audited where they alone are stored.
+    """
+    if settings.view != "mean":
+        return settings, ""
+    kinds = [settings.columns, "standing" if settings.columns == "own" else "own"]
+    stored = [kind for kind in kinds if stored_claim(subject, settings.model_copy(update={"columns": kind}), out)]
+    chosen = stored[0] if len(stored) == 1 and not named else kinds[0]
+    others = [kind for kind in stored if kind != chosen]
+    again = "; what single attacks break is computed again" if chosen == "standing" else ""
+    beside = f"; {others[0]} ones are stored, too (--columns {others[0]})" if others else ""
+    return settings.model_copy(update={"columns": chosen}), f", {chosen} columns{again}{beside}"
 
 
 def require_certifiable(subject: Subject) -> None:

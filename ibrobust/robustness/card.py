@@ -7,7 +7,7 @@ settings; two of the settings have names there that are older than this record.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,7 +19,9 @@ from ibrobust.robustness.settings import NATIVE, Settings
 
 AttackSettings = dict[str, bool | int | float | str]
 """The keyword arguments of one attack."""
-Verdict = Literal["trusted", "suspect", "masked"]
+Verdict = Literal["masked", "suspect", "trusted"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+"""The worst first."""
 
 _FILE_KEYS = {"eps": "radii", "view": "noise", "attacks": "chosen_attacks"}
 """The keys of settings in a file that are not their names; `attacks` there holds the attacks' own settings."""

@@ -1,9 +1,12 @@
 """Results in, tables out: one row per evaluated run, and the curves behind it."""
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ibrobust.robustness.protocols import strong_enough
@@ -18,19 +21,17 @@ _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
 _KEYS = ["run", *TOLD]
 """What tells two results apart."""
-_COMPARABLE = ["dataset", *(key for key in TOLD if key != "columns"), "eps_max"]
 
 
 def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
     """One row per result; columns are documented in docs/leaderboard.md.
 
-    Results of a strict protocol that an audit trusts come first, ranked by robust_avg among those of the same data,
-    norm, noise view, backend and radii; all others below, the most robust first, each with the reason for having no
-    rank.
+    Results of a strict protocol that an audit trusts come first, ranked by robust_avg among those of the same samples,
+    radii, attacks and settings; all others below, the most robust first, each with the reason for having no rank.
     """
-    rows = pd.DataFrame([_row(result) for result in results])
+    rows = pd.DataFrame([_row(result) for result in results]).assign(group=groups(results))
     ranked = rows["reason"] == ""
-    ranks = rows[ranked].groupby(_COMPARABLE)["robust_avg"].rank(method="min", ascending=False)
+    ranks = rows[ranked].groupby("group")["robust_avg"].rank(method="min", ascending=False)
     rows["rank"] = ranks.reindex(rows.index).astype("Int64")
     robust_at = sorted((str(column) for column in rows if str(column).startswith("robust@")), key=_eps_of)
     first = [
@@ -49,11 +50,57 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
         "robust_avg",
         "robust_avg_error",
     ]
-    last = ["weakest_attack", "strongest_attack", "zero_grad", *_NATS, *_KEYS[1:], "eps_max", "verdict", "reason"]
-    rows["group"] = rows[_COMPARABLE].astype(str).agg(" ".join, axis=1).where(ranked, "")
-    order = {"ranked": False, "group": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
-    ordered = rows.assign(ranked=ranked).sort_values([*order], ascending=[*order.values()])
+    last = [
+        "weakest_attack",
+        "strongest_attack",
+        "zero_grad",
+        *_NATS,
+        *_KEYS[1:],
+        "eps_max",
+        "verdict",
+        "reason",
+        "group",
+    ]
+    order = {"ranked": False, "among": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
+    sortable = rows.assign(ranked=ranked, among=rows["group"].where(ranked, ""))
+    ordered = sortable.sort_values([*order], ascending=[*order.values()])
     return ordered[[*first, *robust_at, *last]].reset_index(drop=True)
+
+
+def groups(results: Sequence[Results]) -> list[str]:
+    """For each result, which of the others it can be compared with, in words: they answer the same question about the
+    same samples. Questions that differ in what the words leave out are numbered."""
+    words = [_question_in_words(result) for result in results]
+    digests = [_question_digest(result) for result in results]
+    known: dict[str, list[str]] = {}
+    for word, digest in sorted(set(zip(words, digests, strict=True))):
+        known.setdefault(word, []).append(digest)
+    return [
+        word if len(known[word]) == 1 else f"{word} ({known[word].index(digest) + 1})"
+        for word, digest in zip(words, digests, strict=True)
+    ]
+
+
+def _question_in_words(result: Results) -> str:
+    settings, sample_N = result.card.settings, np.sort(result.sample_N["sample"].to_numpy())
+    first, last = int(sample_N[0]), int(sample_N[-1])
+    which = "the first" if first == 0 else f"{first} to {last}:"
+    count = len(sample_N)
+    samples = f"{which} {count} samples" if count == last - first + 1 else f"{count} samples of {first} to {last}"
+    positive = [radius for radius in settings.radii if radius > 0]
+    radii = f"{len(positive)} {'radii' if len(positive) > 1 else 'radius'} to {positive[-1]:g}"
+    unusual = [f"{key} {value}" for key, value in settings.unusual.items() if key not in ("eps", "attacks", *TOLD[:3])]
+    asked = f"{result.card.dataset} {settings.label} {settings.norm} {settings.view}"
+    return ", ".join([asked, samples, radii, *unusual])
+
+
+def _question_digest(result: Results) -> str:
+    card, sample_N = result.card, np.sort(result.sample_N["sample"].to_numpy())
+    fingerprint = card.data.fingerprint if card.data else None
+    question = [card.settings.model_dump(mode="json"), card.attacks, card.draws, card.dataset, fingerprint]
+    digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
+    digest.update(sample_N.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def curves(results: Sequence[Results]) -> pd.DataFrame:

@@ -113,6 +113,12 @@ class Settings(BaseModel):
         return {key: self.label if key == "protocol" else getattr(self, key) for key in TOLD}
 
     @property
+    def unusual(self) -> dict[str, object]:
+        """The settings that are not the default."""
+        usual = make_settings({})
+        return {key: value for key, value in self if value != getattr(usual, key)}
+
+    @property
     def attack_names(self) -> tuple[str, ...]:
         """The names of the attacks, cheapest first.
 
@@ -132,7 +138,7 @@ class Settings(BaseModel):
         """The name of the file that holds this model's results: whatever is not the default stands behind it."""
         told = [(key, value.replace(":", "")) for key, value in self.told.items() if key != "protocol"]
         told.sort(key=lambda setting: setting[0] == "backend")
-        special = [value for key, value in told if value != Settings.model_fields[key].default]
+        special = [value for key, value in told if key in self.unusual]
         return "--".join([name, *special])
 
     def to_toml(self) -> str:
