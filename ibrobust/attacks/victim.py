@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,7 +44,9 @@ class Victim:
         view: images and noise to logits.
         draw: the stream of each sample's noise.
         asked: how many queries each sample's stream has answered; shared with every narrowed victim.
-        rows: where each sample's entry in `asked` and `clean` is.
+        lost: samples on which some gradient was NaN or infinite; shared with every narrowed victim. Attacks get zero
+            for such pixels.
+        rows: where each sample's entry in `asked`, `lost` and `clean` is.
         batch_size: samples per pass; halved for good where memory runs out.
         queries: the account, shared with every narrowed victim.
         clean: logits and the cross-entropy's gradient at the samples themselves, where they are known already.
@@ -57,6 +59,7 @@ class Victim:
     draw: Draw
     asked: Int[Tensor, " all"]
     rows: Int[Tensor, " batch"]
+    lost: Bool[Tensor, " all"]
     batch_size: list[int]
     queries: Queries
     clean: tuple[Tensor, Tensor] | None = None
@@ -106,7 +109,7 @@ class Victim:
                 return logits.detach(), _gradient(loss(logits, y).sum(), x)
 
         logits, gradient = self._in_batches(one_batch, x, y)
-        return logits, gradient
+        return logits, self._finite(gradient)
 
     def output_gradients(
         self, x: Images, y: Tensor, outputs: Callable[[Logits, Tensor], Float[Tensor, "batch outputs"]]
@@ -125,7 +128,15 @@ class Victim:
         logits, values, gradients = self._in_batches(one_batch, x, y)
         self.queries.gradient += gradients.shape[0] * gradients.shape[1]
         self.queries.filled -= gradients.shape[0] * gradients.shape[1]
-        return logits, values, gradients
+        return logits, values, self._finite(gradients)
+
+    def _finite(self, gradient: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """The gradient with zero for pixels where it is not finite; whose those are is remembered."""
+        if gradient.sum().isfinite():  # A sum of finite numbers may overflow, one of others is never finite.
+            return gradient
+        lost = ~gradient.flatten(1).isfinite().all(1)
+        self.lost[self.rows[lost]] = True
+        return gradient.nan_to_num(0, 0, 0)
 
     def _answer(self, x: Images, noise: Draw, places: Int[Tensor, " batch"]) -> Logits:
         logits = self.view.classify(x, noise)
@@ -190,6 +201,7 @@ def victim(
         draw=draw,
         asked=torch.zeros_like(rows),
         rows=rows,
+        lost=torch.zeros_like(rows, dtype=torch.bool),
         batch_size=[-(-batch_size // ROWS) * ROWS],
         queries=Queries(),
         clean=None if view.draws else clean,

@@ -5,6 +5,7 @@ import torch
 from ibrobust.attacks.losses import cross_entropy, margin
 from ibrobust.attacks.norms import wide
 from ibrobust.checks.interface import Case, Finding
+from ibrobust.robustness.results import NAN_GRADIENT
 
 _SHARE = 0.05
 """Of samples that may fail a check of gradients by chance."""
@@ -13,9 +14,12 @@ _BENT = 0.2
 
 
 def zero_gradient(case: Case) -> Finding:
-    """The share of samples whose clean cross-entropy gradient is exactly zero: no step of FGSM, BIM or PGD moves."""
-    value = float(case.claim.sample_N["zero_gradient"].mean())
-    sentence = f"the cross-entropy's gradient is exactly zero on {value:.1%} of the samples"
+    """The share of samples whose clean cross-entropy gradient is exactly zero: no step of FGSM, BIM or PGD moves. A
+    gradient that is not finite leads nowhere either."""
+    samples = case.claim.sample_N
+    value, lost = float((samples["zero_gradient"] | samples[NAN_GRADIENT]).mean()), bool(samples[NAN_GRADIENT].any())
+    what = "zero, NaN or infinite" if lost else "exactly zero"
+    sentence = f"the cross-entropy's gradient is {what} on {value:.1%} of the samples"
     return Finding("zero-gradient", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
 
 

@@ -17,12 +17,14 @@ from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
+from ibrobust.robustness.lost_gradients import SUBSTITUTE, about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
     Accounts,
     Chosen,
     Execution,
     Progress,
     Question,
+    added,
     clean_pass,
     filled,
     models_fault,
@@ -111,7 +113,8 @@ def radii_that_break(asked: Question) -> BreakingRadii:
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     images = [part.evidence for part in parts if part.evidence is not None]
     evidence = joined_evidence(images) if images else None
-    return BreakingRadii(rows, asked.card(accounts), filled(accounts), evidence)
+    card = asked.card(accounts).with_warnings(warned_of_lost(rows))
+    return BreakingRadii(rows, card, filled(accounts), evidence)
 
 
 class _Part(NamedTuple):
@@ -148,7 +151,7 @@ class _Evaluation:
         correct = standing.nonzero().squeeze(1)
         kept = Recorder(self.asked.kept, Block(x, y, ids, self.radii), [*self.asked.attacks])
         kept.note_unchanged((~standing).nonzero().squeeze(1))
-        columns, accounts = {}, {"clean": asdict(unharmed.queries)}
+        found, accounts, lost = {}, {"clean": asdict(unharmed.queries)}, unharmed.lost[correct]
         best = torch.full((len(correct),), len(self.radii), device=x.device)
         for name, attack in self.asked.attacks.items():
             stream = draw[correct].fold(name)
@@ -158,15 +161,42 @@ class _Evaluation:
             with self.asked.work.of(name, len(x)):
                 index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct))
             best = torch.minimum(best, index)
-            column = torch.zeros(len(x), device=x.device)
-            column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
-            columns[name] = column.cpu().numpy()
+            found[name], lost = index, lost | attacked.lost
             accounts[name] = asdict(attacked.queries)
             self.asked.progress(name, len(x))
-        zero_gradient = (gradient.flatten(1) == 0).all(1)
-        about = {"sample": ids, "label": y, "prediction": logits.argmax(1), "zero_gradient": zero_gradient}
-        rows = pd.DataFrame({name: values.cpu().numpy() for name, values in about.items()} | columns)
-        return _Part(rows, accounts, kept.evidence())
+        if len(rows := lost.nonzero().squeeze(1)):
+            places = correct[rows]
+            stream = draw[places].fold(SUBSTITUTE)
+            samples = Samples(seen(stream), x[places], y[places], ids[places], stream)
+            self._substitute(samples, rows, found, partial(kept.note, among=places))
+            accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.victim.queries))
+        unharmed.lost[correct] |= lost
+        columns = {name: self._column(correct, index, len(x)) for name, index in found.items()}
+        values = about_samples(ids, y, logits, gradient, unharmed.lost) | columns
+        table = pd.DataFrame({name: column.cpu().numpy() for name, column in values.items()})
+        return _Part(table, accounts, kept.evidence())
+
+    def _column(self, correct: Tensor, index: Tensor, count: int) -> Tensor:
+        """Breaking radii of all samples from the indices of those that are right: 0 for the others."""
+        column = torch.zeros(count, device=index.device)
+        column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
+        return column
+
+    def _substitute(self, samples: Samples, rows: Tensor, found: dict[str, Tensor], note: Callable[..., None]) -> None:
+        """Where gradients are not finite, each attack that climbs them breaks what the one without gradients breaks."""
+        climbing = with_gradients(self.asked.attacks)
+        if not climbing:
+            return
+
+        def noted(chosen: Indices, index: Indices, images: Images) -> None:
+            for name in climbing:
+                note(name, chosen=chosen, index=index, x_adv=images)
+
+        limit = torch.stack([found[name][rows] for name in climbing]).amax(0)
+        attack = substitute(self.asked.attacks)
+        index = self._smallest_index(SUBSTITUTE, attack, samples, limit, noted)
+        for name in climbing:
+            found[name] = found[name].index_copy(0, rows, torch.minimum(found[name][rows], index))
 
     def _smallest_index(self, name: str, attack: Attack, samples: Samples, best: Tensor, note: Note) -> Tensor:
         """The index of the first radius that breaks; `best` is what all attacks before this one needed, and `note`

@@ -6,9 +6,17 @@ import pandas as pd
 from ibrobust.errors import BadInput, shortened
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS
-from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS
+from ibrobust.robustness.results import ALL_ATTACKS, NAN_GRADIENT, SAMPLE_COLUMNS
 
-_KINDS = {"sample": "iu", "label": "iu", "prediction": "iu", "zero_gradient": "b", "attack": "OSU", "eps": "f"}
+_KINDS = {
+    "sample": "iu",
+    "label": "iu",
+    "prediction": "iu",
+    "zero_gradient": "b",
+    NAN_GRADIENT: "b",
+    "attack": "OSU",
+    "eps": "f",
+}
 _WORDS = {"i": "whole numbers", "b": "true or false", "O": "text", "f": "32-bit numbers"}
 
 
@@ -20,12 +28,12 @@ def check_rows(rows: pd.DataFrame, card: ResultCard) -> None:
     expected = [*SAMPLE_COLUMNS, *(["attack", "eps"] if noisy else card.attacks)]
     if missing := [name for name in expected if name not in rows]:
         raise BadInput(f"its rows lack the column {shortened(repr(missing[0]))}")
-    known = {*expected, *(READINGS if noisy else ())}
+    known = {*expected, NAN_GRADIENT, *(READINGS if noisy else ())}
     if unknown := [name for name in rows if name not in known]:
         raise BadInput(f"its column {shortened(repr(unknown[0]))} is none of its attacks")
     if not len(rows):
         raise BadInput("it holds no samples")
-    for name in expected:
+    for name in [*expected, *([NAN_GRADIENT] if NAN_GRADIENT in rows else [])]:
         _check_kind(rows[name], name)
     for name in ("sample", "label", "prediction"):
         if rows[name].min() < 0:

@@ -27,12 +27,14 @@ from ibrobust.models.bottleneck import EOT_DRAWS, Bottleneck, View
 from ibrobust.models.bottleneck import view as view_of
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import Draw, sample_draw
+from ibrobust.robustness.lost_gradients import SUBSTITUTE, about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
     Accounts,
     Chosen,
     Execution,
     Progress,
     Question,
+    added,
     clean_pass,
     question,
     settings_of_call,
@@ -113,8 +115,8 @@ def readings_under_noise(asked: Question) -> Readings:
     evaluation = _Evaluation(asked, views)
     with asked.blocks() as blocks:
         parts = [evaluation.rows(*block) for block in blocks]
-    card = asked.card([accounts for _, accounts in parts])
-    return Readings(pd.concat([rows for rows, _ in parts], ignore_index=True), card)
+    rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
+    return Readings(rows, asked.card([accounts for _, accounts in parts]).with_warnings(warned_of_lost(rows)))
 
 
 def score_draw(seed: int, ids: Int[Tensor, " batch"]) -> Draw:
@@ -139,19 +141,40 @@ class _Evaluation:
             lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
         radii = torch.tensor(self.asked.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}
-        lead_AEN, accounts = [lead[None].expand(len(radii), -1)], {"clean": asdict(unharmed.queries)}
+        lead_AEN, accounts = {NULL_ATTACK: lead[None].expand(len(radii), -1)}, {"clean": asdict(unharmed.queries)}
+        lost = unharmed.lost
         for name, attack in self.asked.attacks.items():
             walk = _Walk(judge, ids, x.clone(), lead.clone(), right.clone(), doubt.clone())
             with self.asked.work.of(name, len(x)):
-                lead_EN, right_AEN[name], accounts[name] = walk.along(name, attack, radii)
-            lead_AEN.append(lead_EN)
+                lead_AEN[name], right_AEN[name], attacked = walk.along(name, attack, radii)
+            accounts[name], lost = asdict(attacked.queries), lost | attacked.lost
             self.asked.progress(name, len(x))
-        best_EN = torch.stack(lead_AEN).argmax(0)
+        if len(rows := lost.nonzero().squeeze(1)) and with_gradients(self.asked.attacks):
+            few = _Judge(self.asked, self.views, x[rows], y[rows], streams[0][rows], streams[1][rows])
+            walk = _Walk(few, ids[rows], x[rows], lead[rows], right[:, rows], doubt[rows])
+            queries = self._substitute(walk, rows, radii, lead_AEN, right_AEN)
+            accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), queries)
+        best_EN = torch.stack([*lead_AEN.values()]).argmax(0)
         stacked = torch.stack([*right_AEN.values()])
         right_AEN[ALL_ATTACKS] = stacked.gather(0, best_EN[None, :, None].expand(-1, -1, stacked.shape[2], -1))[0]
-        zero_gradient = (gradient.flatten(1) == 0).all(1)
-        about = {"sample": ids, "label": y, "prediction": logits.argmax(1), "zero_gradient": zero_gradient}
-        return self._table(about, right_AEN), accounts
+        return self._table(about_samples(ids, y, logits, gradient, lost), right_AEN), accounts
+
+    def _substitute(
+        self,
+        walk: "_Walk",
+        rows: Tensor,
+        radii: Tensor,
+        lead_AEN: dict[str, Tensor],
+        right_AEN: dict[str, Tensor],
+    ) -> dict[str, int]:
+        """Where gradients are not finite, the images of each attack that climbs them are those of the one without, if
+        these lead further; that one's queries."""
+        lead_EN, right_EN, attacked = walk.along(SUBSTITUTE, substitute(self.asked.attacks), radii)
+        for name in with_gradients(self.asked.attacks):
+            better = lead_EN > lead_AEN[name][:, rows]
+            lead_AEN[name][:, rows] = torch.where(better, lead_EN, lead_AEN[name][:, rows])
+            right_AEN[name][:, :, rows] = torch.where(better[:, None], right_EN, right_AEN[name][:, :, rows])
+        return asdict(attacked.queries)
 
     def _table(self, about: dict[str, Tensor], right_AEN: dict[str, Tensor]) -> pd.DataFrame:
         """A row per sample, attack and radius."""
@@ -212,8 +235,8 @@ class _Walk:
 
     def along(
         self, name: str, attack: Attack, radii: Float[Tensor, " radii"]
-    ) -> tuple[Float[Tensor, "radii batch"], Bool[Tensor, "radii readings batch"], dict[str, int]]:
-        """Lead and score at each radius, and the attack's queries."""
+    ) -> tuple[Float[Tensor, "radii batch"], Bool[Tensor, "radii readings batch"], Victim]:
+        """Lead and score at each radius, and what the attack asked."""
         judge, leads, rights = self.judge, [], []
         samples = self._samples(name)
         found = image_found(name, attack, samples, judge.asked.norm) if attack.minimal else None
@@ -227,7 +250,7 @@ class _Walk:
                     self._keep_better(self._shortened(found, left, radius), left)
             leads.append(self.lead.clone())
             rights.append(self.right.clone())
-        return torch.stack(leads), torch.stack(rights), asdict(samples.victim.queries)
+        return torch.stack(leads), torch.stack(rights), samples.victim
 
     def _samples(self, name: str) -> Samples:
         judge = self.judge

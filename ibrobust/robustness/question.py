@@ -218,16 +218,28 @@ def clean_pass(asked: Victim, x: Images, y: Labels, ids: Int[Tensor, " batch"]) 
 
 def summed(accounts: Sequence[Accounts]) -> dict[str, QueryCount]:
     """The account of several blocks."""
-    return {
-        name: QueryCount(**{kind: sum(account[name][kind] for account in accounts) for kind in ("forward", "gradient")})
-        for name in accounts[0]
-    }
+    whole = _added_up(accounts)
+    return {name: QueryCount(forward=one["forward"], gradient=one["gradient"]) for name, one in whole.items()}
 
 
 def filled(accounts: Sequence[Accounts]) -> dict[str, int]:
     """Passes by attack of rows that only filled batches up. They depend on the machine and on the size of the batches,
     so that no card holds them."""
-    return {name: sum(account[name]["filled"] for account in accounts) for name in accounts[0]}
+    return {name: one["filled"] for name, one in _added_up(accounts).items()}
+
+
+def added(one: Mapping[str, int] | None, other: Mapping[str, int]) -> dict[str, int]:
+    """The sum of two accounts of one attack, of which the first may not be there."""
+    return {kind: count + (one or {}).get(kind, 0) for kind, count in other.items()}
+
+
+def _added_up(accounts: Sequence[Accounts]) -> Accounts:
+    """Not every attack needs to have asked in every block."""
+    whole: Accounts = {}
+    for account in accounts:
+        for name, one in account.items():
+            whole[name] = added(whole.get(name), one)
+    return whole
 
 
 def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.robustness.card import ResultCard
-from ibrobust.robustness.results import ALL_ATTACKS, SAMPLE_COLUMNS, Shown
+from ibrobust.robustness.results import ALL_ATTACKS, Shown, about_samples
 
 NULL_ATTACK = "null-attack"
 """The image itself, scored as every other: what noise does without an adversary."""
@@ -70,9 +70,9 @@ class Readings:
 
     @property
     def sample_N(self) -> pd.DataFrame:
-        """A row per sample: `sample`, `label`, `prediction` and `zero_gradient`."""
+        """A row per sample: `sample`, `label`, `prediction`, `zero_gradient` and `nan_gradient`."""
         null = self.rows[self.rows["attack"] == NULL_ATTACK]
-        return null.iloc[:: len(self.radii_E)][SAMPLE_COLUMNS].reset_index(drop=True)
+        return about_samples(null.iloc[:: len(self.radii_E)]).reset_index(drop=True)
 
     def counts(self) -> pd.DataFrame:
         """attack, eps, reading, right (a number of samples), n."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ibrobust.robustness.evidence import Evidence
 
 SAMPLE_COLUMNS = ["sample", "label", "prediction", "zero_gradient"]
+NAN_GRADIENT = "nan_gradient"
+"""A column that files of earlier versions lack: whether some gradient of the sample was NaN or infinite."""
 ALL_ATTACKS = "all"
 
 
@@ -48,8 +50,10 @@ class BreakingRadii:
 
     Attributes:
         rows: a row per sample: `sample` (its id in the data), `label`, `prediction` (clean), `zero_gradient` (whether
-            the clean cross-entropy gradient is exactly zero) and a float32 column per attack: 0 where the clean
-            prediction is already wrong, `inf` where nothing up to the largest radius broke it.
+            the clean cross-entropy gradient is exactly zero), `nan_gradient` (whether some gradient was NaN or
+            infinite: there an attack with gradients is taken to break what Square breaks) and a float32 column per
+            attack: 0 where the clean prediction is already wrong, `inf` where nothing up to the largest radius broke
+            it.
         card: what was evaluated and how.
         filled: passes by attack that only filled batches up, beside the queries; only of an evaluation just made.
         evidence: the adversarial images, of an evaluation just made that was told to keep them.
@@ -73,7 +77,7 @@ class BreakingRadii:
 
     @property
     def attacks(self) -> list[str]:
-        return [column for column in self.rows.columns if column not in SAMPLE_COLUMNS]
+        return [column for column in self.rows.columns if column not in (*SAMPLE_COLUMNS, NAN_GRADIENT)]
 
     @property
     def radii_E(self) -> NDArray[np.float32]:
@@ -108,8 +112,8 @@ class BreakingRadii:
 
     @property
     def sample_N(self) -> pd.DataFrame:
-        """A row per sample: `sample`, `label`, `prediction` and `zero_gradient`."""
-        return self.rows[SAMPLE_COLUMNS]
+        """A row per sample: `sample`, `label`, `prediction`, `zero_gradient` and `nan_gradient`."""
+        return about_samples(self.rows)
 
     def curves(self) -> pd.DataFrame:
         """Long form: attack (`all` counts a sample only if it survives every one), eps, robust accuracy."""
@@ -134,6 +138,12 @@ class BreakingRadii:
 
     def _repr_html_(self) -> str:
         return self.shown.html
+
+
+def about_samples(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns about the samples; none of a file of earlier versions has lost a gradient that is known of."""
+    about = rows[SAMPLE_COLUMNS]
+    return about.assign(**{NAN_GRADIENT: rows.get(NAN_GRADIENT, False)})
 
 
 def robust_share(breaking_eps_N: NDArray[np.float32], radii_E: NDArray[np.float32]) -> NDArray[np.float64]:

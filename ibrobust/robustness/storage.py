@@ -14,7 +14,7 @@ from ibrobust.files import written_whole
 from ibrobust.robustness.card import QueryCount, ResultCard, card_of, card_text
 from ibrobust.robustness.checked_rows import check_rows
 from ibrobust.robustness.readings import Readings
-from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.results import NAN_GRADIENT, BreakingRadii
 
 Results = BreakingRadii | Readings
 """What an evaluation leaves behind: of a model without noise, or with it."""
@@ -71,14 +71,17 @@ def joined(shards: Sequence[Results]) -> Results:
     if pd.concat([shard.sample_N["sample"] for shard in shards]).duplicated().any():
         raise BadInput("not shards of one evaluation: some samples are in more than one")
     rows = pd.concat([shard.rows for shard in shards]).sort_values("sample", kind="stable", ignore_index=True)
+    if NAN_GRADIENT in rows:  # Files of earlier versions do not have it.
+        rows[NAN_GRADIENT] = rows[NAN_GRADIENT].eq(True)
     if len(shards) == 1:
         return type(shards[0])(rows, shards[0].card)
     each = [shard.card.queries for shard in shards]
     queries = {
         name: QueryCount(
-            forward=sum(one[name].forward for one in each), gradient=sum(one[name].gradient for one in each)
+            forward=sum(one[name].forward for one in each if name in one),
+            gradient=sum(one[name].gradient for one in each if name in one),
         )
-        for name in each[0]
+        for name in dict.fromkeys(name for one in each for name in one)
     }
     card = shards[0].card.model_copy(update={"queries": queries, "verdict": None, "audit": None})
     told = [text for shard in shards for text in shard.card.warnings or []]

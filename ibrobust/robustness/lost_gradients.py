@@ -1,0 +1,56 @@
+"""Samples on which a gradient was NaN or infinite: no attack with gradients can be believed there."""
+
+import warnings
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ibrobust.attacks import ATTACKS, Attack
+from ibrobust.attacks.contract import named
+from ibrobust.errors import ModelWarning
+from ibrobust.robustness.results import NAN_GRADIENT
+from ibrobust.types import Images, Labels, Logits
+
+SUBSTITUTE = "square"
+"""The attack without gradients that takes the place of the others there."""
+
+
+def substitute(attacks: Mapping[str, Attack]) -> Attack:
+    """As it is set in these attacks, where it is one of them."""
+    return attacks[SUBSTITUTE] if SUBSTITUTE in attacks else ATTACKS[SUBSTITUTE]
+
+
+def with_gradients(attacks: Mapping[str, Attack]) -> list[str]:
+    """The names of those that climb gradients."""
+    return [name for name, attack in attacks.items() if not attack.black_box]
+
+
+def about_samples(
+    ids: Int[Tensor, " batch"],
+    y: Labels,
+    logits: Logits,
+    gradient: Images,
+    lost: Bool[Tensor, " batch"],
+) -> dict[str, Tensor]:
+    """The columns that say of each sample which it is and what its gradients are worth."""
+    zero = (gradient.flatten(1) == 0).all(1) & ~lost
+    about = {"sample": ids, "label": y, "prediction": logits.argmax(1)}
+    return about | {"zero_gradient": zero, NAN_GRADIENT: lost}
+
+
+def warned_of_lost(rows: pd.DataFrame) -> list[str]:
+    """One `ModelWarning` that names the samples whose gradients were lost, and the same as text; nothing where there
+    are none."""
+    lost = rows.loc[rows[NAN_GRADIENT], "sample"].unique()
+    if not len(lost):
+        return []
+    text = (
+        f"gradients are NaN or infinite on {len(lost)} of {rows['sample'].nunique()} samples, "
+        f"{named(torch.tensor(lost))}: there each attack with gradients is taken to break what {SUBSTITUTE}, which "
+        "needs none, breaks"
+    )
+    warnings.warn(text, ModelWarning, stacklevel=5)
+    return [text]
