@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         earlier_findings(path)
     claims = [
         (subject, twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None)
-        for subject, its_run in chosen_subjects(options)
+        for subject, its_run in chosen_subjects(options, options.results)
     ]
     for subject, _ in claims:
         for sentence in sorted_samples(subject.test, options.samples):

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     require_writable(options.results)
     path = options.results / "certified.csv"
     require_replaceable(path)
-    subjects = [subject for subject, _ in chosen_subjects(options)]
+    subjects = [subject for subject, _ in chosen_subjects(options, options.results)]
     for subject in subjects:
         require_certifiable(subject)
     claims = []

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.experiments.evaluation import TIMINGS, save_timing, timings
     from ibrobust.files import require_replaceable, require_writable
 
-    subjects = [subject for subject, _ in chosen_subjects(options)]
+    subjects = [subject for subject, _ in chosen_subjects(options, options.out)]
     require_writable(options.out)
     require_replaceable(*(options.out / name for name in ("leaderboard.csv", "curves.csv", "noise.csv", TIMINGS)))
     if (options.out / TIMINGS).is_file():

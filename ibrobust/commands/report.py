@@ -60,16 +60,18 @@ def stored_results(folders: Sequence[Path]) -> "list[Results]":
         findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
         for path in result_files(folder):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
-    return [_joined(paths, findings) for _, paths in sorted(shards.items())]
+    return [result for _, paths in sorted(shards.items()) for result in _joined(paths, findings)]
 
 
-def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "Results":
+def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "list[Results]":
+    """The results in files of one name: one, or where they are of several models or data that share it, one each, told
+    apart by a digest behind the name."""
     from ibrobust.robustness.findings import with_supported_verdict
-    from ibrobust.robustness.storage import joined, load_results
+    from ibrobust.robustness.storage import joined, load_results, versions_apart
 
     shards = [with_supported_verdict(load_results(path), findings[path.parent.parent]) for path in paths]
     try:
-        return joined(shards)
+        return [joined(version) for version in versions_apart(shards)]
     except BadInput as error:
         raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
 

@@ -1,5 +1,6 @@
 """The flags that several commands share: which runs, or which model, on which data."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ def add_subject_flags(parser: Parser) -> None:
         "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
     )
     parser.add_argument(
-        "--model", default=None, metavar="FILE.py:FACTORY",
-        help=f"take this model instead of runs; formats: {EXTENSION_POINTS['model format'].choices}",
+        "--model", action="append", default=[], metavar="FILE.py:FACTORY",
+        help=f"take this model instead of runs; may be repeated; formats: {EXTENSION_POINTS['model format'].choices}",
     )  # fmt: skip
+    parser.add_argument("--name", action="append", default=[], help="name of the model; one for each --model")
     parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
     parser.add_argument("--layout", default=None, help="of FILE.npz: auto (where its shape tells), nchw or nhwc")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
@@ -30,26 +32,22 @@ def add_subject_flags(parser: Parser) -> None:
     parser.add_device_flags(default_threads=None)
 
 
-def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]":
-    """The model that the flags name, or each run with the run itself: those in --runs where none is named, the released
-    ones where there is none.
+def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subject, Run | None]]":
+    """The models that the flags name, or each run with the run itself: those in --runs where none is named, the
+    released ones where there is none. A model of your own has a name that no other has in the folder of results.
 
     Raises:
         BadInput: the flags contradict each other, or name nothing that can be loaded.
     """
-    from ibrobust.experiments.evaluation import foreign_subject, run_subject
+    from ibrobust.experiments.evaluation import run_subject
     from ibrobust.subjects.zoo import CARD, find_runs
 
     flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
     if options.model:
-        if options.run:
-            raise BadInput(f"--model {options.model}: that model is taken alone; leave out {options.run[0]}")
-        if not options.data:
-            raise BadInput(f"--model {options.model}: needs --data, a data set's name, an .npz file or a folder")
-        with doing("loading the data") as say:
-            subject = foreign_subject(options.model, options.data, layout=options.layout or "auto", told=say, **flags)
-        yield subject, None
+        yield from ((subject, None) for subject in _own_models(options, results, flags))
         return
+    if options.name:
+        raise BadInput(f"--name {options.name[0]}: a run has a name of its own; --name goes with --model")
     if options.data:
         raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
     if options.layout:
@@ -59,3 +57,26 @@ def chosen_subjects(options: Namespace) -> "Iterator[tuple[Subject, Run | None]]
         with doing(f"loading {found.card.recipe.data}, the data of {found.card.run}"):
             subject = run_subject(found, **flags)
         yield subject, found
+
+
+def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "list[Subject]":
+    from ibrobust.experiments.evaluation import foreign_subject
+    from ibrobust.experiments.subject_names import distinguished
+
+    first = options.model[0]
+    if options.run:
+        raise BadInput(f"--model {first}: models of your own are taken alone; leave out {options.run[0]}")
+    if not options.data:
+        raise BadInput(f"--model {first}: needs --data, a data set's name, an .npz file or a folder")
+    if options.name and len(options.name) != len(options.model):
+        raise BadInput(f"--name: {len(options.name)} names for {len(options.model)} models; one for each, in order")
+    subjects = []
+    for model in options.model:
+        with doing("loading the data") as say:
+            subjects.append(foreign_subject(model, options.data, layout=options.layout or "auto", told=say, **flags))
+    named = distinguished(subjects, options.name, results)
+    for before, after in zip(subjects, named, strict=True):
+        if before.name != after.name and not options.name:
+            what = f"{before.name} is another model, or on other data, in {str(results)!r}"
+            print(f"note: {what}; this one is {after.name} (--name gives it another)", file=sys.stderr)
+    return named

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.datasets import Split, load_dataset
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
 from ibrobust.robustness.breaking_radii import radii_that_break
@@ -115,7 +115,31 @@ def foreign_subject(
         run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
     )
     names = (("model format", form), ("data set", data))
-    return Subject(name, lambda: module, dataset.test, record, DataRecord(**dataset.card), names)
+    made = _TheirModel(model, found["weights_sha256"], module)
+    return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names)
+
+
+class _TheirModel:
+    """A model that was made from an address; another process makes it anew."""
+
+    def __init__(self, address: str, weights_sha256: str, module: nn.Module) -> None:
+        self.address, self.weights_sha256, self.module = address, weights_sha256, module
+
+    def __call__(self) -> nn.Module:
+        return self.module
+
+    def __reduce__(self) -> tuple[Callable[[str, str], "_TheirModel"], tuple[str, str]]:
+        return _made_again, (self.address, self.weights_sha256)
+
+
+def _made_again(address: str, weights_sha256: str) -> _TheirModel:
+    """Raises:
+    RunFailed: the weights are others than the first time.
+    """
+    module = load_model(address)
+    if digests_of_model(address, module)["weights_sha256"] != weights_sha256:
+        raise RunFailed(f"{address} makes other weights each time; take --workers 1, or let it set a seed")
+    return _TheirModel(address, weights_sha256, module)
 
 
 def evaluate_subject(

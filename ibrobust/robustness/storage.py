@@ -1,5 +1,6 @@
 """Results on disk: one Parquet file each, its card in the metadata, shards of one evaluation joined again."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ibrobust.errors import BadInput, shortened
-from ibrobust.files import written_whole
+from ibrobust.files import as_name, written_whole
 from ibrobust.robustness.card import QueryCount, ResultCard, card_of, card_text
 from ibrobust.robustness.checked_rows import check_rows
 from ibrobust.robustness.readings import Readings
@@ -53,6 +54,22 @@ def load_results(path: Path) -> Results:
     return (BreakingRadii if card.settings.view == "mean" else Readings)(rows, card)
 
 
+def card_in(path: Path) -> ResultCard:
+    """The card of a results file alone.
+
+    Raises:
+        BadInput: as `load_results`, but for what only the rows show.
+    """
+    try:
+        text = (pq.read_schema(path).metadata or {}).get(b"ibrobust", b"")
+    except Exception as error:
+        raise BadInput(f"{path} is not a whole results file: {shortened(str(error).splitlines()[0])}") from error
+    try:
+        return card_of(text)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
 def first_samples(results: AnyResults, count: int) -> AnyResults:
     """The results of the first so many samples."""
     first = results.sample_N["sample"][:count]
@@ -86,6 +103,26 @@ def joined(shards: Sequence[Results]) -> Results:
     card = shards[0].card.model_copy(update={"queries": queries, "verdict": None, "audit": None})
     told = [text for shard in shards for text in shard.card.warnings or []]
     return type(shards[0])(rows, card.with_warnings(told))
+
+
+def versions_apart(shards: Sequence[Results]) -> list[list[Results]]:
+    """The shards of each model and data; where several share a name, a digest of theirs stands behind it."""
+    apart: dict[tuple[str | None, ...], list[Results]] = {}
+    for shard in shards:
+        model, data = shard.card.model, shard.card.data
+        digests = (model.weights_sha256, model.code_sha256) if model else (None, None)
+        apart.setdefault((*digests, data.fingerprint if data else None), []).append(shard)
+    if len(apart) == 1:
+        return list(apart.values())
+    return [[_of_version(shard, identity) for shard in version] for identity, version in apart.items()]
+
+
+def _of_version(results: Results, identity: tuple[str | None, ...]) -> Results:
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+    model = results.card.model
+    assert model is not None, "the card of a file names its model"
+    named = model.model_copy(update={"run": as_name(f"{model.run}-{digest}")})
+    return replace(results, card=results.card.model_copy(update={"model": named}))
 
 
 def _differences(a: ResultCard, b: ResultCard) -> set[str]:

@@ -165,7 +165,7 @@ def find_runs(paths: list[Path]) -> list[Run]:
     """The runs that are, or lie directly in, the given folders (`zoo` stands for the released ones), sorted by name.
 
     Raises:
-        BadInput: a path is neither a run nor a folder of runs.
+        BadInput: a path is neither a run nor a folder of runs, or two runs of one name have other weights.
     """
     runs: dict[str, Run] = {}
     for path in paths:
@@ -177,7 +177,11 @@ def find_runs(paths: list[Path]) -> list[Run]:
             raise BadInput(
                 f"no run in {str(path)!r}; name a run's folder, a folder of runs, or zoo for the released ones"
             )
-        runs |= {run.card.run: run for run in map(load_run, found)}
+        for run in map(load_run, found):
+            known = runs.setdefault(run.card.run, run)
+            if known.card.weights_sha256 != run.card.weights_sha256:
+                places = f"{str(known.folder)!r} and {str(run.folder)!r}"
+                raise BadInput(f"{places} hold runs of one name with other weights; take them one after the other")
     return [runs[name] for name in sorted(runs)]
 
 
