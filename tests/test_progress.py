@@ -35,7 +35,7 @@ def test_from_the_start_to_the_figures_something_is_said(tmp_path, capsys, monke
     code, _ = exit_of(capsys, monkeypatch, *words)
     said = terminal.getvalue()
     assert not code, said
-    steps = ["loading PyTorch …", "loading the data mine.npz …", "loading the model net.py:make …",
+    steps = ["loading the data mine.npz …", "loading the model net.py:make …",
              "looking at the model's answers and gradients …", "net-make-mine:", "drawing figures …"]  # fmt: skip
     places = [said.find(step) for step in steps]
     assert -1 not in places, dict(zip(steps, places, strict=True))

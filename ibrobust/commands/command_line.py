@@ -240,7 +240,7 @@ def torch_device(name: str, threads: int | None) -> str:
     Raises:
         BadInput: no such device.
     """
-    with doing("loading PyTorch"):
+    with nullcontext() if "torch" in sys.modules else doing("loading PyTorch"):
         import torch
 
     if threads:
