@@ -11,6 +11,9 @@ from ibrobust.attacks.norms.patches import bump_grid, bump_patch
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, PerSample
 
+_HALVINGS = 26
+"""Enough for float32; sorting the changes for their exact order takes three times as long."""
+
 
 def l1_distance(a: Images, b: Images) -> PerSample:
     """The sum of the differences of all pixels."""
@@ -65,8 +68,8 @@ def _in_turn(
 
 
 def _project(x_adv: Images, x: Images, eps: PerSample) -> Images:
-    """The nearest point, in L2, of the ball cut with [0, 1]: each change shrinks by the same amount, which is found
-    exactly, and no further than its end of the range."""
+    """The nearest point, in L2, of the ball cut with [0, 1]: each change shrinks by the same amount and goes no further
+    than its end of the range."""
     change, flat = (x_adv - x).flatten(1), x.flatten(1)
     size, room = change.abs(), torch.where(change > 0, 1 - flat, flat)
     outside = (size.minimum(room).double().sum(1) > eps).nonzero().squeeze(1)
@@ -80,19 +83,13 @@ def _project(x_adv: Images, x: Images, eps: PerSample) -> Images:
 def _shrinkage(
     size: Float[Tensor, "batch pixels"], room: Float[Tensor, "batch pixels"], eps: PerSample
 ) -> Float[Tensor, " batch"]:
-    """The amount s at which Σ min(max(size − s, 0), room) is eps.
-
-    As s falls from the largest size, a pixel's term grows from s = size on until it fills its room at s = size − room:
-    the sum is piecewise linear between these values.
-    """
-    size = size.double()
-    begins, ends = size, (size - room).clamp(min=0)
-    values, order = torch.cat([begins, ends], dim=1).sort(dim=1, descending=True, stable=True)
-    growing = torch.where(order < size.shape[1], 1, -1).cumsum(1).double()
-    grown = torch.cat([values.new_zeros(len(size), 1), (growing * -values.diff(append=values[:, -1:])).cumsum(1)], 1)
-    at = ((grown[:, :-1] < eps[:, None]).sum(1, keepdim=True) - 1).clamp(min=0)
-    missing = eps.double()[:, None] - grown.gather(1, at)
-    return (values.gather(1, at) - missing / growing.gather(1, at).clamp(min=1)).squeeze(1).to(eps.dtype)
+    """The smallest amount, to the precision of float32, at which Σ min(max(size − amount, 0), room) is eps or less."""
+    low, high = torch.zeros_like(eps), size.amax(1)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        left = (size - middle[:, None]).clamp_(min=0).minimum(room).sum(1, dtype=torch.float64)
+        low, high = torch.where(left > eps, middle, low), torch.where(left > eps, high, middle)
+    return high
 
 
 def _start(x: Images, eps: PerSample, draw: Draw) -> Images:
