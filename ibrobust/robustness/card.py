@@ -213,12 +213,12 @@ def card_of(text: str | bytes) -> ResultCard:
     return _checked_card(settings, {key: value for key, value in content.items() if key not in names})
 
 
-def _checked_card(settings: Mapping[str, Any], rest: Mapping[str, Any]) -> ResultCard:
+def _checked_card(asked_for: Mapping[str, Any], rest: Mapping[str, Any]) -> ResultCard:
     always = [key for key in Settings.model_fields if key not in _NOT_ALWAYS]
-    if missing := [_FILE_KEYS.get(key, key) for key in always if key not in settings]:
+    if missing := [_FILE_KEYS.get(key, key) for key in always if key not in asked_for]:
         raise BadInput(f"its card lacks {', '.join(missing)}")
     try:
-        asked = Settings.model_validate(settings, strict=True)
+        asked = Settings.model_validate(asked_for, strict=True)
     except ValidationError as error:
         raise _refusal(error, _FILE_KEYS) from None
     try:
