@@ -88,6 +88,7 @@ REFUSED = [
     ("seed = -1", ["seed = -1"]),
     ('columns = "doric"', ["'doric'", "own, standing"]),
     ('view = "loud"', ["view 'loud'", "averaged:N"]),
+    (f'view = "averaged:{"9" * 5000}"', ["view 'averaged:999", "…"]),
     ("eps = [0.2, 0.1]", ["eps", "ascend"]),
     ("attacks = []", ["attacks is empty", "pgd"]),
     ('attacks = ["pgd", "pgd"]', ["attacks 'pgd,pgd'", "each once"]),

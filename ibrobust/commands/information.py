@@ -54,14 +54,14 @@ def main(arguments: Sequence[str]) -> None:
 
 def _require_known(options: Namespace) -> None:
     """Raises:
-    BadInput: a distance or a noise view that does not exist.
+    BadInput: a distance or a view of the noise that does not exist.
     """
     if options.distance not in (distances := EXTENSION_POINTS["distance"]):
         raise BadInput(f"--distance {options.distance!r}: choose from {distances.choices}")
-    kind, _, draws = (options.noise or "mean").partition(":")
+    kind, _, draws = (options.view or "mean").partition(":")
     averaged = kind == "averaged" and draws.isdecimal() and 1 <= int(draws[:6]) <= _MOST_DRAWS
-    if not averaged and options.noise not in (None, "mean", "fresh"):
-        raise BadInput(f"--noise {options.noise!r}: choose from mean, fresh, averaged:N with N from 1 to {_MOST_DRAWS}")
+    if not averaged and options.view not in (None, "mean", "fresh"):
+        raise BadInput(f"--view {options.view!r}: choose from mean, fresh, averaged:N with N from 1 to {_MOST_DRAWS}")
 
 
 def _require_enough_samples(runs: "list[Run]", options: Namespace) -> None:
@@ -102,7 +102,7 @@ def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
         if not len(samples):
             lines.append(f"{run} · {split}: no samples")
             continue
-        for view in [options.noise] if options.noise else views_of(model, options.draws):
+        for view in [options.view] if options.view else views_of(model, options.draws):
             measurement = measured(
                 model, samples, view=view, ks=options.k, norm=options.distance, repeats=options.repeats,
                 seed=options.seed,
@@ -176,7 +176,9 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
 def _parser() -> Parser:
     parser = Parser("information", "Measure what trained runs keep of their input, each number with its error.")
     parser.add_argument("run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones")
-    parser.add_argument("--noise", default=None, help="one view: mean, fresh or averaged:N; all of a model by default")
+    parser.add_argument(
+        "--view", "--noise", default=None, help="one view: mean, fresh or averaged:N; all of a model by default"
+    )
     parser.add_argument(
         "--draws", type=whole_number(1, _MOST_DRAWS), default=12, help="samples of the noise in the averaged view"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 from ibrobust.files import as_name, in_zoo
 from ibrobust.records import OneOf, checked, names_in, toml_values
 from ibrobust.registry import EXTENSION_POINTS
@@ -19,6 +19,10 @@ NATIVE = "native"
 """The backend that is this package's own attacks."""
 TOLD = ("protocol", "norm", "view", "backend", "columns")
 """What tables say of a result's settings; `protocol` names the attacks that were chosen instead of one, too."""
+
+
+_MOST_DRAWS = 10_000
+"""Samples of the noise in one query at most: beyond what memory holds of most models."""
 
 
 def _radii(eps: Any) -> tuple[float, ...]:
@@ -36,9 +40,10 @@ def _names(attacks: Any) -> Any:
 
 def _view(view: Any) -> str:
     kind, _, count = str(view).partition(":")
-    averaged = kind == "averaged" and count.isdecimal() and int(count) > 0
+    averaged = kind == "averaged" and count.isdecimal() and 1 <= int(count[:9]) <= _MOST_DRAWS
     if view not in ("mean", "fresh") and not averaged:
-        raise BadInput(f"view {view!r}: choose from mean, fresh, averaged:N with N ≥ 1")
+        choices = f"mean, fresh, averaged:N with N from 1 to {_MOST_DRAWS}"
+        raise BadInput(f"view {shortened(repr(view))}: choose from {choices}")
     return str(view)
 
 
