@@ -53,14 +53,13 @@ def test_branches_over_patches_equal_branches_of_matrices(name, join):
     outputs = shapes[0].numel() * (2 if join == "cat" else 1)
     model = Branched(stem, one, two, nn.Linear(outputs, 4), join)
     images, features = torch.Size([2, 6, 6]), torch.Size([3, 6, 6])
-    twins = [dense_twin(part.float(), shape) for part, shape in ((stem, images), (one, features), (two, features))]
+    twins = [dense_twin(part.double(), shape) for part, shape in ((stem, images), (one, features), (two, features))]
     dense = nn.Sequential(nn.Flatten(), Branched(*twins, model.head, join)).double()
     x, y = torch.rand(2, 2, 6, 6).double(), torch.tensor([0, 3])
     eps = torch.tensor([0.02, 0.2]).double()
-    model.double()
     networks = [piecewise_linear_network(each, images, x.device) for each in (model, dense)]
     bounds = [certified_margins(network, x, y, eps) for network in networks]
-    torch.testing.assert_close(*bounds, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*bounds, rtol=1e-9, atol=1e-9)
 
 
 class Residual(nn.Module):
