@@ -191,3 +191,13 @@ def test_installed_packages_register_through_their_entry_point(tmp_path, monkeyp
         load_plugins()
     for module in ("installed_of_mine", "broken_of_mine"):
         del sys.modules[module]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tasks_of_a_cluster_load_the_plugins_too(command, tmp_path):
+    pytest.importorskip("ray")
+    written(tmp_path, REGULARISER)
+    words = ("--reg", "mine", "--epochs", "1", "--train-samples", "64", "--plugin", "mine.py", "--engine", "ray")
+    trained = command("train", *words, cwd=tmp_path, timeout=300)
+    assert trained.returncode == 0, trained.stderr
+    assert len(list(tmp_path.glob("runs/*/card.json"))) == 1
