@@ -265,6 +265,6 @@ def _checked(state: _State, since: int) -> _State:
     )
 
 
-APGD_CE = Attack(apgd, settings={"loss": "cross-entropy", "steps": 100, "restarts": 1})
+APGD_CE = Attack(apgd, cross_entropy=True, settings={"loss": "cross-entropy", "steps": 100, "restarts": 1})
 APGD_DLR = Attack(apgd, settings={"loss": "dlr", "steps": 100, "restarts": 1})
 APGD_T = Attack(apgd_targeted, settings={"targets": 9, "steps": 100, "restarts": 1})

@@ -73,6 +73,6 @@ def restarted_ascent(
 
 
 _STEP = {"step": 1.0, "shrinking": True}
-FGSM = Attack(gradient_ascent, settings={"steps": 1, **_STEP, "random_start": False})
-BIM = Attack(gradient_ascent, settings={"steps": 10, **_STEP, "random_start": False})
-PGD = Attack(restarted_ascent, settings={"steps": 40, **_STEP, "random_start": True, "restarts": 1})
+FGSM = Attack(gradient_ascent, cross_entropy=True, settings={"steps": 1, **_STEP, "random_start": False})
+BIM = Attack(gradient_ascent, cross_entropy=True, settings={"steps": 10, **_STEP, "random_start": False})
+PGD = Attack(restarted_ascent, cross_entropy=True, settings={"steps": 40, **_STEP, "random_start": True, "restarts": 1})

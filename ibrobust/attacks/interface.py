@@ -18,12 +18,14 @@ class Attack:
             returned at any moment; what is returned is checked and classified again outside.
         minimal: run once, without a radius; the distance it needs is its answer for every radius.
         black_box: asks for logits alone, so that it usually needs a larger radius than attacks with gradients.
+        cross_entropy: climbs the cross-entropy's gradient, so that an audit asks whether that gradient misleads.
         settings: the keyword arguments, printed in every result's card.
     """
 
     function: Callable[..., Images]
     minimal: bool = False
     black_box: bool = False
+    cross_entropy: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
 

@@ -28,8 +28,6 @@ from ibrobust.types import Images, Labels, PerSample
 
 Indices = Int[Tensor, " some"]
 
-GRADIENT_ATTACKS = ("fgsm", "bim", "pgd", "apgd-ce")
-"""Those that climb the cross-entropy's gradient, weakest first."""
 STRICT_ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 """What a strict claim rests on beside the paper's attacks; the last one sees no gradient."""
 
@@ -186,6 +184,11 @@ class Case:
         else:
             known = self.share(self.wrong(self.x[chosen], chosen))
         return max(0.0, self.share(broke) - known)
+
+    @cached_property
+    def by_cross_entropy(self) -> tuple[str, ...]:
+        """Those of the claim's attacks that climb the cross-entropy's gradient, cheapest first."""
+        return tuple(name for name, attack in registered(*self.claim.attacks).items() if attack.cross_entropy)
 
     def claimed(self, *attacks: str) -> tuple[str, ...]:
         """Those of the named attacks that the claim rests on."""

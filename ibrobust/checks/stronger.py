@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ibrobust.attacks import Attack
 from ibrobust.attacks.losses import margin
-from ibrobust.checks.interface import GRADIENT_ATTACKS, STRICT_ATTACKS, Case, Finding, registered
+from ibrobust.checks.interface import STRICT_ATTACKS, Case, Finding, registered
 from ibrobust.models.bottleneck import View
 
 _BREAKS = 0.05
@@ -68,7 +68,7 @@ def effort(case: Case) -> Finding | None:
 
 def margin_loss(case: Case) -> Finding | None:
     """PGD on the margin instead of the cross-entropy, against what cross-entropy attacks left."""
-    by_cross_entropy = case.claimed(*GRADIENT_ATTACKS)
+    by_cross_entropy = case.by_cross_entropy
     if not by_cross_entropy:
         return None
     chosen = case.survivors(case.radius, attacks=by_cross_entropy)
@@ -87,7 +87,7 @@ def rescaled_logits(case: Case) -> Finding | None:
 
     Not with noise: the average over it is of probabilities already.
     """
-    by_cross_entropy = case.claimed(*GRADIENT_ATTACKS)
+    by_cross_entropy = case.by_cross_entropy
     chosen = case.survivors(case.radius, attacks=by_cross_entropy) if by_cross_entropy else case.correct[:0]
     if not len(chosen) or case.seen.draws:
         return None
@@ -118,7 +118,7 @@ def radius_one(case: Case) -> Finding | None:
     largest = case.norm.distance(0 * case.x[:1], 0 * case.x[:1] + 1).item()
     chosen = case.survivors(case.claim.card.settings.radii[-1])
     fixed = {name: attack for name, attack in registered(*case.claim.attacks).items() if not attack.minimal}
-    gradient = {name: attack for name, attack in fixed.items() if name in GRADIENT_ATTACKS}
+    gradient = {name: attack for name, attack in fixed.items() if name in case.by_cross_entropy}
     if not len(chosen) or not gradient:
         return None
     value = case.share(~case.newly_broken(gradient, chosen, largest))
