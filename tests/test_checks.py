@@ -222,6 +222,17 @@ def test_fgsm_below_pgd_is_masked(ordinary):
     assert (finding.passed, finding.means, finding.value) == (False, "masked", 1.0)
 
 
+@pytest.mark.parametrize("cross_entropy", [True, False])
+def test_an_attack_of_your_own_on_the_cross_entropy_is_questioned_like_ours(ordinary, monkeypatch, cross_entropy):
+    monkeypatch.setitem(ATTACKS, "mine", replace(ATTACKS["fgsm"], cross_entropy=cross_entropy))
+    assert table(ordinary).by_cross_entropy == ("fgsm", "bim", "pgd")
+    results = breaking_radii(ordinary, X_TEST, Y_TEST, eps="0:0.1", attacks=["mine", "deepfool"])
+    case = Case(ordinary, X_TEST, Y_TEST, results)
+    assert case.by_cross_entropy == (("mine",) if cross_entropy else ())
+    found = CHECKS["margin-loss"](case)
+    assert (found is not None) == cross_entropy
+
+
 def test_square_of_a_strict_claim_is_read_from_its_table(ordinary):
     case = table(ordinary, fgsm=np.inf, bim=np.inf, pgd=np.inf, deepfool=np.inf, square=0.05)
     rows = case.claim.rows.assign(**{name: np.float32(np.inf) for name in ("apgd-ce", "apgd-t", "fab-t")})
