@@ -22,10 +22,12 @@ class OneOf:
     Attributes:
         kind: a key of `registry.EXTENSION_POINTS`.
         also: names that are accepted beside the registered ones.
+        several: whether the value is a list of names.
     """
 
     kind: str
     also: tuple[str, ...] = ()
+    several: bool = False
 
 
 def kind_of(field: FieldInfo) -> OneOf | None:
@@ -36,7 +38,8 @@ def kind_of(field: FieldInfo) -> OneOf | None:
 def names_in(record: BaseModel) -> list[tuple[str, str]]:
     """The kind and name of everything that a record's fields name: `("norm", "linf")`, …"""
     marks = {key: kind_of(field) for key, field in type(record).model_fields.items()}
-    return [(mark.kind, getattr(record, key)) for key, mark in marks.items() if mark]
+    named = [(mark, getattr(record, key)) for key, mark in marks.items() if mark]
+    return [(mark.kind, name) for mark, value in named for name in ((value or ()) if mark.several else (value,))]
 
 
 def choices(field: FieldInfo) -> list[str]:

@@ -75,3 +75,17 @@ def test_an_entry_of_the_wrong_type_is_refused(monkeypatch):
     extension_point("thing", dict)
     with pytest.raises(BadInput, match=r"^thing 'x': the entry is of type function; it has to be of type dict$"):
         registry["x"] = test_names_are_known_without_importing_what_they_name
+
+
+@pytest.mark.parametrize("kind", sorted(EXTENSION_POINTS))
+def test_help_lists_every_name(kind, monkeypatch):
+    from importlib import import_module
+
+    from ibrobust.__main__ import COMMANDS
+
+    registry = EXTENSION_POINTS[kind]
+    monkeypatch.setattr(registry, "type", object)
+    monkeypatch.setitem(registry, "one-of-mine", object())
+    parsers = [import_module(f"ibrobust.commands.{name}")._parser() for name in COMMANDS]
+    helps = [" ".join(parser.format_help().split()).replace("- ", "-") for parser in parsers]
+    assert any(all(name in text for name in registry) for text in helps)

@@ -13,6 +13,7 @@ from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import NotMet
 from ibrobust.experiments.jobs import answers
+from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.card import VERDICTS
 from ibrobust.robustness.settings import Settings
 
@@ -88,4 +89,5 @@ def _parser() -> Parser:
         "--require", choices=VERDICTS[1:], default=None, help="exit with code 3 where the verdict is a worse one"
     )
     add_job_flags(parser)
+    parser.epilog = f"checks: {EXTENSION_POINTS['check'].choices}"
     return parser

@@ -25,7 +25,10 @@ def add_subject_flags(parser: Parser) -> None:
         help=f"take this model instead of runs; may be repeated; formats: {EXTENSION_POINTS['model format'].choices}",
     )  # fmt: skip
     parser.add_argument("--name", action="append", default=[], help="name of the model; one for each --model")
-    parser.add_argument("--data", default=None, help="data for --model: a name, FILE.npz or a folder of class folders")
+    parser.add_argument(
+        "--data", default=None,
+        help=f"data for --model: FILE.npz, a folder of class folders, or {EXTENSION_POINTS['data set'].choices}",
+    )  # fmt: skip
     parser.add_argument("--layout", default=None, help="of FILE.npz: auto (where its shape tells), nchw or nhwc")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_data_flags()

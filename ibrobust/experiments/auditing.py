@@ -15,6 +15,7 @@ from ibrobust.errors import BadInput, one_line
 from ibrobust.experiments.evaluation import Subject, evaluate_subject
 from ibrobust.images import as_images
 from ibrobust.models.calls import undisturbed
+from ibrobust.plugins import digests_of
 from ibrobust.robustness.card import AuditRecord, FindingRecord
 from ibrobust.robustness.health import require_health_choice, warned_of
 from ibrobust.robustness.question import Execution
@@ -46,7 +47,8 @@ class Audit:
     def record(self) -> AuditRecord:
         """What the card of the audited results says about the audit."""
         findings = [FindingRecord(**asdict(finding)) for finding in self.findings]
-        return AuditRecord(samples=len(self.claim.sample_N), eps=self.radius, findings=findings)
+        plugins = digests_of(("check", finding.name) for finding in self.findings) or None
+        return AuditRecord(samples=len(self.claim.sample_N), eps=self.radius, findings=findings, plugins=plugins)
 
     def __str__(self) -> str:
         lines = [_line(finding) for finding in self.findings]

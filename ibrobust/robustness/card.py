@@ -114,11 +114,13 @@ class FindingRecord(_Record):
 
 
 class AuditRecord(_Record):
-    """What the checks found on the first so many samples, most of it at one radius."""
+    """What the checks found on the first so many samples, most of it at one radius; SHA-256 by name of the plugins
+    that checks came from."""
 
     samples: _Count
     eps: _Number
     findings: list[FindingRecord]
+    plugins: dict[str, str] | None = None
 
 
 class ResultCard(_Record):

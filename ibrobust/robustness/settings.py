@@ -58,7 +58,7 @@ class Settings(BaseModel):
         description="radii: 0:0.1 (11 even ones), 0:0.1:21, or 2/255,0.05",
     )
     protocol: Annotated[str, OneOf("protocol"), BeforeValidator(protocol_name)] = Field("paper", description="attacks")
-    attacks: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = Field(
+    attacks: Annotated[tuple[str, ...] | None, OneOf("attack", several=True), BeforeValidator(_names)] = Field(
         None, description="registered attacks, separated by commas, instead of a protocol's"
     )
     norm: Annotated[str, OneOf("norm"), BeforeValidator(norm_name)] = Field("linf", description="norm of the changes")
@@ -136,8 +136,8 @@ class Settings(BaseModel):
     def names(self) -> list[tuple[str, str]]:
         """The kinds and names of what the settings look up: `("norm", "linf")`, …; of a protocol that is not
         registered here, its name alone."""
-        known = self.attacks is not None or self.protocol in PROTOCOLS
-        return names_in(self) + [("attack", name) for name in (self.attack_names if known else ())]
+        by_protocol = self.attacks is None and self.protocol in PROTOCOLS
+        return names_in(self) + [("attack", name) for name in (self.attack_names if by_protocol else ())]
 
     def file_stem(self, name: str) -> str:
         """The name of the file that holds this model's results: whatever is not the default stands behind it."""
