@@ -175,10 +175,8 @@ def _usable_logits(patient: _Patient) -> Logits | str:
 
 def _wrong_shape(answer: Tensor, batch: Images, largest_label: int) -> str | None:
     if answer.ndim != 2 or len(answer) != len(batch) or answer.shape[1] < 2:
-        expected = f"({len(batch)}, classes)"
-        return (
-            f"it returned shape {tuple(answer.shape)} for images of shape {tuple(batch.shape)}; logits are {expected}"
-        )
+        shapes = f"shape {tuple(answer.shape)} for images of shape {tuple(batch.shape)}"
+        return f"it returned {shapes}; logits are ({len(batch)}, classes)"
     if not answer.is_floating_point():
         return f"it returned {answer.dtype}, not floating-point logits"
     if answer.shape[1] <= largest_label:
@@ -245,9 +243,8 @@ def _gradient(patient: _Patient) -> Finding | None:
                 raise
             return Finding(f"it raised when its gradient was asked for: {said(error)}", True)
         if gradient is None:
-            return Finding(
-                "no gradient reaches its pixels, so gradient attacks would find it robust whatever it is", True
-            )
+            text = "no gradient reaches its pixels, so gradient attacks would find it robust whatever it is"
+            return Finding(text, refused=True)
         not_finite += int((~gradient.flatten(1).isfinite()).any(1).sum())
         zero += int((gradient.flatten(1) == 0).all(1).sum())
     if not_finite == count:
