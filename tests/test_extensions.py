@@ -203,8 +203,9 @@ def test_a_model_format(desk):
     before = desk.evaluated("--model", "net.safetensors", "--data", "digits", "--attacks", "fgsm")
     assert before.card.run == "net-digits"
     save_file({**weights, "1.weight": -weights["1.weight"]}, desk.folder / "net.safetensors")
-    after = desk.evaluated("--model", "net.safetensors", "--data", "digits", "--attacks", "fgsm")
-    assert (after.rows["prediction"] != before.rows["prediction"]).any()
+    desk("evaluate", *SMALL, "--out", "out", "--model", "net.safetensors", "--data", "digits", "--attacks", "fgsm")
+    found = [load_results(path) for path in sorted((desk.folder / "out").glob("*/*.parquet"))]
+    assert any((after.rows["prediction"] != before.rows["prediction"]).any() for after in found)
     refusal = desk.refusal("evaluate", "--model", "net.pt", "--data", "digits")
     assert refusal == "error: --model 'net.pt': write FILE.py:FACTORY or FILE.safetensors"
 
