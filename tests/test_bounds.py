@@ -76,7 +76,7 @@ def test_bounds_of_classes_know_their_own_error() -> None:
 
 
 def test_heavy_tails_widen_the_error() -> None:
-    """Of Laplace samples a covariance is less well known than of Gaussian ones: a kurtosis of 6 instead of 3."""
+    """The covariance of Laplace samples is less well known than that of Gaussian ones: a kurtosis of 6 instead of 3."""
     bounds = [gaussian_entropy_bound(sample(laplace(2), 1000, seed)) for seed in range(200)]
     spread = torch.tensor([bound.nats for bound in bounds]).std().item()
     assert spread > 1.3 * math.sqrt(2 / 2000)

@@ -62,3 +62,25 @@ def test_readme_links_to_files_that_are_there():
     for text, folder in ((README, ROOT), (CONTRIBUTING, ROOT)):
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (folder / target).exists(), target
+
+
+def test_a_docstring_is_a_sentence_with_its_subject():
+    """No docstring of the package goes on from the name above it ("Of …")."""
+    begun = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "ibrobust").rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip().startswith('"""Of ')
+    ]
+    assert begun == []
+
+
+def test_below_the_commands_messages_name_the_parameter():
+    """A caller from Python has no flags; the command line adds the dashes to what was typed."""
+    flags = [
+        f"{path.relative_to(ROOT)}: {message}"
+        for path in sorted((ROOT / "ibrobust").rglob("*.py"))
+        if path.parent.name != "commands"
+        for message in re.findall(r'(?:BadInput|RunFailed)\(\s*f?"(--[^"]*)"', path.read_text(encoding="utf-8"))
+    ]
+    assert flags == []

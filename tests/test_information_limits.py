@@ -138,7 +138,7 @@ def test_with_several_k_each_measures_what_it_can() -> None:
 
 @pytest.mark.parametrize("view", ["mean", "fresh"])
 def test_images_that_are_there_twice_cost_only_the_entropies(view: str) -> None:
-    """Of a latent without noise copies have no density; with noise they have."""
+    """Copies have no density in a latent without noise; with noise they have."""
     once = digits(30, 30)
     split = Split(torch.cat([once.x, once.x[:1]]), torch.cat([once.y, once.y[:1]]))
     noisy = view == "fresh"

@@ -96,7 +96,7 @@ def test_unknown_or_missing_engines_are_named(monkeypatch):
     with pytest.raises(BadInput, match="no engine 'slurm'; choose from local, ray"):
         list(answers(reciprocal, [1], settings(engine="slurm")))
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BadInput, match=r"--engine 'ray' is not installed .* pip install 'ibrobust\[ray\]'"):
+    with pytest.raises(BadInput, match=r"engine 'ray' is not installed .* pip install 'ibrobust\[ray\]'"):
         list(answers(reciprocal, [1], settings(engine="ray")))
 
 

@@ -101,7 +101,7 @@ def test_the_entropy_given_the_input_is_that_of_the_law(law: Law, std: float | N
 
 
 def test_noise_as_wide_as_zero_entropy_noise_has_an_entropy_of_zero_only_if_it_is_gaussian(split: Split) -> None:
-    """Of uniform noise with that deviation the truth is −1.06 nats in 6 dimensions, and 0 where it is 1 wide."""
+    """The truth for uniform noise with that deviation is −1.06 nats in 6 dimensions, and 0 where it is 1 wide."""
     nats = []
     for std in (ZERO_ENTROPY_STD, 1 / ROOT_12):
         rows = dict(measured(model(LatentNoise(std, UNIFORM)), split, repeats=2).rows)

@@ -190,12 +190,12 @@ def test_batch_norm_looks_at_the_batch_while_learning_alone() -> None:
 
 
 def test_a_rate_that_a_model_has_no_place_for_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"--dropconnect 0.1: model 'mlp' has no place for it; choose from resnet-small"):
+    with pytest.raises(BadInput, match=r"dropconnect 0.1: model 'mlp' has no place for it; choose from resnet-small"):
         build_model("mlp", shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(0.0), dropconnect=0.1)
 
 
 def test_images_too_small_for_a_model_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"--model lenet: cannot take images of 1 × 8 × 8: "):
+    with pytest.raises(BadInput, match=r"model lenet: cannot take images of 1 × 8 × 8: "):
         build_model("lenet", shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(0.0))
 
 

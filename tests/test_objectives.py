@@ -157,7 +157,7 @@ def test_noise_by_name_or_number() -> None:
 
 @pytest.mark.parametrize("noise", ["loud", "-1", "nan", "inf"])
 def test_unknown_noise_lists_the_choices(noise: str) -> None:
-    with pytest.raises(BadInput, match=r"--noise '.*'; choose from auto, zero-entropy, none, learned"):
+    with pytest.raises(BadInput, match=r"noise '.*'; choose from auto, zero-entropy, none, learned"):
         recipe_noise(make_recipe({"noise": noise}))
 
 

@@ -8,9 +8,9 @@ from ibrobust.checks.interface import Case, Finding
 from ibrobust.robustness.results import NAN_GRADIENT
 
 _SHARE = 0.05
-"""Of samples that may fail a check of gradients by chance."""
+"""Share of samples that may fail a check of gradients by chance."""
 _BENT = 0.2
-"""Of samples near a kink of a piecewise-linear network, where no slope describes the margin."""
+"""Share of samples that may lie near a kink of a piecewise-linear network, where no slope describes the margin."""
 
 
 def zero_gradient(case: Case) -> Finding:

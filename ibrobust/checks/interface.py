@@ -33,7 +33,7 @@ STRICT_ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
 _QUERIES = 1000
-"""Of Square, a fifth of the protocol's: where gradients are hidden it breaks many samples, and those with the first."""
+"""Queries that Square may ask, a fifth of the protocol's: hidden gradients show in the first of them."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Case:
         return attacked_view(self.model, self.claim.card.settings.view)
 
     @cached_property
-    def seen_without_chance(self) -> View | None:
+    def repeatable_view(self) -> View | None:
         """The same with one draw of the noise that never changes; None where the model keeps its noise to itself."""
         if not self.seen.draws:
             return self.seen
@@ -289,14 +289,14 @@ class Case:
         return x_adv, torch.stack(losses)
 
     def share(self, flags: Bool[Tensor, " some"]) -> float:
-        """Of all audited samples."""
+        """The share of all audited samples that these are."""
         return float(flags.sum()) / len(self.x)
 
     def allowed(self, share: float, of: int | None = None) -> float:
         """A threshold for a share of so many samples, all audited ones by default: it, or three where they are few; and
         two standard errors of a difference of shares where a model's own noise differs from score to score."""
         count = len(self.x) if of is None else of
-        chance = 2 * (0.5 / count) ** 0.5 if self.seen_without_chance is None else 0.0
+        chance = 2 * (0.5 / count) ** 0.5 if self.repeatable_view is None else 0.0
         return max(share, 3 / count) + chance
 
     def _radii(self, chosen: Indices, radius: float) -> PerSample:

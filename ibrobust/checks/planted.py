@@ -42,7 +42,7 @@ class _Numbered(Draw):
 
 def planted(case: Case) -> Finding | None:
     """The share of planted adversarial examples that the claim's PGD does not find."""
-    chosen, plain = case.correct[:_SAMPLES], case.seen_without_chance
+    chosen, plain = case.correct[:_SAMPLES], case.repeatable_view
     if len(chosen) < _FEWEST or plain is None:
         return None
     inner, surface = _points(case, chosen)
@@ -83,7 +83,7 @@ def _points(case: Case, chosen: Indices) -> tuple[Tensor, Tensor]:
 
 def _logits(case: Case, chosen: Indices, points: Tensor) -> Float[Tensor, "some points classes"]:
     per_point = [
-        case.victim(chosen, "points", seen=case.seen_without_chance).logits(points[:, index])
+        case.victim(chosen, "points", seen=case.repeatable_view).logits(points[:, index])
         for index in range(points.shape[1])
     ]
     return torch.stack(per_point, 1)

@@ -26,16 +26,16 @@ def repeatable(case: Case) -> Finding:
 
 def noise_off(case: Case) -> Finding | None:
     """Images made on the mean path, which has gradients without noise."""
-    if not case.seen.draws or case.seen_without_chance is None:
+    if not case.seen.draws or case.repeatable_view is None:
         return None
     return _transferred(case, "noise-off", view(case.model, "mean"), "made with the noise off")
 
 
 def fixed_noise(case: Case) -> Finding | None:
     """Images made on one draw of the noise that stays the same for all steps."""
-    if not case.seen.draws or case.seen_without_chance is None:
+    if not case.seen.draws or case.repeatable_view is None:
         return None
-    return _transferred(case, "fixed-noise", case.seen_without_chance, "made on one fixed draw of the noise")
+    return _transferred(case, "fixed-noise", case.repeatable_view, "made on one fixed draw of the noise")
 
 
 def twin(case: Case) -> Finding | None:

@@ -19,8 +19,9 @@ _CHANNELS = 16
 
 
 class PooledConvolution(nn.Module):
-    """Of a convolution with several input channels. The ReLU comes last, on a quarter of the values; the gradient is
-    itself a convolution, whose output channels are those of as many neighbouring columns as keep the machine busy."""
+    """The pass for a convolution with several input channels. The ReLU comes last, on a quarter of the values; the
+    gradient is itself a convolution, whose output channels are those of as many neighbouring columns as keep the machine
+    busy."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
@@ -74,8 +75,8 @@ def _spread_over_columns(gradient: Tensor, layer: PooledConvolution, image: torc
 
 
 class PooledGreyConvolution(nn.Module):
-    """Of a convolution with one input channel, which leaves most of a vector register empty: here its kernels at all
-    four positions of a pooling window are output channels of one convolution with stride 2."""
+    """The pass for a convolution with one input channel, which leaves most of a vector register empty: here its kernels
+    at all four positions of a pooling window are output channels of one convolution with stride 2."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()

@@ -163,7 +163,7 @@ def evaluate_subject(
     """
     first, last = samples or (0, len(subject.test))
     if last > len(subject.test):
-        raise BadInput(f"--samples {last}: {subject.name} has {len(subject.test)} test samples")
+        raise BadInput(f"samples {last}: {subject.name} has {len(subject.test)} test samples")
     path = results_path(subject, settings, out, first=(first, last))
     if _stored(path, subject, settings, range(first, last)) and _has_images(path, execution):
         return path, None

@@ -72,7 +72,7 @@ def ray_cluster(job: Job, items: Sequence[Any], workers: int, address: str | Non
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise BadInput(f"--engine 'ray' is not installed ({error}): pip install 'ibrobust[ray]'") from error
+        raise BadInput(f"engine 'ray' is not installed ({error}): pip install 'ibrobust[ray]'") from error
     ray.init(address=address, num_cpus=None if address else workers, log_to_driver=False)
     try:
         remote = ray.remote(_done)

@@ -180,9 +180,9 @@ def recipe_noise(recipe: Recipe) -> LatentNoise:
     noise = latent_noise(name)
     if REGULARIZERS[recipe.reg].rate:
         if noise.absent:
-            raise BadInput(f"--noise {name}: the rate of {recipe.reg!r} is infinite without noise")
+            raise BadInput(f"noise {name}: the rate of {recipe.reg!r} is infinite without noise")
         if noise.law.entropy is None:
-            raise BadInput(f"--noise {name}: the rate of {recipe.reg!r} needs a noise whose entropy is known")
+            raise BadInput(f"noise {name}: the rate of {recipe.reg!r} needs a noise whose entropy is known")
     return noise
 
 

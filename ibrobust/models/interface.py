@@ -69,9 +69,9 @@ def _encoder(name: str, shape: ImageShape, features: int, rates: dict[str, float
     for key, rate in rates.items():
         having = sorted(model for model in MODELS if key in inspect.signature(MODELS[model]).parameters)
         if name not in having:
-            raise BadInput(f"--{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
+            raise BadInput(f"{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
     try:
         return architecture(shape, features, **rates)
     except RuntimeError as error:
         size = " × ".join(map(str, shape))
-        raise BadInput(f"--model {name}: cannot take images of {size}: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"model {name}: cannot take images of {size}: {str(error).splitlines()[0]}") from error

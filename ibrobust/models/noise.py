@@ -167,4 +167,4 @@ def latent_noise(name: str) -> LatentNoise:
         return replace(ZERO_ENTROPY, std=float(name))
     except ValueError:
         choices = f"auto, {', '.join(LATENT_NOISES)} or a standard deviation ≥ 0"
-        raise BadInput(f"--noise {name!r}; choose from {choices}") from None
+        raise BadInput(f"noise {name!r}; choose from {choices}") from None

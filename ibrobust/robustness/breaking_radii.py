@@ -144,14 +144,14 @@ class _Evaluation:
         with models_fault("the model raised on random images"):
             filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
         seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
-        unharmed = seen(draw.fold("clean"))
+        unattacked = seen(draw.fold("clean"))
         with self.asked.work.of(CLEAN, len(x)):
-            logits, gradient = clean_pass(unharmed, x, y, ids)
+            logits, gradient = clean_pass(unattacked, x, y, ids)
         standing = logits.argmax(1) == y
         correct = standing.nonzero().squeeze(1)
         kept = Recorder(self.asked.kept, Block(x, y, ids, self.radii), [*self.asked.attacks])
         kept.note_unchanged((~standing).nonzero().squeeze(1))
-        found, accounts, lost = {}, {"clean": asdict(unharmed.queries)}, unharmed.lost[correct]
+        found, accounts, lost = {}, {"clean": asdict(unattacked.queries)}, unattacked.lost[correct]
         best = torch.full((len(correct),), len(self.radii), device=x.device)
         for name, attack in self.asked.attacks.items():
             stream = draw[correct].fold(name)
@@ -170,9 +170,9 @@ class _Evaluation:
             samples = Samples(seen(stream), x[places], y[places], ids[places], stream)
             self._substitute(samples, rows, found, partial(kept.note, among=places))
             accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.victim.queries))
-        unharmed.lost[correct] |= lost
+        unattacked.lost[correct] |= lost
         columns = {name: self._column(correct, index, len(x)) for name, index in found.items()}
-        values = about_samples(ids, y, logits, gradient, unharmed.lost) | columns
+        values = about_samples(ids, y, logits, gradient, unattacked.lost) | columns
         table = pd.DataFrame({name: column.cpu().numpy() for name, column in values.items()})
         return _Part(table, accounts, kept.evidence())
 

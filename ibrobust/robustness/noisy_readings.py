@@ -135,14 +135,14 @@ class _Evaluation:
         """Rows of the table, and what each attack asked."""
         streams = sample_draw(self.asked.settings.seed, ids), score_draw(self.asked.settings.seed, ids)
         judge = _Judge(self.asked, self.views, x, y, *streams)
-        unharmed = judge.victim("clean")
+        unattacked = judge.victim("clean")
         with self.asked.work.of(CLEAN, len(x)):
-            logits, gradient = clean_pass(unharmed, x, y, ids)
+            logits, gradient = clean_pass(unattacked, x, y, ids)
             lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
         radii = torch.tensor(self.asked.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}
-        lead_AEN, accounts = {NULL_ATTACK: lead[None].expand(len(radii), -1)}, {"clean": asdict(unharmed.queries)}
-        lost = unharmed.lost
+        lead_AEN, accounts = {NULL_ATTACK: lead[None].expand(len(radii), -1)}, {"clean": asdict(unattacked.queries)}
+        lost = unattacked.lost
         for name, attack in self.asked.attacks.items():
             walk = _Walk(judge, ids, x.clone(), lead.clone(), right.clone(), doubt.clone())
             with self.asked.work.of(name, len(x)):

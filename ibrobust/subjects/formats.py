@@ -45,7 +45,7 @@ def format_name(model: str) -> str:
     for name in reversed(list(FORMATS)):
         if FORMATS[name].accepts(model):
             return name
-    raise BadInput(f"--model {model!r}: write {' or '.join(form.written for form in FORMATS.values())}")
+    raise BadInput(f"model {model!r}: write {' or '.join(form.written for form in FORMATS.values())}")
 
 
 def load_model(model: str) -> nn.Module:
@@ -60,8 +60,8 @@ def load_model(model: str) -> nn.Module:
     except BadInput:
         raise
     except (Exception, SystemExit) as error:
-        raise BadInput(f"--model {model!r}: the format {name!r} raised {said(error)}") from error
-    return _module(loaded, f"--model {model!r}: the format {name!r}")
+        raise BadInput(f"model {model!r}: the format {name!r} raised {said(error)}") from error
+    return _module(loaded, f"model {model!r}: the format {name!r}")
 
 
 def digests_of_model(model: str, loaded: nn.Module) -> dict[str, str]:
@@ -85,7 +85,7 @@ def _from_factory(model: str) -> nn.Module:
     The file runs, so it has to be one you trust. It may import what lies beside it, and from its package.
     """
     file, _, name = model.rpartition(":")
-    path, what = Path(file), f"--model {model!r}"
+    path, what = Path(file), f"model {model!r}"
     module = executed(path, module_name(path), what)
     factory = getattr(module, name, None)
     if isinstance(factory, nn.Module):

@@ -186,7 +186,7 @@ def find_runs(paths: list[Path]) -> list[Run]:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides a result's bits."""
+    """The versions that can change a result's last bits."""
     return {"ibrobust": ibrobust.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
