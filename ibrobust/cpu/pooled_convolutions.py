@@ -20,8 +20,8 @@ _CHANNELS = 16
 
 class PooledConvolution(nn.Module):
     """The pass for a convolution with several input channels. The ReLU comes last, on a quarter of the values; the
-    gradient is itself a convolution, whose output channels are those of as many neighbouring columns as keep the machine
-    busy."""
+    gradient is itself a convolution, whose output channels are those of as many neighbouring columns as keep the
+    machine busy."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
