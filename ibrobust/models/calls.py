@@ -26,7 +26,7 @@ def called(model: nn.Module, path: Callable[[Tensor], Any] | None = None) -> Cal
     classify, parameter_type = path or model, type_of_parameters(model)
 
     def call(x: Images) -> Any:
-        with _callers_default_type():
+        with callers_default_type():
             answer = classify(x.to(parameter_type, copy=True))
         return answer.to(torch.float32) if isinstance(answer, Tensor) and answer.is_floating_point() else answer
 
@@ -69,7 +69,7 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _callers_default_type() -> Iterator[None]:
+def callers_default_type() -> Iterator[None]:
     """What a model creates inside its `forward` has the type that its owner chose for new tensors."""
     if (default := _DEFAULT_TYPE.get()) == torch.get_default_dtype():
         yield

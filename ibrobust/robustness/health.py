@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ibrobust.errors import BadInput, ModelWarning, ran_out_of_memory
 from ibrobust.images import as_images, frozen
 from ibrobust.models.bottleneck import view
-from ibrobust.models.calls import undisturbed
+from ibrobust.models.calls import callers_default_type, undisturbed
 from ibrobust.python_files import said
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Images, Labels, Logits
@@ -199,7 +199,8 @@ def _writes(patient: _Patient) -> Finding | None:
         images = patient.x[:1].to(dtype or torch.float32).requires_grad_() * 1
         before, history = images.detach().clone(), images.grad_fn
         try:
-            patient.model(images)
+            with callers_default_type():
+                patient.model(images)
         except Exception:
             return None  # It was asked in another type, or notices gradients: looked at elsewhere.
         if torch.equal(images.detach(), before) or images.grad_fn is not history:
