@@ -88,7 +88,7 @@ def test_the_same_run_by_another_backend_is_a_row_of_its_own_and_ranked_apart(re
     ours = next(result for result in results if not leaderboard([result])["reason"].iloc[0])
     theirs = asked_otherwise(ours, backend="foolbox")
     board = leaderboard([ours, theirs])
-    assert list(board["backend"]) == ["foolbox", "native"]
+    assert list(board["backend"]) == ["native", "foolbox"]
     assert list(board["rank"]) == [1, 1]
     assert set(curves([ours, theirs])["backend"]) == {"foolbox", "native"}
 
