@@ -133,6 +133,20 @@ def test_another_pixel_range_that_is_only_better_is_a_warning() -> None:
     assert re.search(r"right on 50.0% .* but on 100.0% when their pixels are in −1 … 1", warning)
 
 
+def test_chance_in_another_pixel_range_is_no_reason_to_refuse() -> None:
+    """Never right, but on one class of four with pixels in −1 … 1: an untrained model, whatever its pixels are."""
+
+    class Constant(Answer):
+        def forward(self, x: Tensor) -> object:
+            wrong = 2 * torch.eye(CLASSES + 1)[-1]
+            right = 2 * torch.eye(CLASSES + 1)[0]
+            outside = (x.amin((1, 2, 3)) < 0)[:, None]
+            return self.scale * torch.where(outside, right, wrong) + 0 * x.sum((1, 2, 3))[:, None]
+
+    warning = require_healthy(Constant(), *striped_images())[-1]
+    assert re.search(r"right on 0.0% of the clean samples, which is chance \(25.0%\)", warning), warning
+
+
 def test_one_class_of_data_says_nothing_about_chance() -> None:
     x, y = striped_images()
     assert health(Answer(), x[y == 2], y[y == 2]) == []

@@ -278,7 +278,7 @@ def _pixel_range(patient: _Patient, logits: Logits, *, steady: bool) -> Finding 
     elsewhere = {scale: _accuracy(patient.logits(scaled(patient.x)), y) for scale, scaled in _OTHER_SCALES.items()}
     best = max(elsewhere, key=lambda scale: elsewhere[scale])
     at_chance = accuracy <= chance + spread
-    if elsewhere[best] > accuracy + spread:
+    if elsewhere[best] > max(accuracy, chance) + spread:
         return Finding(
             f"it is right on {accuracy:.1%} of the clean samples, but on {elsewhere[best]:.1%} when their pixels are "
             f"in {best}; it has to take pixels in [0, 1] and scale them inside",
