@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ibrobust.attacks import ATTACKS
+from ibrobust.attacks.losses import SURE, margin
 from ibrobust.backends import BACKENDS, CONSTANT_STEPS, adapter_of, peer_breaking_radii
 from ibrobust.backends.adapter import Adapter, Call, PeerAttack
 from ibrobust.backends.comparison import compared, too_weak
@@ -97,12 +98,16 @@ def test_square_through_a_library_breaks_nothing_inside_the_boundary(
 
 @EVERY_BACKEND
 def test_one_step_and_ten_steps_agree_with_ours_on_trained_digits(backend: str) -> None:
-    """Without a random start there is nothing to differ in but the last bit."""
+    """Without a random start there is nothing to differ in but the last bit, where the model is not so sure that the
+    libraries' gradient of the cross-entropy loses the label's part to rounding."""
     model, x, y = trained_digits()
+    unsure = -margin(model(x[:200]), y[:200]) < SURE
+    assert unsure.sum() > 100
+    x, y = x[:200][unsure], y[:200][unsure]
     attacks = ["fgsm", "bim"]
-    theirs = through_library(backend, model, x[:200], y[:200], eps="0:0.2:6", attacks=attacks)
+    theirs = through_library(backend, model, x, y, eps="0:0.2:6", attacks=attacks)
     ours = {name: replace(ATTACKS[name], settings=theirs.card.attacks[name]) for name in attacks}
-    table = compared(breaking_radii(model, x[:200], y[:200], eps="0:0.2:6", attacks=ours), theirs)
+    table = compared(breaking_radii(model, x, y, eps="0:0.2:6", attacks=ours), theirs)
     assert table["agree"].min() >= 0.995
     assert set(table["attack"]) == {*attacks, "all"}
 
@@ -214,7 +219,7 @@ def through(monkeypatch: pytest.MonkeyPatch, run) -> BreakingRadii:
 
 def crossing(call: Call) -> torch.Tensor:
     """What every sample of the problem falls to: a step of 0.15 against its class."""
-    weight = call.model._victim.view.classify.__closure__[0].cell_contents.hidden[0][1].weight
+    weight = linear("linf").model[1].weight
     away = torch.sign(weight[1 - call.y] - weight[call.y]).view(call.x.shape)
     return call.x + 0.15 * away
 
