@@ -221,7 +221,7 @@ def test_the_prediction_cross_entropy_is_never_above_the_decoders(seed: int, sam
         ({"latent_kind": "categorical", "noise": "none"}, "its noise is the choice"),
         ({"latent_kind": "categorical", "latent_samples": 2}, "sums over a categorical latent are exact"),
         ({"latent_kind": "categorical", "shrink_latent": 0.5}, "needs a continuous latent"),
-        ({"latent_kind": "discrete"}, "'continuous' or 'categorical'"),
+        ({"latent_kind": "discrete"}, "choose from continuous, categorical"),
         ({"dropout": 1.0}, "less than 1"),
     ],
 )
