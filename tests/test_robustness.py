@@ -280,7 +280,7 @@ def test_logits_that_become_nan_under_attack_are_not_counted_as_robust_or_broken
         ({"y": torch.full((20,), -1)}, "label"),
         ({"ids": torch.zeros(20, dtype=torch.int64)}, "twice"),
         ({"protocol": "papers"}, "no protocol 'papers'; choose from"),
-        ({"norm": "l7"}, "no norm 'l7'; choose from l2, linf"),
+        ({"norm": "l7"}, "no norm 'l7'; choose from l1, l2, linf"),
         ({"columns": "doric"}, "no columns 'doric'; choose from own, standing"),
         ({"search": "guess"}, "no search 'guess'; choose from bisect, exhaustive"),
         ({"eps": "0.1:0"}, "ascend"),
