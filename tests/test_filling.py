@@ -57,7 +57,8 @@ def test_every_pass_of_the_model_is_in_the_account(attack, filling, monkeypatch)
     counting = Counting(model)
     monkeypatch.setattr("ibrobust.robustness.breaking_radii.needed_filling", lambda *_: filling)
     monkeypatch.setattr("ibrobust.robustness.question._check_model", lambda *_: None)
-    results = breaking_radii(counting, x[:5], y[:5], eps=[0.1], attacks={attack: ATTACKS[attack]})
+    asked = {"eps": [0.1], "attacks": {attack: ATTACKS[attack]}, "health": "ignore"}  # A look at health is no query.
+    results = breaking_radii(counting, x[:5], y[:5], **asked)
     counted = sum(account.forward + account.gradient for account in results.card.queries.values())
     assert counting.rows == counted + sum(results.filled.values())
     assert results.filled["clean"] == filling.rows(5) - 5
