@@ -66,3 +66,10 @@ def test_released_ranks_are_of_one_question_each():
     results = [load_results(path) for path in sorted((released_zoo() / "results").glob("strict*/*.parquet"))]
     board = leaderboard(results)
     assert board[board["rank"].notna()].groupby(["dataset", "protocol"])["group"].nunique().eq(1).all()
+
+
+def test_results_of_before_pgd_had_restarts_are_ranked_with_those_of_today():
+    assert "restarts" not in OURS.card.attacks["pgd"]
+    today = {**OURS.card.attacks, "pgd": {**OURS.card.attacks["pgd"], "restarts": 1}}
+    newer = replace(OURS, card=OURS.card.model_copy(update={"attacks": today}))
+    assert leaderboard([OURS, newer])["group"].nunique() == 1

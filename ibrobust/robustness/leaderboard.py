@@ -97,7 +97,10 @@ def _question_in_words(result: Results) -> str:
 def _question_digest(result: Results) -> str:
     card, sample_N = result.card, np.sort(result.sample_N["sample"].to_numpy())
     fingerprint = card.data.fingerprint if card.data else None
-    question = [card.settings.model_dump(mode="json"), card.attacks, card.draws, card.dataset, fingerprint]
+    # Cards of before PGD had restarts lack its one; where others have them, the settings say how many.
+    one = {"restarts": card.settings.restarts}
+    attacks = {name: {**one, **settings} for name, settings in card.attacks.items()}
+    question = [card.settings.model_dump(mode="json"), attacks, card.draws, card.dataset, fingerprint]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
     digest.update(sample_N.astype("<i8").tobytes())
     return digest.hexdigest()
