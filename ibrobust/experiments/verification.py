@@ -120,10 +120,10 @@ def classified_right(model: nn.Module, images: Images, labels: "pd.Series[int]")
 
 def _classified(evidence: Evidence, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     """Which images are classified as their label and no tie, which in float64 alone, and which are ties."""
-    labels = evidence.rows["label"]
-    right = classified_right(model, evidence.images, labels)
-    right_in_double = classified_right(copy.deepcopy(model).double(), evidence.images.double(), labels)
     logits = _logits(model, evidence.images)
+    right = logits.argmax(1) == torch.from_numpy(evidence.rows["label"].to_numpy().copy())
+    double = copy.deepcopy(model).double()
+    right_in_double = classified_right(double, evidence.images.double(), evidence.rows["label"])
     two = logits.topk(2, dim=1).values
     tie = two[:, 0] - two[:, 1] <= TIE * logits.abs().amax(1)
     return right & ~tie, ~right & right_in_double, tie
