@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, doing, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
+from ibrobust.commands.table_formats import FORMATS, save_as
 from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, released_zoo, result_files
 from ibrobust.robustness.settings import TOLD
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         raise BadInput(
             f"no results in {folders}{' with ' + ' '.join(asked) if asked else '; run ibrobust.evaluate first'}"
         )
-    print_report(results, options.out)
+    print_report(results, options.out, formats=options.format)
     require_floors(options.fail_below, results)
 
 
@@ -76,9 +77,12 @@ def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]
         raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
 
 
-def print_report(results: "Sequence[Results]", out: Path) -> None:
+def print_report(results: "Sequence[Results]", out: Path, *, formats: Sequence[str] = ()) -> None:
     """Write leaderboard.csv, curves.csv and figures to `out`, and for models with noise noise.csv; print the
     leaderboard, what noise alone does, and the paths.
+
+    Args:
+        formats: what else the leaderboard is written as, with the columns that are printed: latex, markdown.
 
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
@@ -91,6 +95,7 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     save_table(text, out / "leaderboard.csv")
     save_table(curve_text(all_curves), out / "curves.csv")
     paths = [out / "leaderboard.csv", out / "curves.csv"]
+    paths += [save_as(kind, _shown(text), out / "leaderboard.csv") for kind in FORMATS if kind in formats]
     noisy = [result for result in results if isinstance(result, Readings)]
     readings = noise_table(noisy) if noisy else None
     if readings is not None:
@@ -99,7 +104,7 @@ def print_report(results: "Sequence[Results]", out: Path) -> None:
     with doing("drawing figures"):
         paths += _figures(board, all_curves, out)
     # Everything is written before the first line is printed, which may fail.
-    print(_board_text(text))
+    print(table_text(_shown(text), na_rep=""))
     if readings is not None:
         print(f"\nWith noise, at the largest radius; null-attack changes nothing\n{_noise_text(readings)}")
     print("\n" + "\n".join(str(path) for path in paths))
@@ -120,12 +125,12 @@ def _figures(board: "pd.DataFrame", all_curves: "pd.DataFrame", out: Path) -> li
     return paths
 
 
-def _board_text(text: "pd.DataFrame") -> str:
+def _shown(text: "pd.DataFrame") -> "pd.DataFrame":
     """The leaderboard's columns that say something."""
     empty = {column for column in text if (text[column] == "").all()}
     alike = {column for column in _SETTINGS if text[column].nunique() == 1}
     shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
-    return table_text(text[shown].rename(columns=_SHORT), na_rep="")
+    return text[shown].rename(columns=_SHORT)
 
 
 def _noise_text(readings: "pd.DataFrame") -> str:
@@ -147,5 +152,9 @@ def _parser() -> Parser:
     parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
     parser.add_argument("--data", default=None, help="only results on this data set; all by default")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
+    parser.add_argument(
+        "--format", action="append", default=[], choices=["csv", *FORMATS],
+        help="write the leaderboard as this, too; may be repeated; leaderboard.csv is always written",
+    )  # fmt: skip
     add_floor_flag(parser)
     return parser
