@@ -21,8 +21,8 @@ _LATEX = str.maketrans(
         "[": "{[}", "]": "{]}",
     }
 )  # fmt: skip
-"""What pandas leaves as it is: symbols that some LaTeX engines and fonts do not have, and brackets, which would begin an
-option behind the end of a row."""
+"""What pandas leaves as it is: symbols that some LaTeX engines and fonts do not have, and brackets, which would
+begin an option behind the end of a row."""
 
 
 def as_markdown(table: "pd.DataFrame") -> str:
