@@ -206,7 +206,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "fixed-noise": "checks.transfer:fixed_noise",
             "twin": "checks.transfer:twin",
         },
-        "engine": {"local": "experiments.jobs:local", "ray": "experiments.jobs:ray_cluster"},
+        "engine": {"local": "experiments.processes:local", "ray": "experiments.ray_cluster:ray_cluster"},
     }.items()
 }
 """Kind → its table. What the package brings along, as `module:attribute` below `ibrobust`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
-from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import NotMet
@@ -49,7 +49,10 @@ def main(arguments: Sequence[str]) -> None:
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
     doubted = []
     for (subject, _), (found, judged, told) in answers(
-        partial(_audited, options=options, settings=settings), claims, options
+        partial(_audited, options=options, settings=settings),
+        claims,
+        place_of(options),
+        begin=partial(share_cores, options),
     ):
         save_findings(judged, path)
         asked = judged.card.settings
@@ -68,7 +71,6 @@ def _audited(
     from ibrobust.experiments.auditing import audit_subject, with_stored_columns
     from ibrobust.robustness.question import Execution
 
-    share_cores(options)
     subject, twin = claim
     execution = Execution(device=options.device)
     model = twin.model() if twin else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device
-from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
@@ -50,7 +50,12 @@ def main(arguments: Sequence[str]) -> None:
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
         claims.append((subject, first_samples(claim, options.samples)))
-    rows = [row for _, row in answers(partial(_certified, options=options), claims, options)]
+    rows = [
+        row
+        for _, row in answers(
+            partial(_certified, options=options), claims, place_of(options), begin=partial(share_cores, options)
+        )
+    ]
     table = pd.DataFrame(rows)
     save_table(table, path)
     print(table_text(table, float_format="{:.4f}".format))
@@ -67,7 +72,6 @@ def _certified(claim: "tuple[Subject, BreakingRadii]", *, options: Namespace) ->
 
     from ibrobust.experiments.auditing import certified_row
 
-    share_cores(options)
     subject, results = claim
     with tqdm(total=len(results.sample_N), desc=f"certify {subject.name}", disable=None) as bar:
         return certified_row(subject, results, device=options.device, progress=lambda done: bar.update(done - bar.n))

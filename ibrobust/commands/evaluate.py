@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
 from ibrobust.commands.gates import add_floor_flag, require_floors, require_radii
-from ibrobust.commands.job_flags import add_job_flags, share_cores
+from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
         for warning in [*(subject.model_record.warnings or []), *sorted_by_class]:
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
     job = partial(_evaluated, options=options, settings=settings, samples=samples)
-    for _, (path, seconds) in answers(job, subjects, options):
+    for _, (path, seconds) in answers(job, subjects, place_of(options), begin=partial(share_cores, options)):
         if seconds is not None:
             save_timing(options.out / TIMINGS, path, seconds)
     results = stored_results([options.out])
@@ -61,7 +61,6 @@ def _evaluated(
     from ibrobust.experiments.evaluation import evaluate_subject
     from ibrobust.robustness.question import Execution
 
-    share_cores(options)
     execution = Execution(options.batch_size, options.device, kept=options.keep_images)
     with warnings_about(subject.name):
         return evaluate_subject(subject, samples, settings, execution, out=options.out)

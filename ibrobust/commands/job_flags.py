@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from ibrobust.commands.command_line import Parser, count, torch_device
 from ibrobust.cpu.allocator import keep_freed_memory
+from ibrobust.experiments.jobs import Place
 from ibrobust.registry import EXTENSION_POINTS
 
 
@@ -16,8 +17,13 @@ def add_job_flags(parser: Parser) -> None:
     parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
 
 
+def place_of(options: Namespace) -> Place:
+    """Where the flags say that jobs run."""
+    return Place(options.engine, options.workers, options.address)
+
+
 def share_cores(options: Namespace) -> None:
-    """Within a job: `options.threads` CPU threads; where none are asked for, one if several jobs run at a time. The
-    process, which is the command's own, keeps the memory that it frees."""
+    """Before a process's first job: `options.threads` CPU threads; where none are asked for, one if several jobs run at
+    a time. The process, which is the command's own, keeps the memory that it frees."""
     keep_freed_memory()
     torch_device(options.device, options.threads or (1 if options.workers > 1 else None))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser, doing, parsed, torch_device
-from ibrobust.commands.job_flags import add_job_flags
+from ibrobust.commands.job_flags import add_job_flags, place_of
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import answers
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     file: Path | None = options["recipe"]
     recipes = recipes_in(file, given) if file else [make_recipe(given)]
     require_known(recipes)
-    for _, trained in answers(partial(_trained, options=options), recipes, Namespace(**options)):
+    for _, trained in answers(partial(_trained, options=options), recipes, place_of(Namespace(**options))):
         test = trained.card.metrics["test"]
         print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
 

@@ -1,122 +1,167 @@
-"""Independent jobs: one after the other, on several processes, or on a Ray cluster.
+"""What jobs are and how their answers come back, wherever they run: in this process, on several, or on a Ray cluster.
 
-A job cannot tell where it runs, and leaves the same bytes behind everywhere. On a cluster the machines have the package
-installed and share the folders that jobs read and write; `IBROBUST_DATA` is set on each.
+A job cannot tell where it runs, and its answer is the same everywhere. Its answer goes to the process that asked; it is
+that one which writes results.
 """
 
-import errno
-import os
 import pickle
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import partial
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
 
-from ibrobust.errors import BadInput, RunFailed
-from ibrobust.plugins import Plugin, load_the_same, loaded_plugins
+from ibrobust.errors import RunFailed
+from ibrobust.plugins import load_the_same, loaded_plugins
 from ibrobust.registry import Registry, extension_point
 
-_DIED = "a worker process died, most likely for want of memory; try fewer --workers"
+Tell = Callable[[Any], None]
+"""Called by a job while it works, with something small that the process that asked is told."""
+
+Job = Callable[[Any, Tell], Any]
+"""(item, tell) → answer: a function that other processes can import, a `partial` of one, or a record that is called. It
+is sent to each worker once, so what it loads and keeps is loaded once for each worker."""
+
+
+def nothing() -> None:
+    """What is done before a process's first job, where nothing has to be."""
+
+
+class Outcome(NamedTuple):
+    """What became of one item: its answer, or why there is none."""
+
+    item: Any
+    answer: Any = None
+    failure: RunFailed | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be done.
+
+    Attributes:
+        job: what is done with each item.
+        next_item: asked for an item whenever a worker has none; None where there is none to be had before another
+            answer has come. The work is over when there is none and no answer is awaited.
+        told: called in the process that asked, with an item and what its job tells.
+        begin: called once in each process that works, before its first job.
+    """
+
+    job: Job
+    next_item: Callable[[], Any]
+    told: Callable[[Any, Any], None] = lambda _item, _message: None
+    begin: Callable[[], None] = nothing
+
+
+Engine = Callable[[Workload, int, str | None], Iterator[Outcome]]
+"""(workload, workers, address of a cluster) → outcomes, each as soon as it is there.
+
+It raises what a job raises, other than `RunFailed`, and then stops the others. When the iterator is closed, nothing of
+it goes on working.
+"""
+
+ENGINES: Registry[Engine] = extension_point("engine", Callable)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-Job = Callable[[Any], Any]
-Waits = Iterator[Callable[[], Any]]
-"""For each item, in order, a function that waits for its answer."""
-Engine = Callable[[Job, Sequence[Any], int, str | None], Waits]
-"""(job, items, workers, address of a cluster) → waits."""
 
-ENGINES: Registry[Engine] = extension_point("engine", Callable)
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run: an engine's name, how many at a time, and the address of a cluster."""
+
+    engine: str = "local"
+    workers: int = 1
+    address: str | None = None
 
 
-def answers(job: Callable[[Item], Answer], items: Sequence[Item], options: Namespace) -> Iterator[tuple[Item, Answer]]:
+HERE = Place()
+
+
+def outcomes(work: Workload, place: Place) -> Iterator[Outcome]:
+    """What becomes of each item, as soon as it is known.
+
+    Raises:
+        BadInput: a job refused its input; or there is no such engine.
+    """
+    found = ENGINES[place.engine](work, place.workers, place.address)
+    try:
+        yield from found
+    finally:
+        if isinstance(found, Generator):
+            found.close()
+
+
+def answers(
+    job: Callable[[Item], Answer], items: Sequence[Item], place: Place, *, begin: Callable[[], None] = nothing
+) -> Iterator[tuple[Item, Answer]]:
     """Each item with its answer, in order; a job that fails does not keep the others from being done.
 
     Args:
         job: a function that other processes can import, or a `partial` of one.
-        options: `engine`, `workers` and `address`, as the commands parse them.
+        begin: as in a `Workload`.
 
     Raises:
         BadInput: a job refused its input; or there is no such engine.
         RunFailed: after all others are done, with what failed.
     """
-    engine = ENGINES[options.engine]
-    failures = []
-    for item, wait in zip(items, engine(job, items, options.workers, options.address), strict=True):
-        try:
-            answer = wait()
-        except RunFailed as failure:
-            failures.append(str(failure))
-            continue
-        yield item, answer
+    left = iter(enumerate(items))
+    work = Workload(_Numbered(job), lambda: next(left, None), begin=begin)
+    failures: dict[int, RunFailed] = {}
+    waiting: dict[int, tuple[Item, Answer]] = {}
+    following = 0
+    for (index, item), answer, failure in outcomes(work, place):
+        if failure:
+            failures[index] = failure
+        else:
+            waiting[index] = item, answer
+        while following in waiting or following in failures:
+            if following in waiting:
+                yield waiting.pop(following)
+            following += 1
+    require_no_failures([failures[index] for index in sorted(failures)], of=len(items))
+
+
+def require_no_failures(failures: Sequence[RunFailed], *, of: int) -> None:
+    """Raises:
+    RunFailed: there are failures; with all of them.
+    """
     if failures:
-        those = "; ".join(failures)
-        raise RunFailed(those if len(items) == 1 else f"{len(failures)} of {len(items)} failed: {those}")
+        those = "; ".join(map(str, failures))
+        raise RunFailed(those if of == 1 else f"{len(failures)} of {of} failed: {those}")
 
 
-def local(job: Job, items: Sequence[Any], workers: int, _address: str | None) -> Waits:
-    if workers == 1 or len(items) == 1:
-        yield from (partial(job, item) for item in items)
-        return
-    # Spawned, not forked: a fork copies locks that torch's threads may hold.
-    with _pool(min(workers, len(items))) as pool:
-        yield from [partial(_result, pool.submit(_done, *_sent(job, item))) for item in items]
-
-
-def ray_cluster(job: Job, items: Sequence[Any], workers: int, address: str | None) -> Waits:
+def outcome_here(work: Workload, item: Any) -> Outcome:
+    """What becomes of an item in this process."""
     try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise BadInput(f"engine 'ray' is not installed ({error}): pip install 'ibrobust[ray]'") from error
-    ray.init(address=address, num_cpus=None if address else workers, log_to_driver=False)
-    try:
-        remote = ray.remote(_done)
-        yield from [partial(ray.get, remote.remote(*_sent(job, item))) for item in items]
-    finally:
-        ray.shutdown()
+        return Outcome(item, work.job(item, lambda message: work.told(item, message)))
+    except RunFailed as failure:
+        return Outcome(item, failure=failure)
 
 
-def _sent(job: Job, item: Any) -> tuple[list[Plugin], bytes]:
-    """What another process is given: the plugins, and what may be made of their classes."""
-    return loaded_plugins(), pickle.dumps((job, item))
+def packed(work: Workload) -> bytes:
+    """What another process is given once: the plugins, and what may be made of their classes."""
+    return pickle.dumps((loaded_plugins(), pickle.dumps((work.job, work.begin))))
 
 
-def _done(plugins: list[Plugin], work: bytes) -> Any:
-    """The answer of a job, in a process that has nothing but the package yet."""
+@lru_cache(maxsize=1)
+def unpacked(sent: bytes) -> Job:
+    """The job, in a process that has nothing but the package yet, ready to begin; the same one each time.
+
+    Raises:
+        BadInput: a plugin is not the same here.
+    """
+    plugins, rest = pickle.loads(sent)
     load_the_same(plugins)
-    job, item = pickle.loads(work)
-    return job(item)
+    job, begin = pickle.loads(rest)
+    begin()
+    return job  # type: ignore[no-any-return]
 
 
-def _without_bars() -> None:
-    """Several processes' progress bars would write over each other."""
-    os.environ["TQDM_DISABLE"] = "1"
+@dataclass(frozen=True)
+class _Numbered:
+    """A job that is told nothing of its item's number, and tells nothing."""
 
+    job: Callable[[Any], Any]
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    pool = None
-    try:
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _without_bars)
-        yield pool
-    except BrokenProcessPool as error:
-        raise RunFailed(_DIED) from error
-    except OSError as error:
-        # Processes share locks and tensors there, and the system does not say so.
-        error.filename = error.filename or ("/dev/shm" if error.errno == errno.ENOSPC else None)
-        raise
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
-
-
-def _result(future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise RunFailed(_DIED) from error
+    def __call__(self, item: tuple[int, Any], _tell: Tell) -> Any:
+        return self.job(item[1])
