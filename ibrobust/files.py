@@ -112,6 +112,18 @@ def as_name(text: str) -> str:
     return f"{re.sub('[^A-Za-z0-9._]+', '-', text).strip('.-')[:100]}-{digest}"
 
 
+def user_cache() -> Path | None:
+    """The folder where what can be computed again is kept for this user: `$IBROBUST_CACHE`, or `ibrobust` in the
+    system's folder for such things; None where there is no such place."""
+    if named := os.environ.get("IBROBUST_CACHE"):
+        return Path(named)
+    system = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(system) if system else Path.home() / ".cache") / "ibrobust"
+    except RuntimeError:  # a user without a home
+        return None
+
+
 def released_zoo() -> Path:
     """The folder of released recipes, runs and results: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).parent

@@ -1,20 +1,24 @@
-"""One image file as pixels: of any depth that is known for certain, refused by name otherwise."""
+"""One image as pixels, from a file or its bytes: of any depth that is known for certain, refused by name otherwise."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ibrobust.datasets.shaping import AS_STORED, Shaping
 from ibrobust.errors import BadInput, one_line
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _SIXTEEN_BIT_ROWS = (";16B", ";16L", ";16N")
+_ORIENTATION = 0x0112
+"""EXIF's tag; from 5 on height and width are swapped."""
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 """TIFF's tags. Of the last two 1 says that 0 is black, and that numbers are unsigned integers."""
 
@@ -29,27 +33,69 @@ def image_warnings() -> Iterator[None]:
         yield
 
 
-def read_image(file: Path, size: int | None = None) -> Tensor:
+class Outline(NamedTuple):
+    """What an image will be, as far as its header tells: channels, height, width, and whether of more than 8 bits."""
+
+    channels: int
+    height: int
+    width: int
+    deep: bool
+
+
+class Encoded(NamedTuple):
+    """The bytes of an image that is stored inside a larger file, and what messages call it."""
+
+    content: bytes
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_image(source: Path | Encoded, shaping: Shaping = AS_STORED) -> Tensor:
     """The image upright: (1, H, W) if it is grey and (3, H, W) otherwise; uint8, or float32 in [0, 1] if the file holds
     grey of 16 bits or floats.
 
     Args:
-        size: crop the centre, size × size, of the image shrunk to 8/7 of it; as stored by default.
+        shaping: what size it is brought to; as stored by default.
 
     Raises:
         BadInput: the file cannot be read, or its pixels mean something that is not certain: several frames, parts that
             are transparent, 32-bit integers, 16 bits per colour, floats outside [0, 1].
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    name = repr(str(file))
+    name = repr(str(source))
+    with _opened(source, name) as opened:
+        depth = _depth(opened, name)
+        upright = ImageOps.exif_transpose(opened)
+        shaping.size(upright.height, upright.width, name)
+        return shaping(_scaled(upright, depth, name)).clamp(0, 1) if depth else pixels_of(upright, name, shaping)
+
+
+def image_outline(source: Path | Encoded, shaping: Shaping = AS_STORED) -> Outline:
+    """What `read_image` will give, without decoding the pixels.
+
+    Raises:
+        BadInput: as `read_image`, as far as the header tells.
+    """
+    name = repr(str(source))
+    with _opened(source, name) as opened:
+        deep = bool(_depth(opened, name))
+        sides = opened.size if opened.getexif().get(_ORIENTATION, 1) < 5 else opened.size[::-1]
+        height, width = shaping.size(sides[1], sides[0], name)
+        return Outline(1 if deep or opened.mode in _GREY_MODES else 3, height, width, deep)
+
+
+@contextmanager
+def _opened(source: Path | Encoded, name: str) -> Iterator[Any]:
+    from PIL import Image
+
     try:
-        with Image.open(file) as opened:
+        with Image.open(BytesIO(source.content) if isinstance(source, Encoded) else source) as opened:
             if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":  # phones: the photo, then its preview
                 raise BadInput(f"{name} holds {getattr(opened, 'n_frames', 1)} frames; write one image to a file")
-            depth = _depth(opened, name)
-            upright = ImageOps.exif_transpose(opened)
-            return _scaled(upright, depth, name) if depth else _bytes(upright, name, size)
+            yield opened
     except BadInput:
         raise
     except OSError as error:
@@ -96,8 +142,13 @@ def _scaled(image: Any, one: int, name: str) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32))[None]
 
 
-def _bytes(image: Any, name: str, size: int | None) -> Tensor:
-    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+def pixels_of(image: Any, name: str, shaping: Shaping = AS_STORED) -> Tensor:
+    """The bytes of a PIL image of 8 bits, (1, H, W) or (3, H, W).
+
+    Raises:
+        BadInput: it is transparent in places.
+    """
+    from torchvision.transforms.functional import pil_to_tensor
 
     kind = "L" if image.mode in _GREY_MODES else "RGB"
     palette = getattr(image.palette, "mode", "RGB")
@@ -106,8 +157,7 @@ def _bytes(image: Any, name: str, size: int | None) -> Tensor:
         if image.getchannel("A").getextrema()[0] < 255:
             raise BadInput(f"{name} is transparent in places; flatten it onto a background")
         image = image.convert("RGB")
-    plain = image.convert(kind)
-    tensor: Tensor = pil_to_tensor(center_crop(resize(plain, size * 8 // 7), [size, size]) if size else plain)
+    tensor: Tensor = pil_to_tensor(shaping(image.convert(kind)))
     return tensor
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ibrobust.datasets.class_names import numbered_classes
-from ibrobust.datasets.image_files import image_warnings, read_image
-from ibrobust.datasets.interface import Parts, Split
+from ibrobust.datasets.image_splits import image_splits
+from ibrobust.datasets.interface import Parts
 from ibrobust.datasets.samples import SPREAD, spread_over_classes
+from ibrobust.datasets.shaping import AS_STORED, Shaping
 from ibrobust.errors import BadInput
-from ibrobust.images import as_images
 
 _TRAINING = ("train", "training")
 _HELD_OUT = ("test", "testing", "val", "valid", "validation")
@@ -37,12 +36,12 @@ class _Part:
     classes: dict[str, Path]
 
 
-def folder_parts(folder: Path, size: int | None = None) -> Parts:
+def folder_parts(folder: Path, shaping: Shaping = AS_STORED) -> Parts:
     """The training and the test part, each in an order that is spread over the classes; classes are numbered by the
     folders of all parts together, empty ones included.
 
     Args:
-        size: as `read_image` takes it.
+        shaping: what size the images are brought to.
 
     Raises:
         BadInput: this is not a folder of class folders, a file in it is not an image, or images differ in size; one
@@ -58,11 +57,9 @@ def folder_parts(folder: Path, size: int | None = None) -> Parts:
     files = [_samples(part, names) if part else [] for part in (train, test)]
     if not files[1]:
         raise BadInput(f"folder {str(test.folder)!r} holds no class folders with images")
-    with image_warnings():
-        x = _images([file for part in files for file, _ in part], size)
-    y = torch.tensor([label for part in files for _, label in part])
-    splits = (Split(x[: len(files[0])], y[: len(files[0])]), Split(x[len(files[0]) :], y[len(files[0]) :]))
-    return Parts(*splits, class_names=names, order=SPREAD, test_part=test.name)
+    labels = [torch.tensor([label for _, label in part], dtype=torch.int64) for part in files]
+    splits = image_splits([[file for file, _ in part] for part in files], labels, shaping)
+    return Parts(*splits, class_names=names, order=SPREAD, test_part=test.name, transform=shaping.words)
 
 
 def _parts(folder: Path) -> tuple[_Part | None, _Part, list[_Part]]:
@@ -125,17 +122,3 @@ def _entries(folder: Path) -> list[Path]:
     except OSError as error:
         raise BadInput(f"folder {str(folder)!r} cannot be read: {error.strerror}") from error
     return [path for path in found if not path.name.startswith(".") and path.name not in _NO_SAMPLES]
-
-
-def _images(files: Sequence[Path], size: int | None) -> Tensor:
-    """Images of one size (N, C, H, W): all in colour if one is, all float32 in [0, 1] if one is not of 8 bits."""
-    images: list[Tensor] = []
-    for file in files:
-        images.append(read_image(file, size))
-        if images[-1].shape[1:] != images[0].shape[1:]:
-            (first, second) = (f"{image.shape[2]} × {image.shape[1]}" for image in (images[0], images[-1]))
-            raise BadInput(f"images differ in size: {str(files[0])!r} has {first} pixels, {str(file)!r} {second}")
-    channels = max(len(image) for image in images)
-    if any(image.dtype != torch.uint8 for image in images):
-        images = [as_images(image[None])[0] for image in images]
-    return torch.stack([image.expand(channels, *image.shape[1:]) for image in images])

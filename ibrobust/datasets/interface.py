@@ -1,6 +1,5 @@
 """What a data set is: two splits of images and labels, and a fingerprint of exactly those tensors."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,23 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ibrobust.datasets.fingerprints import fingerprint_of
+from ibrobust.datasets.splits import AnySplit, Split, StoredSplit
 from ibrobust.errors import BadInput
 from ibrobust.registry import Registry, extension_point
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,) int64."""
-
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, rows: slice | Tensor) -> "Split":
-        return Split(self.x[rows], self.y[rows])
-
 
 STORED = "stored"
 """The order of samples that a file has."""
@@ -38,13 +24,15 @@ class Parts(NamedTuple):
         class_names: by label, where classes have names; empty otherwise.
         order: how the samples of each part are ordered.
         test_part: what the test part is called, where a folder has several that could be it.
+        transform: how the images were brought to one size, in words; empty where they are as they are stored.
     """
 
-    train: Split
-    test: Split
+    train: AnySplit
+    test: AnySplit
     class_names: tuple[str, ...] = ()
     order: str = STORED
     test_part: str = ""
+    transform: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,20 +40,17 @@ class Dataset:
     """A data set; `train` is empty where a file or folder has no training part."""
 
     name: str
-    train: Split
-    test: Split
+    train: AnySplit
+    test: AnySplit
     classes: int
     class_names: tuple[str, ...] = ()
     order: str = STORED
     test_part: str = ""
+    transform: str = ""
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256()
-        for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
-        object.__setattr__(self, "fingerprint", digest.hexdigest())
+        object.__setattr__(self, "fingerprint", fingerprint_of(self.train, self.test))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,20 +60,21 @@ class Dataset:
     @property
     def card(self) -> dict[str, Any]:
         """What results say about their data: name and fingerprint; of folders also the names of the classes by label,
-        the order of the samples and which folder is the test part."""
+        the order of the samples, which folder is the test part, and how the images were brought to one size."""
         named = {"classes": list(self.class_names)} if self.class_names else {}
         ordered = {"order": self.order} if self.order != STORED else {}
         part = {"test_part": self.test_part} if self.test_part else {}
-        return {"name": self.name, "fingerprint": self.fingerprint, **named, **ordered, **part}
+        shaped = {"transform": self.transform} if self.transform else {}
+        return {"name": self.name, "fingerprint": self.fingerprint, **named, **ordered, **part, **shaped}
 
 
-Loader = Callable[[Path | None, bool], tuple[Split, Split] | Parts]
+Loader = Callable[[Path | None, bool], tuple[AnySplit, AnySplit] | Parts]
 """(data folder, whether to download) → training and test part."""
 
 DATASETS: Registry[Loader] = extension_point("data set", Callable)
 
 
-def require_whole(loaded: tuple[Split, Split] | Parts, name: str) -> Parts:
+def require_whole(loaded: tuple[AnySplit, AnySplit] | Parts, name: str) -> Parts:
     """What a loader returned, if it is a data set.
 
     Raises:
@@ -96,15 +82,17 @@ def require_whole(loaded: tuple[Split, Split] | Parts, name: str) -> Parts:
             two parts differ in shape.
     """
     parts = Parts(*loaded)
-    for part, (x, y) in {"training": (parts.train.x, parts.train.y), "test": (parts.test.x, parts.test.y)}.items():
+    for part, split in {"training": parts.train, "test": parts.test}.items():
+        x, y = split.x, split.y
+        floats = x if isinstance(x, Tensor) and x.is_floating_point() else torch.zeros(0)
         problems = {
-            f"images have shape {tuple(x.shape)}; they have to be (N, C, H, W)": x.ndim != 4,
+            f"images have shape {tuple(x.shape)}; they have to be (N, C, H, W)": len(x.shape) != 4,
             f"images are {x.dtype}; they have to be uint8 or float32": x.dtype not in (torch.uint8, torch.float32),
             f"labels are {y.dtype} of shape {tuple(y.shape)}; they have to be {len(x)} int64": y.dtype != torch.int64
-            or y.shape != x.shape[:1],
-            "images have pixels outside [0, 1] or NaN": x.is_floating_point() and not bool(((x >= 0) & (x <= 1)).all()),
+            or tuple(y.shape) != tuple(x.shape[:1]),
+            "images have pixels outside [0, 1] or NaN": not bool(((floats >= 0) & (floats <= 1)).all()),
             "labels are negative": bool((y < 0).any()),
-            "there is no image": part == "test" and not x.numel(),
+            "there is no image": part == "test" and 0 in x.shape,
         }
         for problem in (problem for problem, found in problems.items() if found):
             raise BadInput(f"data set {name!r}: {part} {problem}")
@@ -112,3 +100,17 @@ def require_whole(loaded: tuple[Split, Split] | Parts, name: str) -> Parts:
         shapes = [tuple(split.x.shape[1:]) for split in parts[:2]]
         raise BadInput(f"data set {name!r}: images (C, H, W) are {shapes[0]} in training and {shapes[1]} in the test")
     return parts
+
+
+def held(split: AnySplit) -> AnySplit:
+    """The split in memory where it is small enough to stay there; it is read only once then."""
+    return split[:] if isinstance(split, StoredSplit) and split.x.size_in_bytes <= HELD_BYTES else split
+
+
+HELD_BYTES = 2**28
+"""Images of a part that are kept in memory at most; of more, blocks are read as they are needed."""
+
+__all__ = [
+    "DATASETS", "HELD_BYTES", "STORED", "AnySplit", "Dataset", "Loader", "Parts", "Split", "StoredSplit", "held",
+    "require_whole",
+]  # fmt: skip

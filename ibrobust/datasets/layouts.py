@@ -21,7 +21,7 @@ def channels_first(x: NDArray[np.generic], layout: str, name: str) -> NDArray[np
     Raises:
         BadInput: `auto` is asked for, and the shape can be read both ways.
     """
-    known = _layout_of(x.shape, name) if layout == AUTO else layout
+    known = layout_of(x.shape, name) if layout == AUTO else layout
     return x.transpose(0, 3, 1, 2) if known == "nhwc" else x
 
 
@@ -33,7 +33,7 @@ def require_layout(layout: str) -> None:
         raise BadInput(f"no layout {layout!r}; choose from {', '.join(LAYOUTS)}")
 
 
-def _layout_of(shape: tuple[int, ...], name: str) -> str:
+def layout_of(shape: tuple[int, ...], name: str) -> str:
     """The one reading whose images have one to four channels; where both have, (N, C, H, W), the library's own layout,
     if its images are square and the other's are not. Nothing else is guessed."""
     _, first, middle, last = shape

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ibrobust.datasets.image_folders import folder_parts
 from ibrobust.datasets.interface import Loader, Parts, Split
+from ibrobust.datasets.shaping import shaping_of
 from ibrobust.errors import BadInput, one_line
 
 
@@ -49,7 +50,7 @@ def permutation_mnist(folder: Path | None, download: bool) -> tuple[Split, Split
     """MNIST with its pixels in one fixed random order (Goodfellow et al. 2013)."""
     order = torch.from_numpy(np.random.RandomState(0).permutation(28 * 28))  # its stream is frozen for all versions
     train, test = mnist(folder, download)[:2]
-    return _permuted(train, order), _permuted(test, order)
+    return _permuted(train[:], order), _permuted(test[:], order)
 
 
 def _permuted(split: Split, order: Tensor) -> Split:
@@ -62,7 +63,7 @@ def imagenette(folder: Path | None, download: bool) -> Parts:
 
     with _torchvision_data("Imagenette", folder) as root:
         datasets.Imagenette(root, split="val", size="320px", download=download)
-    return folder_parts(root / "imagenette2-320", 224)
+    return folder_parts(root / "imagenette2-320", shaping_of(256, 224))._replace(transform="")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ibrobust.datasets.interface import Split
+from ibrobust.datasets.splits import AnySplit
 
 SPREAD = "spread over classes, seed 0"
 """What a card calls the order of `spread_over_classes`."""
@@ -37,7 +37,7 @@ def lacking_classes(y: NDArray[np.int64], first: int, last: int) -> list[int]:
     return [int(label) for label in np.flatnonzero((there == 0) & (expected >= _EXPECTED))]
 
 
-def sorted_samples(split: Split, last: int, *, first: int = 0, part: str = "test") -> list[str]:
+def sorted_samples(split: AnySplit, last: int, *, first: int = 0, part: str = "test") -> list[str]:
     """A sentence for the user where the samples from `first` up to `last` lack classes that they should hold."""
     lacking = lacking_classes(split.y.numpy(), first, min(last, len(split)))
     if not lacking:

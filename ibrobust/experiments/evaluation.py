@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ibrobust.backends import peer_breaking_radii
-from ibrobust.datasets import Split, load_dataset
+from ibrobust.datasets import AnySplit, load_dataset
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
@@ -24,7 +24,7 @@ from ibrobust.robustness.health import require_healthy, warned_of
 from ibrobust.robustness.noisy_readings import readings_under_noise
 from ibrobust.robustness.question import Execution, chosen_attacks, question
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.samples import usable_samples
+from ibrobust.robustness.samples import looked_at, usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.robustness.work import Work, expected_work
@@ -48,7 +48,7 @@ class Subject:
 
     name: str
     model: Callable[[], nn.Module]
-    test: Split
+    test: AnySplit
     model_record: ModelRecord
     data_record: DataRecord
     names: tuple[tuple[str, str], ...] = ()
@@ -107,7 +107,8 @@ def foreign_subject(
     told(f"loading the model {model}")
     module = load_model(model)
     told("looking at the model's answers and gradients")
-    warnings = require_healthy(module, dataset.test.x, dataset.test.y)
+    some = dataset.test[looked_at(len(dataset.test))]
+    warnings = require_healthy(module, some.x, some.y)
     form = format_name(model)
     name = as_name(f"{FORMATS[form].name(model)}-{Path(data).resolve().stem}")
     found = digests_of_model(model, module)
@@ -225,7 +226,7 @@ def _looked_at(subject: Subject, model: nn.Module, settings: Settings, samples: 
     """What is odd about the model: once for all shards, and not again where its record says it."""
     if subject.model_record.warnings is not None:
         return []
-    split = subject.test[samples]
+    split = subject.test[samples.start + looked_at(samples.stop - samples.start)]
     x, y, _ = usable_samples(split.x, split.y)
     return warned_of(model, x, y, noisy=settings.view != "mean")
 

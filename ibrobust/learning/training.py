@@ -109,14 +109,14 @@ def training_images(recipe: Recipe, data: Dataset, device: str | torch.device = 
         raise BadInput(f"data {data.name!r} has no training part; add x_train and y_train, or folders train and test")
     if recipe.train_samples > len(data.train):
         raise BadInput(f"train_samples = {recipe.train_samples}: {data.name!r} has {len(data.train)} training images")
-    split = data.train[: recipe.train_samples] if recipe.train_samples else data.train
+    split = data.train[: recipe.train_samples or None]
     return Split(split.x.to(device), split.y.to(device))
 
 
 def untrained_model(recipe: Recipe, data: Dataset) -> Bottleneck:
     """The recipe's model for this data, normalising with the training images' statistics."""
     model = recipe_model(recipe, data.shape, data.classes)
-    mean, std = _pixel_statistics(data.train.x)
+    mean, std = _pixel_statistics(data.train[:].x)
     model.pixel_mean.copy_(mean.view(1, -1, 1, 1))
     model.pixel_std.copy_(std.view(1, -1, 1, 1))
     return model

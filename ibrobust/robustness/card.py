@@ -92,14 +92,15 @@ class ModelRecord(_Record):
 
 
 class DataRecord(_Record):
-    """Which data the samples are from; of folders also the names of the classes by label, the order of the samples and
-    which folder is the test part."""
+    """Which data the samples are from; of folders also the names of the classes by label, the order of the samples,
+    which folder is the test part, and how the images were brought to one size."""
 
     name: str
     fingerprint: str | None = None
     classes: list[str] | None = None
     order: str | None = None
     test_part: str | None = None
+    transform: str | None = None
 
 
 class FindingRecord(_Record):

@@ -15,12 +15,12 @@ from ibrobust.models.bottleneck import view
 from ibrobust.models.calls import callers_default_type, undisturbed
 from ibrobust.python_files import said
 from ibrobust.randomness import sample_draw
+from ibrobust.robustness.samples import looked_at
 from ibrobust.types import Images, Labels, Logits
 
 HEALTH = ("check", "ignore")
 """Whether a model is looked at before it is attacked."""
 
-_SAMPLES = 128
 _BATCHES = (64, 16, 1)
 """Images per pass: fewer where memory runs out."""
 _PROBABILITY_TOLERANCE = 1e-4
@@ -117,7 +117,7 @@ def health(model: nn.Module, x: Tensor, y: Labels) -> list[Finding]:
 def _findings(
     model: nn.Module, x: Tensor, y: Labels, *, noisy: bool = False, gradients: bool = True, unusable: bool = True
 ) -> list[Finding]:
-    rows = torch.linspace(0, len(x) - 1, min(_SAMPLES, len(x))).long()
+    rows = looked_at(len(x))
     device = next((parameter.device for parameter in model.parameters()), x.device)
     images, labels = as_images(x[rows]).to(device), y[rows].to(device)
     seen, no_noise = view(model, "mean"), sample_draw(0, torch.zeros(1, dtype=torch.int64))

@@ -16,6 +16,14 @@ Arrays = Tensor | NDArray[np.generic] | Sequence[object]
 """What a caller may hand in: a tensor, an array, or a list of numbers, arrays or tensors."""
 
 
+_LOOKED_AT = 128
+
+
+def looked_at(count: int) -> Int[Tensor, " some"]:
+    """The numbers of the samples, of so many, that a model is looked at on before it is attacked: spread over all."""
+    return torch.linspace(0, count - 1, min(_LOOKED_AT, count)).long()
+
+
 class Samples(NamedTuple):
     """Images in [0, 1] (or bytes), their int64 labels and numbers, all of one length."""
 
