@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from ibrobust.commands import command_line, histories
 from ibrobust.entropies.table import information_text, read_information
-from ibrobust.experiments.evaluation import save_timing
+from ibrobust.experiments.timings import save_timing
 from ibrobust.figures.panels import entropies_figure, plane_figure
 from ibrobust.files import released_zoo
 from ibrobust.recipe import recipes_in

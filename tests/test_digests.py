@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ibrobust.experiments.evaluation import evaluate_subject, foreign_subject
+from ibrobust.experiments.evaluation import evaluate_subject
+from ibrobust.experiments.subject import foreign_subject
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
 from ibrobust.subjects.digests import digests

@@ -110,7 +110,7 @@ def test_a_model_of_your_own_goes_to_other_processes(models):
     import pickle
 
     from ibrobust.errors import RunFailed
-    from ibrobust.experiments.evaluation import foreign_subject
+    from ibrobust.experiments.subject import foreign_subject
 
     (models / "drawn.py").write_text(SOURCE.replace("    torch.manual_seed({seed})\n", ""))
     asked = {"data_dir": None, "download": False}

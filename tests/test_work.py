@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 import torch
 
-from ibrobust.experiments.evaluation import evaluate_subject, run_subject
+from ibrobust.experiments.evaluation import evaluate_subject
+from ibrobust.experiments.subject import run_subject
 from ibrobust.files import released_zoo
 from ibrobust.robustness import work
 from ibrobust.robustness.breaking_radii import radii_that_break

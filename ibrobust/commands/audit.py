@@ -19,7 +19,7 @@ from ibrobust.robustness.settings import Settings
 
 if TYPE_CHECKING:
     from ibrobust.experiments.auditing import Audit
-    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.experiments.subject import Subject
     from ibrobust.robustness.storage import Results
     from ibrobust.subjects.zoo import Run
 

@@ -15,7 +15,7 @@ from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import answers
 
 if TYPE_CHECKING:
-    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.experiments.subject import Subject
     from ibrobust.robustness.results import BreakingRadii
 
 

@@ -18,7 +18,7 @@ from ibrobust.experiments.jobs import answers
 from ibrobust.robustness.settings import Settings
 
 if TYPE_CHECKING:
-    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.experiments.subject import Subject
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
-    from ibrobust.experiments.evaluation import TIMINGS, save_timing, timings
+    from ibrobust.experiments.timings import TIMINGS, save_timing, timings
     from ibrobust.files import require_replaceable, require_writable
 
     subjects = [subject for subject, _ in chosen_subjects(options, options.out)]

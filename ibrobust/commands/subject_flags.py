@@ -11,7 +11,7 @@ from ibrobust.errors import BadInput
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
-    from ibrobust.experiments.evaluation import Subject
+    from ibrobust.experiments.subject import Subject
     from ibrobust.subjects.zoo import Run
 
 
@@ -42,7 +42,7 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
     Raises:
         BadInput: the flags contradict each other, or name nothing that can be loaded.
     """
-    from ibrobust.experiments.evaluation import run_subject
+    from ibrobust.experiments.subject import run_subject
     from ibrobust.subjects.zoo import CARD, find_runs
 
     flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
@@ -63,7 +63,7 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
 
 
 def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "list[Subject]":
-    from ibrobust.experiments.evaluation import foreign_subject
+    from ibrobust.experiments.subject import foreign_subject
     from ibrobust.experiments.subject_names import distinguished
 
     first = options.model[0]

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
 from ibrobust.checks import CHECKS, Case, Finding, Verdict, audited, verdict_of
 from ibrobust.errors import BadInput, one_line
-from ibrobust.experiments.evaluation import Subject, evaluate_subject
+from ibrobust.experiments.evaluation import evaluate_subject
+from ibrobust.experiments.subject import Subject
 from ibrobust.images import as_images
 from ibrobust.models.calls import undisturbed
 from ibrobust.plugins import digests_of

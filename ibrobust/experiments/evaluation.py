@@ -2,25 +2,21 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from ibrobust.backends import peer_breaking_radii
-from ibrobust.datasets import AnySplit, load_dataset
-from ibrobust.errors import BadInput, RunFailed
-from ibrobust.files import as_name
-from ibrobust.plugins import digests_of
+from ibrobust.errors import BadInput
+from ibrobust.experiments.subject import Subject
 from ibrobust.robustness.breaking_radii import radii_that_break
-from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard
 from ibrobust.robustness.evidence import evidence_path, joined_evidence, load_evidence, save_evidence
-from ibrobust.robustness.health import require_healthy, warned_of
+from ibrobust.robustness.health import warned_of
 from ibrobust.robustness.noisy_readings import readings_under_noise
 from ibrobust.robustness.question import Execution, chosen_attacks, question
 from ibrobust.robustness.results import BreakingRadii
@@ -28,119 +24,10 @@ from ibrobust.robustness.samples import looked_at, usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
 from ibrobust.robustness.work import Work, expected_work
-from ibrobust.subjects.formats import FORMATS, digests_of_model, format_name, load_model
-from ibrobust.subjects.zoo import Run, versions
-from ibrobust.tables import read_table, save_table
-
-TIMINGS = "timings.csv"
+from ibrobust.subjects.zoo import versions
 
 _SHARD = 1000
 """Samples between two saves: what a killed evaluation loses at most."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is evaluated: a model, the samples to attack and what every result's card says of both.
-
-    Attributes:
-        names: the kind and name of everything registered that the model or its data come from.
-    """
-
-    name: str
-    model: Callable[[], nn.Module]
-    test: AnySplit
-    model_record: ModelRecord
-    data_record: DataRecord
-    names: tuple[tuple[str, str], ...] = ()
-
-    def plugins(self, settings: Settings) -> dict[str, str] | None:
-        """What a card says of the plugins that model, data and settings come from; None where there are none."""
-        return digests_of([*self.names, *settings.names]) or None
-
-    def describes(self, card: ResultCard) -> bool:
-        """Whether a card is about these weights, this code, this data and plugins as they are now; a recipe may gain
-        fields, weights do not."""
-        theirs = card.model
-        if theirs is None or card.data is None or card.data.fingerprint != self.data_record.fingerprint:
-            return False
-        identity = ("run", "weights_sha256", "code_sha256")
-        same = all(getattr(theirs, key) == getattr(self.model_record, key) for key in identity)
-        return same and card.plugins == self.plugins(card.settings)
-
-
-def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
-    """A run on the test set of its own data.
-
-    Raises:
-        BadInput: the data is not what the run was trained on.
-    """
-    card = run.card
-    data = run.data(data_dir=data_dir, download=download)
-    record = ModelRecord(
-        run=card.run,
-        recipe=card.recipe.model_copy(update=dict(card.recipe)),  # All its fields are written, also the defaults.
-        metrics=card.metrics,
-        noise=card.noise,
-        weights_sha256=card.weights_sha256,
-        plugins=card.plugins or None,
-        warnings=[f"{changed} is not the plugin that it was trained with" for changed in run.changed_plugins] or None,
-    )
-    return Subject(card.run, run.model, data.test, record, DataRecord(**data.card), tuple(card.recipe.names))
-
-
-def foreign_subject(
-    model: str,
-    data: str,
-    *,
-    data_dir: Path | None,
-    download: bool,
-    layout: str = "auto",
-    told: Callable[[str], None] = lambda _doing: None,
-) -> Subject:
-    """Anybody's model, as `--model` names it, on a data set's test part; `layout` as `load_dataset` takes it.
-
-    Args:
-        told: what is being done, before it is.
-    """
-    told(f"loading the data {data}")
-    dataset = load_dataset(data, data_dir=data_dir, download=download, layout=layout)
-    told(f"loading the model {model}")
-    module = load_model(model)
-    told("looking at the model's answers and gradients")
-    some = dataset.test[looked_at(len(dataset.test))]
-    warnings = require_healthy(module, some.x, some.y)
-    form = format_name(model)
-    name = as_name(f"{FORMATS[form].name(model)}-{Path(data).resolve().stem}")
-    found = digests_of_model(model, module)
-    record = ModelRecord(
-        run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
-    )
-    names = (("model format", form), ("data set", data))
-    made = _TheirModel(model, found["weights_sha256"], module)
-    return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names)
-
-
-class _TheirModel:
-    """A model that was made from an address; another process makes it anew."""
-
-    def __init__(self, address: str, weights_sha256: str, module: nn.Module) -> None:
-        self.address, self.weights_sha256, self.module = address, weights_sha256, module
-
-    def __call__(self) -> nn.Module:
-        return self.module
-
-    def __reduce__(self) -> tuple[Callable[[str, str], "_TheirModel"], tuple[str, str]]:
-        return _made_again, (self.address, self.weights_sha256)
-
-
-def _made_again(address: str, weights_sha256: str) -> _TheirModel:
-    """Raises:
-    RunFailed: the weights are others than the first time.
-    """
-    module = load_model(address)
-    if digests_of_model(address, module)["weights_sha256"] != weights_sha256:
-        raise RunFailed(f"{address} makes other weights each time; take --workers 1, or let it set a seed")
-    return _TheirModel(address, weights_sha256, module)
 
 
 def evaluate_subject(
@@ -254,20 +141,6 @@ def _attacked(subject: Subject, model: nn.Module, rows: range, settings: Setting
         "plugins": subject.plugins(settings),
     }
     return replace(results, card=results.card.model_copy(update=about))
-
-
-def save_timing(path: Path, results: Path, seconds: float) -> None:
-    """One row per results file; apart from the results, which are the same bytes every time."""
-    row = pd.DataFrame([{"protocol": results.parent.name, "results": results.stem, "seconds": round(seconds, 2)}])
-    rows = pd.concat([timings(path), row]) if path.is_file() else row
-    save_table(rows.drop_duplicates(["protocol", "results"], keep="last").sort_values(["protocol", "results"]), path)
-
-
-def timings(path: Path) -> pd.DataFrame:
-    """Raises:
-    BadInput: the file is not a table of timings.
-    """
-    return read_table(path, columns=["protocol", "results"], numbers=["seconds"])
 
 
 def _stored(path: Path, subject: Subject, settings: Settings, samples: range) -> Results | None:

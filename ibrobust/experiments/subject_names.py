@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ibrobust.errors import BadInput
-from ibrobust.experiments.evaluation import Subject
+from ibrobust.experiments.subject import Subject
 from ibrobust.files import as_name, checked_name
 from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.storage import card_in
