@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,120}")
 _UNFINISHED = ".unfinished"
+_PART = "released"
+"""What a wheel carries of the released zoo, inside the package."""
 
 
 @contextmanager
@@ -125,10 +127,28 @@ def user_cache() -> Path | None:
 
 
 def released_zoo() -> Path:
-    """The folder of released recipes, runs and results: inside the package when installed, beside it in a checkout."""
+    """The folder of released recipes, runs and results: beside the package in a checkout; installed, that of the
+    distribution `ibrobust-zoo`, or, where that is not there, the part of it that the package carries."""
     package = Path(__file__).parent
-    installed = package / "released"
-    return installed if installed.is_dir() else package.parent / "zoo"
+    part = package / _PART
+    return _installed_zoo() or part if part.is_dir() else package.parent / "zoo"
+
+
+def rest_of_zoo(paths: Sequence[Path]) -> str:
+    """What to say, behind a semicolon, where a path is in the released zoo and only a part of that is here."""
+    named = any(path.parts[:1] == ("zoo",) and not path.exists() for path in paths)
+    part = named and released_zoo().name == _PART
+    return "; a part of the released zoo is here, pip install 'ibrobust[zoo]' brings all of it" if part else ""
+
+
+def _installed_zoo() -> Path | None:
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        folder = Path(str(distribution("ibrobust-zoo").locate_file("ibrobust_zoo")))
+    except PackageNotFoundError:
+        return None
+    return folder if folder.is_dir() else None
 
 
 def entries(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibrobust.commands.refusals import of_output, refusal, require_address_space
 from ibrobust.errors import BadInput, ModelWarning, NotMet, RunFailed, one_line, shortened
+from ibrobust.files import rest_of_zoo
 from ibrobust.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -211,6 +212,12 @@ def table_text(
 def _shown(text: str) -> str:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return one_line(text).encode(encoding, _SPELLED).decode(encoding)
+
+
+def note_part_of_zoo(places: Sequence[Path]) -> None:
+    """Say so where the released zoo is meant and only a part of it is installed."""
+    if rest := rest_of_zoo(places):
+        print(f"note: {rest.removeprefix('; ')}", file=sys.stderr)
 
 
 @contextmanager

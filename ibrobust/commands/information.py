@@ -7,7 +7,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ibrobust.commands.command_line import Parser, count, parsed, seed, torch_device, whole_number
+from ibrobust.commands.command_line import Parser, count, note_part_of_zoo, parsed, seed, torch_device, whole_number
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import EXTENSION_POINTS
 
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.subjects.zoo import CARD, find_runs
 
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
-    runs = find_runs(options.run or [options.runs if own else Path("zoo")])
+    places = options.run or [options.runs if own else Path("zoo")]
+    runs = find_runs(places)
+    note_part_of_zoo(places)
     require_writable(options.out)
     _require_enough_samples(runs, options)
     tables, failed = [], []

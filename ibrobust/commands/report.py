@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, doing, parsed, table_text
+from ibrobust.commands.command_line import Parser, doing, note_part_of_zoo, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
 from ibrobust.commands.table_formats import FORMATS, save_as
 from ibrobust.errors import BadInput
-from ibrobust.files import in_zoo, released_zoo, result_files
+from ibrobust.files import in_zoo, released_zoo, rest_of_zoo, result_files
 from ibrobust.robustness.settings import TOLD
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str]) -> None:
         folders = ", ".join(str(folder) for folder in options.results)
         raise BadInput(
             f"no results in {folders}{' with ' + ' '.join(asked) if asked else '; run ibrobust.evaluate first'}"
+            f"{rest_of_zoo(options.results)}"
         )
+    note_part_of_zoo(options.results)
     print_report(results, options.out, formats=options.format)
     require_floors(options.fail_below, results)
 

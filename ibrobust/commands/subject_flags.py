@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ibrobust.commands.command_line import Parser, doing
+from ibrobust.commands.command_line import Parser, doing, note_part_of_zoo
 from ibrobust.errors import BadInput
 from ibrobust.registry import EXTENSION_POINTS
 
@@ -56,7 +56,9 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
     if options.layout:
         raise BadInput(f"--layout {options.layout}: a run has a layout of its own; --layout goes with --model")
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
-    for found in find_runs(options.run or [options.runs if own else Path("zoo")]):
+    places = options.run or [options.runs if own else Path("zoo")]
+    note_part_of_zoo(places)
+    for found in find_runs(places):
         with doing(f"loading {found.card.recipe.data}, the data of {found.card.run}"):
             subject = run_subject(found, **flags)
         yield subject, found

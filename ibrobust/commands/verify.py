@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, torch_device
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.files import in_zoo, released_zoo, result_files
+from ibrobust.files import in_zoo, released_zoo, rest_of_zoo, result_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,10 @@ def model_of(card: "ResultCard", options: Namespace) -> "tuple[nn.Module, str | 
             run = load_run(folder)
             return run.model(), run.card.weights_sha256
     places = ", ".join(str(folder) for folder in options.runs)
-    raise BadInput(f"{card.run}: no such run in {places} or the released zoo; name its folder with --runs, or --model")
+    raise BadInput(
+        f"{card.run}: no such run in {places} or the released zoo; name its folder with --runs, or --model"
+        f"{rest_of_zoo([Path('zoo')])}"
+    )
 
 
 def _curves(path: Path, card: "ResultCard") -> "pd.DataFrame | None":

@@ -15,7 +15,7 @@ from torch import Tensor
 import ibrobust
 from ibrobust.datasets import STORED, Dataset, load_dataset
 from ibrobust.errors import BadInput, ran_out_of_memory, shortened
-from ibrobust.files import checked_name, entries, in_zoo, released_zoo, written_whole
+from ibrobust.files import checked_name, entries, in_zoo, released_zoo, rest_of_zoo, written_whole
 from ibrobust.learning.building import recipe_model
 from ibrobust.learning.objectives import LIKELIHOODS, REGULARIZERS, noise_name, recipe_noise
 from ibrobust.learning.training import Trained
@@ -176,6 +176,7 @@ def find_runs(paths: list[Path]) -> list[Run]:
         if not found:
             raise BadInput(
                 f"no run in {str(path)!r}; name a run's folder, a folder of runs, or zoo for the released ones"
+                f"{rest_of_zoo([path])}"
             )
         for run in map(load_run, found):
             known = runs.setdefault(run.card.run, run)
