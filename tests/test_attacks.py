@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, Attack, victim
+from ibrobust.attacks import ATTACKS, NORMS, Attack, Attempt, victim
 from ibrobust.attacks.losses import classes_by_logit, cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import wide
 from ibrobust.backends import CONSTANT_STEPS
 from ibrobust.datasets import load_dataset
+from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.images import frozen
 from ibrobust.models.bottleneck import view
@@ -43,8 +44,8 @@ def attacked(attack: Attack, problem: Problem, norm: str, eps: Tensor | None = N
     draw = sample_draw(0, torch.arange(len(problem.x)))
     with frozen(problem.model):
         asked = victim(view(problem.model), draw, batch_size=64)
-        radius = [] if eps is None else [eps]
-        x_adv = attack.function(asked, problem.x, problem.y, *radius, draw, NORMS[norm], **attack.settings)
+        radius = torch.full((len(problem.x),), torch.inf) if eps is None else eps
+        x_adv = attack.images(Attempt(asked, problem.x, problem.y, radius, draw, NORMS[norm]))
         return problem.model(x_adv).argmax(1) != problem.y, NORMS[norm].distance(x_adv, problem.x)
 
 
@@ -162,8 +163,8 @@ def test_of_several_runs_that_fail_the_image_closest_to_a_mistake_is_returned(at
 
     def reached(**settings: int) -> Tensor:
         asked = victim(view(problem.model), draw, batch_size=64)
-        function, usual = ATTACKS[attack].function, ATTACKS[attack].settings
-        x_adv = function(asked, problem.x, problem.y, eps, draw, NORMS[norm], **{**usual, **fewer, **settings})
+        again = replace(ATTACKS[attack], settings={**ATTACKS[attack].settings, **fewer, **settings})
+        x_adv = again.images(Attempt(asked, problem.x, problem.y, eps, draw, NORMS[norm]))
         return margin(problem.model(x_adv), problem.y)
 
     fewer = {"queries": 20} if attack == "square" else {"steps": 20}
@@ -276,3 +277,15 @@ def test_a_linear_loss_rises_by_the_dual_norm_along_the_ascent(norm: str, case) 
     _, gradient, eps, _ = case
     rise = (gradient * wide(eps) * NORMS[norm].ascent(gradient)).flatten(1).sum(1)
     assert torch.allclose(rise, eps * NORMS[norm].dual(gradient), rtol=1e-4)
+
+
+def test_an_attack_that_cannot_be_called_is_refused_when_it_is_made() -> None:
+    def six_parameters(victim, x, y, eps, draw, norm, *, steps) -> Tensor:
+        return x
+
+    with pytest.raises(
+        BadInput, match=r"^function 'six_parameters': an attack is called with \(attempt, steps\): missing"
+    ):
+        Attack(six_parameters, settings={"steps": 3})
+    with pytest.raises(BadInput, match=r"^function 'gradient_ascent': .* unexpected keyword argument 'pace'"):
+        replace(ATTACKS["fgsm"], settings={**ATTACKS["fgsm"].settings, "pace": 3})

@@ -29,7 +29,7 @@ def digits():
 def pgd_that_does_nothing(monkeypatch):
     """FGSM then breaks more than BIM and PGD together: what hidden gradients look like."""
     for name in ("bim", "pgd"):
-        still = replace(ATTACKS[name], function=lambda victim, x, y, eps, draw, norm, **settings: x.clone())
+        still = replace(ATTACKS[name], function=lambda attempt, **settings: attempt.x.clone())
         monkeypatch.setitem(ATTACKS._entries, name, still)
 
 

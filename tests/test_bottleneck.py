@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ibrobust.errors import BadInput
-from ibrobust.models import build_model
+from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck, view
 from ibrobust.models.noise import LatentNoise
 from ibrobust.randomness import sample_draw
@@ -15,7 +15,7 @@ SHAPE = (1, 8, 8)
 
 
 def model(noise_std: float | None = 0.3, seed: int = 0) -> Bottleneck:
-    return build_model("mlp", shape=SHAPE, classes=10, latent=16, noise=LatentNoise(noise_std), seed=seed)
+    return build_model(architecture("mlp"), shape=SHAPE, classes=10, latent=16, noise=LatentNoise(noise_std), seed=seed)
 
 
 def images(count: int = 6) -> torch.Tensor:

@@ -28,7 +28,7 @@ from ibrobust.robustness.storage import load_results, save_results
 def bottleneck(encoder: nn.Module, *, latent: int, classes: int, channels: int = 1, noise_std: float | None = 0.0):
     mean, std = torch.full((channels,), 0.3), torch.full((channels,), 0.5)
     return Bottleneck(
-        encoder, latent=latent, classes=classes, noise=LatentNoise(noise_std), pixel_mean=mean, pixel_std=std
+        encoder, nn.Linear(latent, classes), noise=LatentNoise(noise_std), pixel_mean=mean, pixel_std=std
     ).eval()
 
 

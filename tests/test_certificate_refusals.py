@@ -102,7 +102,7 @@ def autocast(x, layer):
 
 def categorical() -> nn.Module:
     pixels = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
-    return Bottleneck(flat(), latent=3, classes=3, noise=NO_NOISE, categorical=True, **pixels)
+    return Bottleneck(flat(), nn.Linear(3, 3), noise=NO_NOISE, categorical=True, **pixels)
 
 
 TRAINED_HERE = nn.BatchNorm2d(1, track_running_stats=False)

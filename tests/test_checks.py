@@ -154,7 +154,7 @@ def bottleneck(noise_std: float) -> Bottleneck:
     torch.manual_seed(1)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32))
     about = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
-    return Bottleneck(encoder, latent=32, classes=10, noise=LatentNoise(noise_std), **about)
+    return Bottleneck(encoder, nn.Linear(32, 10), noise=LatentNoise(noise_std), **about)
 
 
 def test_large_latent_noise_is_not_trusted_and_little_is():

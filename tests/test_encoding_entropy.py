@@ -11,13 +11,13 @@ from ibrobust.entropies.encoding_entropy import (
     noise_entropy,
     reverse_decoder_uncertainty,
 )
-from ibrobust.models import build_model
+from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck, Encoding
 from ibrobust.models.noise import LEARNED, NO_NOISE, ZERO_ENTROPY_STD, LatentNoise
 
 
 def model(**settings) -> Bottleneck:
-    return build_model("mlp", **{"shape": (1, 8, 8), "classes": 3, "latent": 16, **settings})
+    return build_model(architecture("mlp"), **{"shape": (1, 8, 8), "classes": 3, "latent": 16, **settings})
 
 
 def clusters(std: float) -> tuple[Encoding, torch.Tensor]:
@@ -55,5 +55,5 @@ def test_without_noise_nothing_bounds_from_below() -> None:
     assert not has_known_density(model(noise=NO_NOISE))
     assert has_known_density(model(noise=LEARNED))
     assert not has_known_density(
-        build_model("dropout-cnn", shape=(1, 8, 8), classes=3, latent=4, noise=LatentNoise(1.0))
+        build_model(architecture("dropout-cnn"), shape=(1, 8, 8), classes=3, latent=4, noise=LatentNoise(1.0))
     )

@@ -15,7 +15,7 @@ from ibrobust.entropies.table import information_rows, information_text
 from ibrobust.entropies.trajectory import Trajectory
 from ibrobust.errors import BadInput
 from ibrobust.learning.training import train
-from ibrobust.models import build_model
+from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck, Encoding
 from ibrobust.models.noise import LEARNED, NO_NOISE, ZERO_ENTROPY
 from ibrobust.recipe import make_recipe
@@ -35,7 +35,9 @@ def split(digits: Dataset) -> Split:
 
 
 def model(name: str = "mlp", **settings) -> Bottleneck:
-    return build_model(name, **{"shape": (1, 8, 8), "classes": 10, "latent": 4, "noise": ZERO_ENTROPY, **settings})
+    return build_model(
+        architecture(name), **{"shape": (1, 8, 8), "classes": 10, "latent": 4, "noise": ZERO_ENTROPY, **settings}
+    )
 
 
 @pytest.fixture(scope="module")

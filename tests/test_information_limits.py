@@ -14,7 +14,7 @@ from ibrobust.datasets import Split, load_dataset
 from ibrobust.entropies.measurement import Measurement, measured
 from ibrobust.entropies.quantities import summary
 from ibrobust.errors import BadInput
-from ibrobust.models import build_model
+from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import ZERO_ENTROPY_STD, LatentNoise
 from tests.conftest import ROOT
@@ -24,7 +24,7 @@ CLASSES = ("reverse_decoder_uncertainty", "decoder_uncertainty", "redundant_info
 
 
 def model(noise_std: float = ZERO_ENTROPY_STD) -> Bottleneck:
-    return build_model("mlp", shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(noise_std))
+    return build_model(architecture("mlp"), shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(noise_std))
 
 
 def digits(*counts: int) -> Split:

@@ -15,7 +15,7 @@ from ibrobust.entropies.quantities import summary
 from ibrobust.errors import BadInput
 from ibrobust.learning.objectives import objective, recipe_noise
 from ibrobust.learning.training import train
-from ibrobust.models import build_model
+from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck, Encoding
 from ibrobust.models.noise import (
     GAUSSIAN,
@@ -66,7 +66,7 @@ def split() -> Split:
 
 
 def model(noise: LatentNoise, name: str = "mlp") -> Bottleneck:
-    return build_model(name, shape=(1, 8, 8), classes=10, latent=6, noise=noise)
+    return build_model(architecture(name), shape=(1, 8, 8), classes=10, latent=6, noise=noise)
 
 
 @pytest.mark.parametrize("law", [*LAWS, GAUSSIAN], ids=named)

@@ -24,7 +24,7 @@ def linear_with_noise(scale: float) -> tuple[nn.Module, Tensor]:
     decoder = nn.Linear(1, 2, bias=False)
     decoder.weight.data = scale * torch.tensor([[1.0], [-1.0]])
     pixel = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
-    return Bottleneck(encoder, latent=1, classes=2, noise=LatentNoise(NOISE), decoder=decoder, **pixel), weight
+    return Bottleneck(encoder, decoder, noise=LatentNoise(NOISE), **pixel), weight
 
 
 def samples(count: int, weight: Tensor, latent: float) -> tuple[Tensor, Tensor]:

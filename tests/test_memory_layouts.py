@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust import noisy_readings
-from ibrobust.attacks import ATTACKS, NORMS, victim
+from ibrobust.attacks import ATTACKS, NORMS, Attempt, victim
 from ibrobust.certificates.certificate import certified_eps_N
 from ibrobust.entropies.quantities import encoded
 from ibrobust.images import as_images, frozen
@@ -44,11 +44,11 @@ def colour_problem() -> tuple[nn.Module, Tensor, Tensor]:
 def test_an_attack_makes_the_same_images_whatever_the_memory_layout(attack: str, norm: str) -> None:
     model, x, y = colour_problem()
     draw = sample_draw(0, torch.arange(len(x)))
-    eps = [] if QUICK[attack].minimal else [torch.full((len(x),), {"linf": 0.02, "l2": 0.2}.get(norm, 0.6))]
+    radius = torch.inf if QUICK[attack].minimal else {"linf": 0.02, "l2": 0.2}.get(norm, 0.6)
 
     def made_of(images: Tensor) -> Tensor:
         asked = victim(view(model), draw, batch_size=64)
-        return QUICK[attack].function(asked, images, y, *eps, draw, NORMS[norm], **QUICK[attack].settings)
+        return QUICK[attack].images(Attempt(asked, images, y, torch.full((len(x),), radius), draw, NORMS[norm]))
 
     with frozen(model):
         plain = made_of(x)
@@ -82,7 +82,7 @@ def test_readings_encodings_and_certificates_do_not_depend_on_the_memory_layout(
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
     pixel = {"pixel_mean": torch.zeros(3), "pixel_std": torch.ones(3)}
-    model = Bottleneck(encoder, latent=4, classes=5, noise=LatentNoise(0.1), **pixel)
+    model = Bottleneck(encoder, nn.Linear(4, 5), noise=LatentNoise(0.1), **pixel)
     attacks = {name: ATTACKS[name] for name in ("fgsm", "deepfool")}
 
     def answers(images: Tensor) -> list[object]:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ibrobust.errors import BadInput
-from ibrobust.models import MODELS, build_model
+from ibrobust.models import MODELS, architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck, view
 from ibrobust.models.categorical import table_of
 from ibrobust.models.noise import LatentNoise
@@ -19,7 +19,12 @@ SHAPES = {name: (1, 16, 16) for name in MODELS if name.startswith(("resnet", "dr
 
 def untrained(name: str, seed: int = 0) -> Bottleneck:
     return build_model(
-        name, shape=SHAPES.get(name, (1, 28, 28)), classes=10, latent=16, noise=LatentNoise(0.24), seed=seed
+        architecture(name),
+        shape=SHAPES.get(name, (1, 28, 28)),
+        classes=10,
+        latent=16,
+        noise=LatentNoise(0.24),
+        seed=seed,
     )
 
 
@@ -105,7 +110,7 @@ def test_a_stem_for_small_images_keeps_their_size() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_one_batch_overfits(name: str) -> None:
-    model = build_model(name, shape=(1, 12, 12), classes=10, latent=16, noise=LatentNoise(0.24))
+    model = build_model(architecture(name), shape=(1, 12, 12), classes=10, latent=16, noise=LatentNoise(0.24))
     x = torch.rand(10, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     y, losses = torch.arange(10), [math.inf]
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -130,7 +135,7 @@ def test_one_batch_overfits(name: str) -> None:
     ],
 )
 def test_layers_noise_is_a_stream_of_each_sample_and_off_on_the_mean_path(name: str, rates: dict[str, float]) -> None:
-    model = build_model(name, shape=(1, 16, 16), classes=10, latent=8, noise=LatentNoise(0.0), **rates)
+    model = build_model(architecture(name, **rates), shape=(1, 16, 16), classes=10, latent=8, noise=LatentNoise(0.0))
     x = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     draw = sample_draw(0, torch.arange(8))
     fresh = view(model, "fresh")
@@ -149,7 +154,7 @@ def test_layers_noise_is_a_stream_of_each_sample_and_off_on_the_mean_path(name: 
 
 
 def test_averaged_views_repeat_the_encoder_only_behind_the_first_noisy_layer() -> None:
-    model = build_model("dropout-cnn", shape=(1, 16, 16), classes=10, latent=8, noise=LatentNoise(0.3))
+    model = build_model(architecture("dropout-cnn"), shape=(1, 16, 16), classes=10, latent=8, noise=LatentNoise(0.3))
     x, draw = torch.rand(4, 1, 16, 16), sample_draw(0, torch.arange(4))
     calls = []
     model.encoder[0].register_forward_hook(lambda *_: calls.append(1))
@@ -191,17 +196,19 @@ def test_batch_norm_looks_at_the_batch_while_learning_alone() -> None:
 
 def test_a_rate_that_a_model_has_no_place_for_is_refused() -> None:
     with pytest.raises(BadInput, match=r"dropconnect 0.1: model 'mlp' has no place for it; choose from resnet-small"):
-        build_model("mlp", shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(0.0), dropconnect=0.1)
+        architecture("mlp", dropconnect=0.1)
 
 
 def test_images_too_small_for_a_model_are_refused() -> None:
     with pytest.raises(BadInput, match=r"model lenet: cannot take images of 1 × 8 × 8: "):
-        build_model("lenet", shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(0.0))
+        build_model(architecture("lenet"), shape=(1, 8, 8), classes=10, latent=4, noise=LatentNoise(0.0))
 
 
 @pytest.mark.parametrize("decoder", ["network", "data"])
 def test_a_categorical_latent_is_exact_on_the_mean_path_and_sampled_on_the_others(decoder: str) -> None:
-    model = build_model("mlp", shape=(1, 8, 8), classes=3, latent=5, noise=LatentNoise(0.0), decoder=decoder)
+    model = build_model(
+        architecture("mlp"), shape=(1, 8, 8), classes=3, latent=5, noise=LatentNoise(0.0), decoder=decoder
+    )
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     if decoder == "data":
         model.decoder.joint.copy_(torch.rand(5, 3, generator=torch.Generator().manual_seed(1)))

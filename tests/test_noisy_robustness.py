@@ -48,7 +48,7 @@ def bright_or_dark(*, slope: float = 1.0, offset: float = 0.0, noise_std: float 
     decoder.weight.data = torch.tensor([[10.0], [-10.0]])
     pixel = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
     encoder = Brightness(slope, offset)
-    return Bottleneck(encoder, latent=1, classes=2, noise=LatentNoise(noise_std), decoder=decoder, **pixel)
+    return Bottleneck(encoder, decoder, noise=LatentNoise(noise_std), **pixel)
 
 
 def grey(count: int, level: float = 0.5) -> tuple[Tensor, Tensor]:
@@ -142,7 +142,7 @@ def trained_on_nothing(*, noise_std: float = 0.3) -> tuple[Bottleneck, Tensor, T
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), Dropout(0.2), nn.Linear(32, 8))
     pixel = {"pixel_mean": torch.zeros(1), "pixel_std": torch.ones(1)}
-    model = Bottleneck(encoder, latent=8, classes=10, noise=LatentNoise(noise_std), **pixel)
+    model = Bottleneck(encoder, nn.Linear(8, 10), noise=LatentNoise(noise_std), **pixel)
     x = torch.rand(40, 1, 8, 8)
     with torch.no_grad():
         return model, x, model(x).argmax(1)

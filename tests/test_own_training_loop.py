@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ibrobust.datasets import load_dataset
 from ibrobust.images import as_images
-from ibrobust.models import build_model
+from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck, view
 from ibrobust.models.noise import LEARNED, NO_NOISE, ZERO_ENTROPY, LatentNoise
 from ibrobust.randomness import sample_draw
@@ -14,8 +14,8 @@ from ibrobust.randomness import sample_draw
 SHAPE = (1, 12, 12)
 
 
-def model(name: str = "mlp", noise: LatentNoise = ZERO_ENTROPY, **settings) -> Bottleneck:
-    return build_model(name, shape=SHAPE, classes=10, latent=8, noise=noise, **settings)
+def model(name: str = "mlp", noise: LatentNoise = ZERO_ENTROPY, **rates) -> Bottleneck:
+    return build_model(architecture(name, **rates), shape=SHAPE, classes=10, latent=8, noise=noise)
 
 
 def images(count: int = 16) -> torch.Tensor:
@@ -28,7 +28,7 @@ def test_a_new_model_answers_without_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "noise", "settings"),
+    ("name", "noise", "rates"),
     [
         ("mlp", ZERO_ENTROPY, {}),
         ("mlp", LEARNED, {}),
@@ -38,8 +38,8 @@ def test_a_new_model_answers_without_noise() -> None:
     ],
     ids=["latent noise", "learned noise", "dropout", "dropconnect", "batch norm"],
 )
-def test_training_mode_is_noisy_and_evaluation_mode_is_not(name: str, noise: LatentNoise, settings: dict) -> None:
-    trained, x = model(name, noise, **settings), images()
+def test_training_mode_is_noisy_and_evaluation_mode_is_not(name: str, noise: LatentNoise, rates: dict) -> None:
+    trained, x = model(name, noise, **rates), images()
     mean = trained(x)
     trained.train()
     torch.manual_seed(1)
@@ -67,8 +67,8 @@ def test_batch_norm_follows_the_batches_in_training_mode_alone() -> None:
 def test_latent_noise_is_that_of_the_law() -> None:
     """A decoder that hands the latent through."""
     trained = Bottleneck(
-        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 4)), latent=4, classes=4, noise=ZERO_ENTROPY,
-        decoder=torch.nn.Identity(), pixel_mean=torch.zeros(1), pixel_std=torch.ones(1),
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 4)), torch.nn.Identity(), noise=ZERO_ENTROPY,
+        pixel_mean=torch.zeros(1), pixel_std=torch.ones(1),
     )  # fmt: skip
     x = images(1).expand(20_000, -1, -1, -1)
     mean = trained(x)
@@ -94,7 +94,7 @@ def test_a_categorical_latent_trains_on_the_exact_mixture() -> None:
 def test_an_ordinary_loop_trains_it() -> None:
     """What an ordinary module learns in as many steps: above .9 on digits, its noise on while it learns."""
     data = load_dataset("digits")
-    trained = build_model("mlp", shape=data.shape, classes=10, latent=16, noise=ZERO_ENTROPY)
+    trained = build_model(architecture("mlp"), shape=data.shape, classes=10, latent=16, noise=ZERO_ENTROPY)
     optimizer = torch.optim.Adam(trained.parameters(), 1e-3)
     x, y = as_images(data.train.x), data.train.y
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, Attack
+from ibrobust.attacks import ATTACKS, Attack, Attempt
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import LatentNoise
@@ -112,7 +112,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) 
     torch.manual_seed(0)
     pixel = torch.zeros(1)
     encoder = Hungry(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10_000)
-    model = Bottleneck(encoder, latent=8, classes=10, noise=LatentNoise(0.1), pixel_mean=pixel, pixel_std=pixel + 1)
+    model = Bottleneck(encoder, nn.Linear(8, 10), noise=LatentNoise(0.1), pixel_mean=pixel, pixel_std=pixel + 1)
     evaluate = breaking_radii if noise == "mean" else noisy_readings
     plenty = evaluate(model, x, y, eps=[0.05], protocol="paper", batch_size=100, health="ignore")
     encoder.most = 40
@@ -192,8 +192,8 @@ def test_queries_are_counted_for_each_attack() -> None:
 
 
 def attack_that(harm: Callable[[Tensor, Tensor], Tensor]) -> Attack:
-    def function(victim, x, y, eps, draw, norm) -> Tensor:
-        return harm(x, eps)
+    def function(attempt: Attempt) -> Tensor:
+        return harm(attempt.x, attempt.eps)
 
     return Attack(function)
 

@@ -1,6 +1,6 @@
 """Attacks by name, one file per family."""
 
-from ibrobust.attacks.interface import ATTACKS, Attack, protocol_attacks
+from ibrobust.attacks.interface import ATTACKS, Attack, Attempt, protocol_attacks
 from ibrobust.attacks.norms import NORMS, Norm
 from ibrobust.attacks.victim import Queries, Victim, victim
 
@@ -8,6 +8,7 @@ __all__ = [
     "ATTACKS",
     "NORMS",
     "Attack",
+    "Attempt",
     "Norm",
     "Queries",
     "Victim",

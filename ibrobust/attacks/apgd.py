@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ibrobust.attacks.interface import Attack
+from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.losses import cross_entropy, dlr, margin, targeted_dlr
-from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.norms import wide
 from ibrobust.attacks.restarts import closest_of
 from ibrobust.attacks.targets import likely_targets
-from ibrobust.attacks.victim import Loss, Victim
+from ibrobust.attacks.victim import Loss
 from ibrobust.randomness import Draw
 from ibrobust.registry import Registry
-from ibrobust.types import Images, Labels, PerSample
+from ibrobust.types import Images, PerSample
 
 LOSSES: Registry[Loss] = Registry("loss")
 LOSSES["cross-entropy"] = cross_entropy
@@ -35,90 +35,58 @@ ENOUGH_RISES = 0.75
 """The step is halved at a checkpoint where the loss rose in no more than this share of the steps since the last."""
 
 
-def apgd(
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    eps: PerSample,
-    draw: Draw,
-    norm: Norm,
-    *,
-    loss: str,
-    steps: int,
-    restarts: int,
-) -> Images:
+def apgd(attempt: Attempt, *, loss: str, steps: int, restarts: int) -> Images:
     """APGD from `restarts` random starts, each on the samples that still stand."""
-    starts = ((draw.fold(restart), y) for restart in range(restarts))
-    return _climbed_in_turn(victim, x, y, eps, starts, norm, LOSSES[loss], steps)
+    starts = ((attempt.draw.fold(restart), attempt.y) for restart in range(restarts))
+    return _climbed_in_turn(attempt, starts, LOSSES[loss], steps)
 
 
-def apgd_targeted(
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    eps: PerSample,
-    draw: Draw,
-    norm: Norm,
-    *,
-    targets: int,
-    steps: int,
-    restarts: int,
-) -> Images:
+def apgd_targeted(attempt: Attempt, *, targets: int, steps: int, restarts: int) -> Images:
     """APGD on the targeted DLR loss towards each of the `targets` most likely wrong classes in turn."""
-    rivals = likely_targets(victim, x, y, targets)
+    rivals = likely_targets(attempt, targets)
     starts = (
-        (draw.fold(f"target {rank}").fold(restart), torch.stack([y, rivals[:, rank]], dim=1))
+        (attempt.draw.fold(f"target {rank}").fold(restart), torch.stack([attempt.y, rivals[:, rank]], dim=1))
         for rank in range(rivals.shape[1])
         for restart in range(restarts)
     )
-    return _climbed_in_turn(victim, x, y, eps, starts, norm, _targeted_dlr, steps)
+    return _climbed_in_turn(attempt, starts, _targeted_dlr, steps)
 
 
 def _targeted_dlr(logits: Tensor, label_and_target: Tensor) -> Tensor:
     return targeted_dlr(logits, label_and_target[:, 0], label_and_target[:, 1])
 
 
-def _climbed_in_turn(
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    eps: PerSample,
-    starts: Iterable[tuple[Draw, Tensor]],
-    norm: Norm,
-    loss: Loss,
-    steps: int,
-) -> Images:
-    """One climb per start."""
+def _climbed_in_turn(attempt: Attempt, starts: Iterable[tuple[Draw, Tensor]], loss: Loss, steps: int) -> Images:
+    """One climb per start: random numbers, and what the loss needs of each sample."""
 
     def run(left: Tensor, draw: Draw, aim: Tensor) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:
-        climb = _Climb(victim[left], y[left], aim[left], x[left], eps[left], norm, loss)
-        return climb.result(norm.start(x[left], eps[left], draw[left]), steps)
+        again = attempt.with_draw(draw)[left]
+        return _Climb(again, aim[left], loss).result(again.random_start(), steps)
 
-    return closest_of(x, (partial(run, draw=draw, aim=aim) for draw, aim in starts))
+    return closest_of(attempt.x, (partial(run, draw=draw, aim=aim) for draw, aim in starts))
 
 
 @dataclass(frozen=True)
 class _Climb:
     """What stays as it is while its samples climb: `aim` is what the loss needs of each beside its logits."""
 
-    victim: Victim
-    y: Labels
+    attempt: Attempt
     aim: Tensor
-    x: Images
-    eps: PerSample
-    norm: Norm
     loss: Loss
 
     def __getitem__(self, kept: Bool[Tensor, " batch"]) -> "_Climb":
-        return replace(
-            self, victim=self.victim[kept], y=self.y[kept], aim=self.aim[kept], x=self.x[kept], eps=self.eps[kept]
-        )
+        return _Climb(self.attempt[kept], self.aim[kept], self.loss)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether a step moves few pixels in this norm."""
+        return self.attempt.norm.sparse_ascent is not None
 
     def result(self, start: Images, steps: int) -> tuple[Images, PerSample, Bool[Tensor, " batch"]]:
         """The image that was misclassified or else has the largest loss, its margin, and which samples still stand."""
-        x_adv, reached = start.clone(), torch.empty_like(self.eps)
+        x_adv, reached = start.clone(), torch.empty_like(self.attempt.eps)
         unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        checkpoints = _checkpoints(steps) if self.norm.sparse_ascent is None else _even_checkpoints(steps)
+        checkpoints = _even_checkpoints(steps) if self.sparse else _checkpoints(steps)
         last_checkpoint = 0
         climb, left = self, torch.arange(len(start), device=start.device)
         state, standing = self._first(start)
@@ -137,7 +105,7 @@ class _Climb:
         return x_adv, reached, unbroken
 
     def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:
-        logits, gradient = self.victim.loss_gradient(start, self.aim, self.loss)
+        logits, gradient = self.attempt.victim.loss_gradient(start, self.aim, self.loss)
         loss = self.loss(logits, self.aim)
         nothing = torch.zeros_like(loss)
         state = _State(
@@ -148,33 +116,33 @@ class _Climb:
             best_x=start,
             best_gradient=gradient,
             best_loss=loss,
-            best_margin=margin(logits, self.y),
-            step=2 * self.eps if self.norm.sparse_ascent is None else self.eps,
+            best_margin=margin(logits, self.attempt.y),
+            step=self.attempt.eps if self.sparse else 2 * self.attempt.eps,
             rises=nothing,
             checked_loss=loss,
             halved=nothing > 0,
             share=torch.full_like(loss, SPARSE_SHARE),
             spread=torch.ones_like(loss),
         )
-        return state, logits.argmax(1) == self.y
+        return state, logits.argmax(1) == self.attempt.y
 
     def _stepped(self, state: "_State", momentum: float) -> Images:
-        norm, x, eps = self.norm, self.x, self.eps
+        norm, projected = self.attempt.norm, self.attempt.projected
         if norm.sparse_ascent is not None:
             # Without momentum, which would fill in what was sparse; a pixel at its end of the range stays out.
             stuck = torch.where(state.gradient > 0, state.x_adv >= 1, state.x_adv <= 0)
             direction = norm.sparse_ascent(torch.where(stuck, 0, state.gradient), state.share)
-            return norm.project(state.x_adv + wide(state.step) * direction, x, eps)
-        stepped = norm.project(norm.step(state.x_adv, state.gradient, state.step), x, eps)
+            return projected(state.x_adv + wide(state.step) * direction)
+        stepped = projected(norm.step(state.x_adv, state.gradient, state.step))
         carried = momentum * (stepped - state.x_adv) + (1 - momentum) * (state.x_adv - state.last_x)
-        return norm.project(state.x_adv + carried, x, eps)
+        return projected(state.x_adv + carried)
 
     def _checked(self, state: "_State", since: int) -> "_State":
-        return _checked(state, since) if self.norm.sparse_ascent is None else _sparser(state, self.x, self.eps)
+        return _sparser(state, self.attempt) if self.sparse else _checked(state, since)
 
     def _moved(self, state: "_State", momentum: float) -> tuple["_State", Bool[Tensor, " left"]]:
         x_adv = self._stepped(state, momentum)
-        logits, gradient = self.victim.loss_gradient(x_adv, self.aim, self.loss)
+        logits, gradient = self.attempt.victim.loss_gradient(x_adv, self.aim, self.loss)
         loss = self.loss(logits, self.aim)
         better = loss > state.best_loss
         moved = replace(
@@ -186,10 +154,10 @@ class _Climb:
             best_x=torch.where(wide(better), x_adv, state.best_x),
             best_gradient=torch.where(wide(better), gradient, state.best_gradient),
             best_loss=torch.where(better, loss, state.best_loss),
-            best_margin=torch.where(better, margin(logits, self.y), state.best_margin),
+            best_margin=torch.where(better, margin(logits, self.attempt.y), state.best_margin),
             rises=state.rises + (loss > state.loss).to(loss.dtype),
         )
-        return moved, logits.argmax(1) == self.y
+        return moved, logits.argmax(1) == self.attempt.y
 
 
 @dataclass(frozen=True)
@@ -232,12 +200,12 @@ def _even_checkpoints(steps: int) -> set[int]:
     return set(range(0, steps, max(int(SPARSE_EVERY * steps), 1))) - {0}
 
 
-def _sparser(state: _State, x: Images, eps: PerSample) -> _State:
+def _sparser(state: _State, attempt: Attempt) -> _State:
     """Croce & Hein 2021: where the best point moves fewer pixels than before, go back to it with the full step;
     elsewhere shorten the step. The next steps move two thirds of as many pixels as the best point does; of as many
     as the last ones, where those have not bettered it (on few pixels it may stay at two for ever)."""
-    spread = (state.best_x != x).flatten(1).float().mean(1)
-    fewer = spread < 0.95 * state.spread
+    spread = (state.best_x != attempt.x).flatten(1).float().mean(1)
+    fewer, eps = spread < 0.95 * state.spread, attempt.eps
     return replace(
         state,
         x_adv=torch.where(wide(fewer), state.best_x, state.x_adv),

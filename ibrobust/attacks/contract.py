@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ibrobust.attacks.interface import Attack
+from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.norms import BALL_TOLERANCE, Norm
 from ibrobust.attacks.victim import Victim
 from ibrobust.errors import BadInput, RunFailed
@@ -59,7 +59,7 @@ def image_within(name: str, attack: Attack, samples: Samples, eps: PerSample, no
     Raises:
         RunFailed: the attack raised, or returned an image that is invalid or outside the ball.
     """
-    x_adv = _attacked(name, attack, samples, (eps, samples.draw), norm)
+    x_adv = _attacked(name, attack, samples, eps, norm)
     outside = norm.distance(x_adv, samples.x) > eps + BALL_TOLERANCE
     if outside.any():
         raise RunFailed(f"attack {name!r} left the ball on samples {named(samples.ids[outside])}")
@@ -83,7 +83,7 @@ def image_found(name: str, attack: Attack, samples: Samples, norm: Norm) -> Imag
     Raises:
         RunFailed: the attack raised, or returned an invalid image.
     """
-    return _attacked(name, attack, samples, (samples.draw,), norm)
+    return _attacked(name, attack, samples, samples.x.new_full((len(samples),), torch.inf), norm)
 
 
 def check_finite(logits: Logits, ids: Int[Tensor, " batch"]) -> None:
@@ -101,9 +101,10 @@ def named(ids: Int[Tensor, " some"]) -> str:
     return f"[{shown}{', …' if len(ids) > 5 else ''}]"
 
 
-def _attacked(name: str, attack: Attack, samples: Samples, rest: tuple[object, ...], norm: Norm) -> Images:
+def _attacked(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Images:
+    attempt = Attempt(samples.victim, samples.x, samples.y, eps, samples.draw, norm)
     try:
-        x_adv = attack.function(samples.victim, samples.x, samples.y, *rest, norm, **attack.settings)
+        x_adv = attack.images(attempt)
     except (BadInput, RunFailed):
         raise
     except Exception as error:

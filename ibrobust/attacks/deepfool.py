@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ibrobust.attacks.interface import Attack
+from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.losses import classes_by_logit
 from ibrobust.attacks.norms import Norm, wide
 from ibrobust.attacks.targets import LOOKED_AT
 from ibrobust.attacks.victim import Victim
-from ibrobust.randomness import Draw
 from ibrobust.types import Images, Labels, Logits
 
 Rivals = Callable[[Logits, Labels, slice], Int[Tensor, "batch rivals"]]
@@ -23,18 +22,7 @@ _REACHED = 0.999
 _AT_ONCE = 8
 
 
-def deepfool(
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    _draw: Draw,
-    norm: Norm,
-    *,
-    steps: int,
-    overshoot: float,
-    candidates: int,
-    approach: int,
-) -> Images:
+def deepfool(attempt: Attempt, *, steps: int, overshoot: float, candidates: int, approach: int) -> Images:
     """Step to the nearest linearised boundary until the prediction changes; the sum of the steps, stretched by
     1 + overshoot, is the perturbation.
 
@@ -44,6 +32,7 @@ def deepfool(
     and the nearest boundary is sought among the `candidates` largest rivals at the first step, then the largest's.
     Where none of those has a boundary within [0, 1], as the copy of a class has none, the next likely ones are tried.
     """
+    victim, x, y, norm = attempt.victim, attempt.x, attempt.y, attempt.norm
     total = torch.zeros_like(x)
     x_adv = x.clone()
     left = torch.arange(len(x), device=x.device)

@@ -6,12 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ibrobust.attacks.interface import Attack
-from ibrobust.attacks.norms import Norm, wide
+from ibrobust.attacks.interface import Attack, Attempt
+from ibrobust.attacks.norms import wide
 from ibrobust.attacks.targets import likely_targets
-from ibrobust.attacks.victim import Victim
-from ibrobust.randomness import Draw
-from ibrobust.types import Images, Labels, Logits, PerSample
+from ibrobust.types import Images, Logits, PerSample
 
 LARGEST_PULL = 0.1
 """Most that a step is drawn towards the projection of the image itself."""
@@ -21,18 +19,19 @@ BACKWARD = 0.9
 """A misclassified point comes back to this share of its distance."""
 
 
-def fab_targeted(victim: Victim, x: Images, y: Labels, _draw: Draw, norm: Norm, *, targets: int, steps: int) -> Images:
+def fab_targeted(attempt: Attempt, *, targets: int, steps: int) -> Images:
     """From each image towards each of its most likely wrong classes: steps onto the linearised boundary, a little
     drawn to the point of it nearest to the image; the nearest misclassified point seen is the answer."""
-    rivals = likely_targets(victim, x, y, targets)
+    x, y = attempt.x, attempt.y
+    rivals = likely_targets(attempt, targets)
     nearest = _Nearest(x.clone(), torch.full_like(x[:, 0, 0, 0], torch.inf))
     for rank in range(rivals.shape[1]):
         pair = torch.stack([y, rivals[:, rank]], dim=1)
         point = x
         for _ in range(steps):
-            point = _stepped(victim, x, point, pair, norm)
-            broken = victim.logits(point).argmax(1) != y
-            nearest = nearest.updated(point, torch.where(broken, norm.distance(point, x), torch.inf))
+            point = _stepped(attempt, point, pair)
+            broken = attempt.victim.logits(point).argmax(1) != y
+            nearest = nearest.updated(point, torch.where(broken, attempt.norm.distance(point, x), torch.inf))
             point = torch.where(wide(broken), x + BACKWARD * (point - x), point)
     return nearest.point
 
@@ -49,8 +48,9 @@ class _Nearest:
         return _Nearest(torch.where(wide(nearer), point, self.point), torch.where(nearer, distance, self.distance))
 
 
-def _stepped(victim: Victim, x: Images, point: Images, pair: Tensor, norm: Norm) -> Images:
-    logits, gradient = victim.loss_gradient(point, pair, _gap)
+def _stepped(attempt: Attempt, point: Images, pair: Tensor) -> Images:
+    x, norm = attempt.x, attempt.norm
+    logits, gradient = attempt.victim.loss_gradient(point, pair, _gap)
     gap, slope = _gap(logits, pair), gradient.flatten(1)
     gap_at_x = gap + (slope * (x - point).flatten(1)).sum(1)
     change = norm.shortest_change(point.flatten(1), slope, -gap).reshape(x.shape)

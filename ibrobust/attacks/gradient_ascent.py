@@ -7,69 +7,52 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ibrobust.attacks.interface import Attack
+from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.losses import cross_entropy, margin
-from ibrobust.attacks.norms import Norm
 from ibrobust.attacks.restarts import closest_of
-from ibrobust.attacks.victim import Victim
 from ibrobust.randomness import Draw
-from ibrobust.types import Images, Labels, PerSample
+from ibrobust.types import Images, PerSample
 
 
-def gradient_ascent(
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    eps: PerSample,
-    draw: Draw,
-    norm: Norm,
-    *,
-    steps: int,
-    step: float,
-    shrinking: bool,
-    random_start: bool,
-) -> Images:
+def gradient_ascent(attempt: Attempt, *, steps: int, step: float, shrinking: bool, random_start: bool) -> Images:
     """Steps up the cross-entropy's gradient, each pulled back into the ball (Goodfellow et al. 2015; Kurakin et al.
     2017; Madry et al. 2018). A sample leaves the batch at the first mistake.
 
     The first step is `step` · eps long. Where steps are `shrinking`, the i-th of n is 1 − i/n of that: far first, exact
     at the end. For as many gradients more samples fall than to steps of any constant length (docs/attacks.md).
     """
-    found, left = x.clone(), torch.arange(len(x), device=x.device)
-    x_adv = norm.start(x, eps, draw) if random_start else x
+    found, left = attempt.x.clone(), torch.arange(len(attempt), device=attempt.x.device)
+    x_adv = attempt.random_start() if random_start else attempt.x
     for index in range(steps):
         if index == 0 and not random_start:
-            logits, gradient = victim.clean_gradient(x, y)
+            logits, gradient = attempt.victim.clean_gradient(attempt.x, attempt.y)
         else:
-            logits, gradient = victim.loss_gradient(x_adv, y, cross_entropy)
-        standing = logits.argmax(1) == y
+            logits, gradient = attempt.victim.loss_gradient(x_adv, attempt.y, cross_entropy)
+        standing = logits.argmax(1) == attempt.y
         if not standing.all():
             found[left] = x_adv
-            victim, gradient = victim[standing], gradient[standing]
-            left, x, y, eps, x_adv = (each[standing] for each in (left, x, y, eps, x_adv))
+            attempt, gradient, left, x_adv = attempt[standing], gradient[standing], left[standing], x_adv[standing]
         if not len(left):
             return found
-        length = step * (1 - index / steps if shrinking else 1) * eps
-        x_adv = norm.project(norm.step(x_adv, gradient, length), x, eps)
+        length = step * (1 - index / steps if shrinking else 1) * attempt.eps
+        x_adv = attempt.projected(attempt.norm.step(x_adv, gradient, length))
     found[left] = x_adv
     return found
 
 
-def restarted_ascent(
-    victim: Victim, x: Images, y: Labels, eps: PerSample, draw: Draw, norm: Norm, *, restarts: int, **settings: Any
-) -> Images:
+def restarted_ascent(attempt: Attempt, *, restarts: int, **settings: Any) -> Images:
     """`gradient_ascent` from `restarts` random starts, each on the samples that still stand."""
     if restarts == 1:  # Whether its image is a mistake is asked outside, once.
-        return gradient_ascent(victim, x, y, eps, draw, norm, **settings)
+        return gradient_ascent(attempt, **settings)
 
     def run(left: Tensor, start: Draw) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:
-        asked, label = victim[left], y[left]
-        x_adv = gradient_ascent(asked, x[left], label, eps[left], start[left], norm, **settings)
-        logits = asked.logits(x_adv)
-        return x_adv, margin(logits, label), logits.argmax(1) == label
+        again = attempt.with_draw(start)[left]
+        x_adv = gradient_ascent(again, **settings)
+        logits = again.victim.logits(x_adv)
+        return x_adv, margin(logits, again.y), logits.argmax(1) == again.y
 
-    starts = [draw, *(draw.fold(restart) for restart in range(1, restarts))]
-    return closest_of(x, (partial(run, start=start) for start in starts))
+    starts = [attempt.draw, *(attempt.draw.fold(restart) for restart in range(1, restarts))]
+    return closest_of(attempt.x, (partial(run, start=start) for start in starts))
 
 
 _STEP = {"step": 1.0, "shrinking": True}

@@ -1,11 +1,58 @@
-"""What an attack is: a function, its settings, and whether it needs a radius."""
+"""What an attack is: a function, its settings, and whether it needs a radius. And what it is given."""
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import Tensor
+
+from ibrobust.attacks.norms import Norm
+from ibrobust.attacks.victim import Victim
+from ibrobust.errors import BadInput
+from ibrobust.randomness import Draw
 from ibrobust.registry import EXTENSION_POINTS, Registry, extension_point
-from ibrobust.types import Images
+from ibrobust.types import Images, Labels, PerSample
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The samples that an attack works on, and how far it may move each.
+
+    Attributes:
+        victim: the model, bound to these samples: every query goes through it.
+        x: the images, in [0, 1].
+        y: their labels.
+        eps: one radius per sample; inf for a minimal attack.
+        draw: the random numbers of each sample.
+        norm: the norm in which radii are measured.
+    """
+
+    victim: Victim
+    x: Images
+    y: Labels
+    eps: PerSample
+    draw: Draw
+    norm: Norm
+
+    def __getitem__(self, kept: Tensor) -> "Attempt":
+        """The same for some of the samples (a mask or indices)."""
+        return Attempt(self.victim[kept], self.x[kept], self.y[kept], self.eps[kept], self.draw[kept], self.norm)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def projected(self, x_adv: Images) -> Images:
+        """Each image moved to a point of [0, 1] within the radius around its sample."""
+        return self.norm.project(x_adv, self.x, self.eps)
+
+    def random_start(self) -> Images:
+        """A random point of [0, 1] within the radius around each sample."""
+        return self.norm.start(self.x, self.eps, self.draw)
+
+    def with_draw(self, draw: Draw) -> "Attempt":
+        """The same samples with other random numbers."""
+        return replace(self, draw=draw)
 
 
 @dataclass(frozen=True)
@@ -13,13 +60,15 @@ class Attack:
     """One registered attack.
 
     Attributes:
-        function: for a fixed radius `(victim, x, y, eps, draw, norm, **settings) → x_adv` with one radius per
-            sample; for a minimal attack the same without `eps`. Images that the victim already gets wrong may be
-            returned at any moment; what is returned is checked and classified again outside.
+        function: `(attempt, **settings) → x_adv`. Images that the victim already gets wrong may be returned at any
+            moment; what is returned is checked and classified again outside.
         minimal: run once, without a radius; the distance it needs is its answer for every radius.
         black_box: asks for logits alone, so that it usually needs a larger radius than attacks with gradients.
         cross_entropy: climbs the cross-entropy's gradient, so that an audit asks whether that gradient misleads.
         settings: the keyword arguments, printed in every result's card.
+
+    Raises:
+        BadInput: the function cannot be called with an attempt and these settings.
     """
 
     function: Callable[..., Images]
@@ -27,6 +76,17 @@ class Attack:
     black_box: bool = False
     cross_entropy: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            inspect.signature(self.function).bind("attempt", **self.settings)
+        except TypeError as error:
+            name, words = getattr(self.function, "__name__", "of an attack"), ", ".join(["attempt", *self.settings])
+            raise BadInput(f"function {name!r}: an attack is called with ({words}): {error}") from error
+
+    def images(self, attempt: Attempt) -> Images:
+        """What the attack makes of the samples."""
+        return self.function(attempt, **self.settings)
 
 
 ATTACKS: Registry[Attack] = extension_point("attack", Attack)

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ibrobust.attacks.norms import Norm
+from ibrobust.attacks import Attempt
 from ibrobust.attacks.victim import Queries, Victim
-from ibrobust.randomness import Draw
-from ibrobust.types import Images, Labels, Logits, PerSample
+from ibrobust.types import Images, Labels, Logits
 
 ROUNDING = 1e-6
 """How far outside [0, 1] a library's float32 arithmetic may land and still be pulled back."""
@@ -51,43 +50,24 @@ class Adapter:
     attacks: Mapping[tuple[str, str], PeerAttack]
 
 
-def library_attack(
-    run: Callable[[Call], Images],
-    victim: Victim,
-    x: Images,
-    y: Labels,
-    eps: PerSample,
-    draw: Draw,
-    norm: Norm,
-    **settings: Any,
-) -> Images:
+def library_attack(run: Callable[[Call], Images], attempt: Attempt, **settings: Any) -> Images:
     """A fixed-radius attack of a library in the form of our own: a call per distinct radius and batch."""
-    x_adv = x.clone()
-    for radius in sorted(set(eps.tolist())):
-        at_radius = (eps == radius).nonzero().squeeze(1)
-        samples = _Samples(victim[at_radius], x[at_radius], y[at_radius], draw[at_radius])
-        x_adv[at_radius] = _in_batches(run, samples, radius, norm, settings)
+    x_adv = attempt.x.clone()
+    for radius in sorted(set(attempt.eps.tolist())):
+        at_radius = (attempt.eps == radius).nonzero().squeeze(1)
+        x_adv[at_radius] = _in_batches(run, attempt[at_radius], radius, settings)
     return x_adv
 
 
-def minimal_library_attack(
-    run: Callable[[Call], Images], victim: Victim, x: Images, y: Labels, draw: Draw, norm: Norm, **settings: Any
-) -> Images:
+def minimal_library_attack(run: Callable[[Call], Images], attempt: Attempt, **settings: Any) -> Images:
     """A library's attack without a radius in the form of our own."""
-    return _in_batches(run, _Samples(victim, x, y, draw), None, norm, settings)
-
-
-class _Samples(NamedTuple):
-    victim: Victim
-    x: Images
-    y: Labels
-    draw: Draw
+    return _in_batches(run, attempt, None, settings)
 
 
 def _in_batches(
-    run: Callable[[Call], Images], samples: _Samples, eps: float | None, norm: Norm, settings: Mapping[str, Any]
+    run: Callable[[Call], Images], attempt: Attempt, eps: float | None, settings: Mapping[str, Any]
 ) -> Images:
-    victim, x, y, draw = samples
+    victim, x, y, draw = attempt.victim, attempt.x, attempt.y, attempt.draw
     model = CountedModel(victim, x.device)
     classes = victim.logits(x[:1]).shape[1]
     size = victim.batch_size[0]
@@ -95,7 +75,7 @@ def _in_batches(
     for rows in (slice(start, start + size) for start in range(0, len(x), size)):
         seed = int(draw.keys[rows].sum()) % 2**31
         with _library_randomness(seed):
-            returned = run(Call(model, x[rows], y[rows], eps, norm.name, classes, seed, settings))
+            returned = run(Call(model, x[rows], y[rows], eps, attempt.norm.name, classes, seed, settings))
         x_adv.append(_without_rounding(returned.detach().to(x.device)))
     return torch.cat(x_adv)
 

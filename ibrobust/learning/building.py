@@ -1,7 +1,7 @@
 """From a recipe to its model: the one place, for training and for loading."""
 
 from ibrobust.learning.objectives import LIKELIHOODS, recipe_noise, require_fitting
-from ibrobust.models import ImageShape, build_model
+from ibrobust.models import ImageShape, architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.recipe import Recipe
 
@@ -15,13 +15,11 @@ def recipe_model(recipe: Recipe, shape: ImageShape, classes: int) -> Bottleneck:
     """
     require_fitting(recipe)
     return build_model(
-        recipe.model,
+        architecture(recipe.model, dropout=recipe.dropout, dropconnect=recipe.dropconnect),
         shape=shape,
         classes=classes,
         latent=recipe.latent,
         noise=recipe_noise(recipe),
         seed=recipe.seed,
         decoder=LIKELIHOODS[recipe.likelihood].decoder if recipe.latent_kind == "categorical" else "linear",
-        dropout=recipe.dropout,
-        dropconnect=recipe.dropconnect,
     )

@@ -1,5 +1,5 @@
 """Encoders by name, one file per family."""
 
-from ibrobust.models.interface import DECODERS, MODELS, ImageShape, build_model
+from ibrobust.models.interface import DECODERS, MODELS, Architecture, ImageShape, architecture, build_model
 
-__all__ = ["DECODERS", "MODELS", "ImageShape", "build_model"]
+__all__ = ["DECODERS", "MODELS", "Architecture", "ImageShape", "architecture", "build_model"]

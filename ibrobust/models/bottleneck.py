@@ -36,9 +36,9 @@ class Bottleneck(nn.Module):
 
     Args:
         encoder: normalised images to K features, or to 2K (mean, ρ) where the noise is learned.
+        decoder: latent to logits.
         noise: the latent's noise; where it is learned the encoder has a second half of features for it.
         pixel_mean, pixel_std: per channel, of the training images.
-        decoder: latent to logits; linear by default.
         categorical: the features are logits of K categories and z is one of them (Kirsch et al. §E); the decoder
             gives log probabilities that are exact for mixtures of categories, so that the mean path is p(ŷ|x).
 
@@ -51,18 +51,16 @@ class Bottleneck(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
+        decoder: nn.Module,
         *,
-        latent: int,
-        classes: int,
         noise: LatentNoise,
         pixel_mean: Tensor,
         pixel_std: Tensor,
-        decoder: nn.Module | None = None,
         categorical: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.decoder = nn.Linear(latent, classes) if decoder is None else decoder
+        self.decoder = decoder
         self.noise = noise
         self.categorical = categorical
         noisy = noisy_layers(encoder)

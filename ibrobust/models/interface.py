@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -27,8 +28,30 @@ DECODERS: dict[str, Callable[[int, int], nn.Module]] = {
 """Name → (latent dimensions or categories, classes) → decoder; all but `linear` belong to a categorical latent."""
 
 
+Architecture = Callable[[ImageShape, int], nn.Module]
+"""(image shape, features) → encoder."""
+
+
+def architecture(name: str, **rates: float) -> Architecture:
+    """An architecture by name, with its rates.
+
+    Args:
+        rates: `dropout`, `dropconnect` or what else the architecture takes by name; 0 is as good as not given.
+
+    Raises:
+        BadInput: no such architecture, or it has no place for a rate. What it returns raises it where the images are
+            too small for it.
+    """
+    registered, rates = MODELS[name], {key: rate for key, rate in rates.items() if rate}
+    for key, rate in rates.items():
+        having = sorted(model for model in MODELS if key in inspect.signature(MODELS[model]).parameters)
+        if name not in having:
+            raise BadInput(f"{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
+    return partial(_encoder, name, partial(registered, **rates))
+
+
 def build_model(
-    name: str,
+    encoder: Architecture,
     *,
     shape: ImageShape,
     classes: int,
@@ -36,42 +59,28 @@ def build_model(
     noise: LatentNoise,
     seed: int = 0,
     decoder: str = "linear",
-    **rates: float,
 ) -> Bottleneck:
     """An untrained model; its weights depend on the seed alone.
 
-    Args:
-        rates: `dropout`, `dropconnect` or what else the architecture takes by name; 0 is as good as not given.
-
     Raises:
-        BadInput: no such architecture, it has no place for a rate, or the images are too small for it.
+        BadInput: as what `architecture` returns.
     """
-    rates = {key: rate for key, rate in rates.items() if rate}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = _encoder(name, shape, noise.features_per_dimension * latent, rates)
-        zeros, ones = torch.zeros(shape[0]), torch.ones(shape[0])
         model = Bottleneck(
-            encoder,
-            latent=latent,
-            classes=classes,
+            encoder(shape, noise.features_per_dimension * latent),
+            DECODERS[decoder](latent, classes),
             noise=noise,
-            pixel_mean=zeros,
-            pixel_std=ones,
-            decoder=DECODERS[decoder](latent, classes),
+            pixel_mean=torch.zeros(shape[0]),
+            pixel_std=torch.ones(shape[0]),
             categorical=decoder != "linear",
         )
     return model.to(memory_format=torch.channels_last)
 
 
-def _encoder(name: str, shape: ImageShape, features: int, rates: dict[str, float]) -> nn.Module:
-    architecture = MODELS[name]
-    for key, rate in rates.items():
-        having = sorted(model for model in MODELS if key in inspect.signature(MODELS[model]).parameters)
-        if name not in having:
-            raise BadInput(f"{key} {rate:g}: model {name!r} has no place for it; choose from {', '.join(having)}")
+def _encoder(name: str, registered: Architecture, shape: ImageShape, features: int) -> nn.Module:
     try:
-        return architecture(shape, features, **rates)
+        return registered(shape, features)
     except RuntimeError as error:
         size = " × ".join(map(str, shape))
         raise BadInput(f"model {name}: cannot take images of {size}: {str(error).splitlines()[0]}") from error

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ibrobust.attacks.norms.interface import Norm, RandomMoves, drawn_in, uphill, wide
-from ibrobust.attacks.norms.patches import bump_grid, bump_patch
+from ibrobust.attacks.norms.patches import Budget, bump_grid, bump_patch
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, PerSample
 
@@ -102,6 +102,7 @@ def _within(change: Images, x: Images, eps: PerSample) -> Images:
     return _project(x + change * wide((eps / length).clamp(min=1)), x, eps)
 
 
+_BUDGET = Budget(1, _within)
 L1 = Norm(
     name="l1",
     distance=l1_distance,
@@ -113,5 +114,5 @@ L1 = Norm(
     start=_start,
     shortest_change=_shortest_change,
     sparse_ascent=_sparse_ascent,
-    moves=RandomMoves(partial(bump_grid, within=_within), partial(bump_patch, power=1, within=_within)),
+    moves=RandomMoves(partial(bump_grid, budget=_BUDGET), partial(bump_patch, budget=_BUDGET)),
 )

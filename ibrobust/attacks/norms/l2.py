@@ -14,7 +14,7 @@ from ibrobust.attacks.norms.interface import (
     straight_step,
     wide,
 )
-from ibrobust.attacks.norms.patches import bump_grid, bump_patch
+from ibrobust.attacks.norms.patches import Budget, bump_grid, bump_patch
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, PerSample
 
@@ -56,6 +56,7 @@ def _onto_sphere(change: Images, x: Images, eps: PerSample) -> Images:
     return drawn_in((x + change * wide(eps / length)).clamp(0, 1), x, eps, l2_distance)
 
 
+_BUDGET = Budget(2, _onto_sphere)
 L2 = Norm(
     name="l2",
     distance=l2_distance,
@@ -66,5 +67,5 @@ L2 = Norm(
     project=_project,
     start=_start,
     shortest_change=partial(change_along, torch.abs),
-    moves=RandomMoves(partial(bump_grid, within=_onto_sphere), partial(bump_patch, power=2, within=_onto_sphere)),
+    moves=RandomMoves(partial(bump_grid, budget=_BUDGET), partial(bump_patch, budget=_BUDGET)),
 )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -11,8 +12,31 @@ from ibrobust.attacks.norms.interface import Asked, Tried
 from ibrobust.randomness import Draw
 from ibrobust.types import Images, PerSample
 
-Within = Callable[[Images, Images, PerSample], Images]
-"""(change, x, eps) → x changed so, its length brought to eps, cut with [0, 1]."""
+
+@dataclass(frozen=True)
+class Budget:
+    """How the lengths of changes add up in a norm.
+
+    Attributes:
+        power: lengths of changes of separate pixels add up as this power of them: squares in L2.
+        within: (change, x, eps) → x changed so, the change's length brought to eps, cut with [0, 1].
+    """
+
+    power: int
+    within: Callable[[Images, Images, PerSample], Images]
+
+    def size(self, pixels: Float[Tensor, "batch channels pixels"]) -> Float[Tensor, "batch channels 1"]:
+        """The length of each channel's pixels."""
+        size: Tensor = torch.linalg.vector_norm(pixels, self.power, dim=2, keepdim=True).clamp(min=1e-12)
+        return size
+
+    def spent(self, lengths: Tensor) -> Tensor:
+        """Lengths in the form in which they add up."""
+        return lengths.square() if self.power == 2 else lengths.abs()
+
+    def length(self, spent: Tensor) -> Tensor:
+        """The length that so much makes."""
+        return spent.sqrt() if self.power == 2 else spent
 
 
 def worth_asking(old: Tensor, new: Tensor, every: bool) -> Asked:
@@ -41,7 +65,7 @@ def window(corner: tuple[Tensor, Tensor], side: int, width: int) -> Int[Tensor, 
     return ((row[:, None, None] + offsets[:, None]) * width + column[:, None, None] + offsets).flatten(1)
 
 
-def bump_grid(x: Images, eps: PerSample, draw: Draw, *, within: Within) -> Images:
+def bump_grid(x: Images, eps: PerSample, draw: Draw, *, budget: Budget) -> Images:
     """A grid of bumps, a fifth of the image's height each, with random signs."""
     _, channels, height, width = x.shape
     side = max(min(height, width) // 5, 1)
@@ -54,51 +78,34 @@ def bump_grid(x: Images, eps: PerSample, draw: Draw, *, within: Within) -> Image
     top, left = (height - down * side) // 2, (width - across * side) // 2
     placed = tiles.permute(0, 1, 2, 4, 3, 5).reshape(len(x), channels, down * side, across * side)
     grid[:, :, top : top + down * side, left : left + across * side] = placed
-    return within(grid, x, eps)
+    return budget.within(grid, x, eps)
 
 
 def bump_patch(
-    x: Images,
-    x_adv: Images,
-    eps: PerSample,
-    share: float,
-    draw: Draw,
-    every: bool,
-    *,
-    power: int,
-    within: Within,
+    x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw, every: bool, *, budget: Budget
 ) -> tuple[Asked, Tried]:
-    """Move the perturbation of one window, and what the budget leaves, into another as a bump of random sign.
-
-    Budgets add up as powers of the norm: squares in L2.
-    """
+    """Move the perturbation of one window, and what the budget leaves, into another as a bump of random sign."""
     _, channels, height, width = x.shape
-    side = max(round(math.sqrt(share * height * width)), 3 if power == 2 else 1)
+    side = max(round(math.sqrt(share * height * width)), 3 if budget.power == 2 else 1)
     side = min(side + (side % 2 == 0), height, width)
     flat = (x_adv - x).flatten(2)
     target = window(corner(draw.fold("to"), height, width, side), side, width)
     source = window(corner(draw.fold("from"), height, width, side), side, width)
     old = flat.gather(2, target[:, None].expand(-1, channels, -1))
     both = torch.zeros_like(flat[:, 0], dtype=torch.bool).scatter(1, target, True).scatter(1, source, True)
-    spent = flat.square() if power == 2 else flat.abs()
+    spent = budget.spent(flat)
     in_windows = (spent * both[:, None]).sum((1, 2))
-    unused = ((eps.square() if power == 2 else eps) - spent.sum((1, 2))).clamp(min=0)
+    unused = (budget.spent(eps) - spent.sum((1, 2))).clamp(min=0)
     bump = _bump(side, x.device)
     upright = draw.fold("turn").uniform(1, 1) < 0.5
     new = torch.where(upright, bump.flatten(), bump.T.flatten()) * signs(draw.fold("sign"), channels, 1)
-    new = new.view(len(x), channels, -1) + old / _size(old, power)
-    budget = unused / channels + in_windows
-    new = new / _size(new, power) * (budget.sqrt() if power == 2 else budget)[:, None, None]
+    new = new.view(len(x), channels, -1) + old / budget.size(old)
+    new = new / budget.size(new) * budget.length(unused / channels + in_windows)[:, None, None]
     flat = flat.scatter(2, source[:, None].expand(-1, channels, -1), 0.0)
     flat = flat.scatter(2, target[:, None].expand(-1, channels, -1), new)
-    tried = within(flat.reshape(x.shape), x, eps)
+    tried = budget.within(flat.reshape(x.shape), x, eps)
     asked = worth_asking(x_adv, tried, every)
     return asked, tried[asked]
-
-
-def _size(pixels: Float[Tensor, "batch channels pixels"], power: int) -> Float[Tensor, "batch channels 1"]:
-    size: Tensor = torch.linalg.vector_norm(pixels, power, dim=2, keepdim=True).clamp(min=1e-12)
-    return size
 
 
 def _bump(side: int, device: torch.device) -> Float[Tensor, "side side"]:
