@@ -14,8 +14,8 @@ from ibrobust.randomness import sample_draw
 SHAPE = (1, 12, 12)
 
 
-def model(name: str = "mlp", noise: LatentNoise = ZERO_ENTROPY, **rates) -> Bottleneck:
-    return build_model(architecture(name, **rates), shape=SHAPE, classes=10, latent=8, noise=noise)
+def model(name: str = "mlp", noise: LatentNoise = ZERO_ENTROPY, decoder: str = "linear", **rates) -> Bottleneck:
+    return build_model(architecture(name, **rates), shape=SHAPE, classes=10, latent=8, noise=noise, decoder=decoder)
 
 
 def images(count: int = 16) -> torch.Tensor:
