@@ -5,7 +5,7 @@ from importlib import import_module
 from types import ModuleType
 
 import ibrobust
-from ibrobust.commands.command_line import run
+from ibrobust.commands.signals import run_command
 from ibrobust.errors import BadInput
 
 COMMANDS = (
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int | None:
 
 def command() -> None:
     """The script `ibrobust`."""
-    run(main)
+    run_command("ibrobust.__main__")
 
 
 def _help() -> str:

@@ -1,8 +1,8 @@
 """`python -m ibrobust.certify`."""
 
-from ibrobust.commands.certify import main
-
 if __name__ == "__main__":
-    from ibrobust.commands.command_line import run
+    from ibrobust.commands.signals import run_command
 
-    run(main)
+    run_command("ibrobust.commands.certify")
+else:
+    from ibrobust.commands.certify import main  # noqa: F401

@@ -1,8 +1,8 @@
 """`python -m ibrobust.compare`."""
 
-from ibrobust.commands.compare import main
-
 if __name__ == "__main__":
-    from ibrobust.commands.command_line import run
+    from ibrobust.commands.signals import run_command
 
-    run(main)
+    run_command("ibrobust.commands.compare")
+else:
+    from ibrobust.commands.compare import main  # noqa: F401

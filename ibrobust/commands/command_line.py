@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibrobust.commands.refusals import of_output, refusal, require_address_space
+from ibrobust.commands.signals import ended_by_signals
 from ibrobust.errors import BadInput, ModelWarning, NotMet, RunFailed, one_line, shortened
 from ibrobust.files import rest_of_zoo
 from ibrobust.plugins import load_plugins
@@ -110,10 +111,11 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
     arguments = sys.argv[1:]
     try:
-        require_address_space(arguments)
-        code = _code_of(main, arguments)
-        if sys.stdout:
-            sys.stdout.flush()
+        with ended_by_signals():
+            require_address_space(arguments)
+            code = _code_of(main, arguments)
+            if sys.stdout:
+                sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         return 0
@@ -121,8 +123,6 @@ def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int | str | None:
         return _failed(_as_typed(str(error), arguments), error.exit_code)
     except NotMet as error:
         return _failed(str(error), error.exit_code, prefix="not met: ")
-    except KeyboardInterrupt:
-        return _failed("interrupted: finished work is kept, and the same command goes on from there", 130, prefix="")
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         if (reason := refusal(error)) is None:
             raise

@@ -4,6 +4,7 @@ Nothing is shared between workers, no lock and no queue: one that is killed cost
 given to another.
 """
 
+import atexit
 import os
 import pickle
 import traceback
@@ -13,10 +14,14 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import RLock
 from typing import Any
+
+from tqdm import tqdm
 
 from ibrobust.errors import RunFailed
 from ibrobust.experiments.jobs import Outcome, Workload, outcome_here, packed, unpacked
+from ibrobust.experiments.lifelines import serve_parent, signals_held
 
 _DIED = "a worker process died, most likely for want of memory; try fewer --workers"
 
@@ -64,6 +69,8 @@ class _Crew:
     def outcomes(self) -> Iterator[Outcome]:
         """Each as soon as it is there; no worker is left when the generator ends or is closed."""
         sent = packed(self.work)
+        # A generator that nobody closes does not keep the interpreter from ending.
+        atexit.register(self._stop)
         try:
             while self._busy(sent):
                 for pipe in wait([worker.pipe for worker in self.workers if worker.task]):
@@ -96,9 +103,10 @@ class _Crew:
         # Spawned, not forked: a fork copies locks that torch's threads may hold.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, os.getpid()))
         try:
-            process.start()
+            with signals_held():
+                process.start()
         except BaseException:
             ours.close()
             raise
@@ -147,6 +155,8 @@ class _Crew:
             worker.process.kill()
         for worker in self.workers:
             worker.process.join()
+        self.workers.clear()
+        atexit.unregister(self._stop)
 
 
 class _Elsewhere(Exception):
@@ -156,9 +166,11 @@ class _Elsewhere(Exception):
         return f"\n{self.args[0]}"
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, parent: int) -> None:
     """A worker's life: the job once, then items until the pipe is closed."""
+    serve_parent(parent)
     os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
+    tqdm.set_lock(RLock())  # The usual one is left behind in the system by a process that is killed, which says so.
     with suppress(EOFError, OSError):
         sent = pipe.recv_bytes()
         while True:
