@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,120}")
 _UNFINISHED = ".unfinished"
 _PART = "released"
 """What a wheel carries of the released zoo, inside the package."""
+_NO_LOCK = -1
+_MOMENT = 0.05
+"""Seconds between two looks at whether a folder is free."""
 
 
 @contextmanager
@@ -54,6 +58,54 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
         with suppress(OSError):
             os.close(handle)
+
+
+def held(folder: Path) -> int | None:
+    """Hold a folder, which is made where there is none, against other processes that ask the same; `let_go` of it.
+
+    A process that ends lets go of what it holds. Nothing is held where the file system knows no locks.
+
+    Returns:
+        A handle; None while another process holds the folder.
+
+    Raises:
+        OSError: the folder cannot be made; its `filename` is the folder.
+    """
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if fcntl is None:
+                return _NO_LOCK
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # Another process has just removed a folder on the way to it.
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:
+            return handle
+        if _is_still(folder, handle):
+            return handle
+        os.close(handle)
+
+
+def let_go(handle: int) -> None:
+    """Of what `held` holds."""
+    if handle != _NO_LOCK:
+        os.close(handle)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Inside the block no other process is inside such a block for the same folder: one waits for the other."""
+    while (handle := held(folder)) is None:
+        time.sleep(_MOMENT)
+    try:
+        yield
+    finally:
+        let_go(handle)
 
 
 def require_writable(folder: Path) -> None:
@@ -208,6 +260,14 @@ def _lock(handle: int, *, wait: bool) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_still(folder: Path, handle: int) -> bool:
+    """Whether the open folder is the one of that name, and not one that was removed before it was held."""
+    try:
+        return os.path.samestat(os.stat(folder), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _umask() -> int:

@@ -1,24 +1,18 @@
 """`python -m ibrobust.evaluate`: runs in; breaking radii, leaderboard and figures out."""
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
+from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.gates import add_floor_flag, require_floors, require_radii
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
+from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.report import print_report, stored_results
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
-from ibrobust.experiments.jobs import answers
-from ibrobust.robustness.settings import Settings
-
-if TYPE_CHECKING:
-    from ibrobust.experiments.subject import Subject
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,8 +25,10 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
+    from ibrobust.experiments.evaluation import evaluate_subjects
     from ibrobust.experiments.timings import TIMINGS, save_timing, timings
-    from ibrobust.files import require_replaceable, require_writable
+    from ibrobust.files import alone_in, require_replaceable, require_writable
+    from ibrobust.robustness.question import Execution
 
     subjects = [subject for subject, _ in chosen_subjects(options, options.out)]
     require_writable(options.out)
@@ -44,26 +40,19 @@ def main(arguments: Sequence[str]) -> None:
         sorted_by_class = sorted_samples(subject.test, last, first=first)
         for warning in [*(subject.model_record.warnings or []), *sorted_by_class]:
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
-    job = partial(_evaluated, options=options, settings=settings, samples=samples)
-    for _, (path, seconds) in answers(job, subjects, place_of(options), begin=partial(share_cores, options)):
-        if seconds is not None:
-            save_timing(options.out / TIMINGS, path, seconds)
-    results = stored_results([options.out])
-    print_report(results, options.out)
+    execution = Execution(options.batch_size, options.device, kept=options.keep_images)
+    with shown_progress(radius=settings.radii[-1]) as watch:
+        for _, path, seconds in evaluate_subjects(
+            subjects, samples, settings, execution, out=options.out, place=place_of(options),
+            begin=partial(share_cores, options), watch=watch,
+        ):  # fmt: skip
+            if seconds is not None:
+                save_timing(options.out / TIMINGS, path, seconds)
+    with alone_in(options.out):  # Whoever writes last has read everything.
+        results = stored_results([options.out])
+        print_report(results, options.out)
     asked = [result for result in results if result.card.settings == settings]
     require_floors(options.fail_below, [one for one in asked if any(s.describes(one.card) for s in subjects)])
-
-
-def _evaluated(
-    subject: "Subject", *, options: Namespace, settings: Settings, samples: tuple[int, int] | None
-) -> tuple[Path, float | None]:
-    """One job."""
-    from ibrobust.experiments.evaluation import evaluate_subject
-    from ibrobust.robustness.question import Execution
-
-    execution = Execution(options.batch_size, options.device, kept=options.keep_images)
-    with warnings_about(subject.name):
-        return evaluate_subject(subject, samples, settings, execution, out=options.out)
 
 
 def _sample_range(text: str | None) -> tuple[int, int] | None:

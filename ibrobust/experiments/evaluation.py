@@ -1,33 +1,26 @@
-"""From a run on disk, or anybody's model, to a results file: shard by shard, so that a killed evaluation goes on."""
+"""From runs on disk, or anybody's models, to a results file each: block by block, on as many workers as there are."""
 
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-from torch import nn
-from tqdm import tqdm
+import numpy as np
 
-from ibrobust.backends import peer_breaking_radii
 from ibrobust.errors import BadInput
+from ibrobust.experiments.attacked_blocks import AttackedBlocks, Block, task_of
+from ibrobust.experiments.jobs import HERE, Place, nothing
+from ibrobust.experiments.pieces import Answer, results_of
+from ibrobust.experiments.progress import NOBODY, Account, Watch
 from ibrobust.experiments.subject import Subject
-from ibrobust.robustness.breaking_radii import radii_that_break
-from ibrobust.robustness.evidence import evidence_path, joined_evidence, load_evidence, save_evidence
-from ibrobust.robustness.health import warned_of
-from ibrobust.robustness.noisy_readings import readings_under_noise
-from ibrobust.robustness.question import Execution, chosen_attacks, question
+from ibrobust.experiments.unfinished import FOLDER, Gaps, Unfinished
+from ibrobust.robustness.evidence import Kept, evidence_path, joined_evidence, load_evidence, save_evidence
+from ibrobust.robustness.lost_gradients import sentences_about_lost
+from ibrobust.robustness.question import Execution
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.samples import looked_at, usable_samples
-from ibrobust.robustness.settings import NATIVE, Settings
+from ibrobust.robustness.samples import looked_at
+from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.storage import Results, joined, load_results, save_results
-from ibrobust.robustness.work import Work, expected_work
 from ibrobust.subjects.zoo import versions
-
-_SHARD = 1000
-"""Samples between two saves: what a killed evaluation loses at most."""
 
 
 def evaluate_subject(
@@ -38,84 +31,44 @@ def evaluate_subject(
     *,
     out: Path,
 ) -> tuple[Path, float | None]:
-    """Attack the samples and save `out/<protocol>/<name>.parquet`; what is there with the same settings is kept.
+    """`evaluate_subjects` of one subject, in this process."""
+    ((_, path, seconds),) = evaluate_subjects([subject], samples, settings, execution, out=out)
+    return path, seconds
+
+
+def evaluate_subjects(
+    subjects: Sequence[Subject],
+    samples: tuple[int, int] | None,
+    settings: Settings,
+    execution: Execution,
+    *,
+    out: Path,
+    place: Place = HERE,
+    begin: Callable[[], None] = nothing,
+    watch: Watch = NOBODY,
+) -> Iterator[tuple[Subject, Path, float | None]]:
+    """Attack the samples of each and save `out/<protocol>/<name>.parquet`; what is there with the same settings is
+    kept, and so is every finished block.
 
     Args:
         samples: first and last + 1; all by default.
+        execution: its device, batches and kept images count.
+        begin: as in a `Workload`.
 
     Returns:
-        The file, and the seconds that it took; None where it was there.
+        As they are finished: subject, file, and the seconds of work that it took in this call, summed over workers;
+        None where it was there.
 
     Raises:
         BadInput: there are fewer samples, or `breaking_radii` refuses.
+        RunFailed: after all others are done, with what failed.
     """
-    first, last = samples or (0, len(subject.test))
-    if last > len(subject.test):
-        raise BadInput(f"samples {last}: {subject.name} has {len(subject.test)} test samples")
-    path = results_path(subject, settings, out, first=(first, last))
-    if _stored(path, subject, settings, range(first, last)) and _has_images(path, execution):
-        return path, None
-    began = time.perf_counter()
-    unfinished = path.parent / ".unfinished" / path.stem
-    model = subject.model().to(execution.device)
-    warned = _looked_at(subject, model, settings, slice(first, last))
-    shards, places = [], []
-    with _shown_work(subject.name, settings, last - first) as work:
-        told = replace(execution, work=work)
-        for rows in (range(start, min(start + _SHARD, last)) for start in range(first, last, _SHARD)):
-            shard_path = unfinished / f"{rows.start}-{rows.stop}.parquet"
-            shard = _stored(shard_path, subject, settings, rows)
-            if shard and _has_images(shard_path, execution):
-                work.leave_out(len(rows))
-            else:
-                shard = _attacked(subject, model, rows, settings, told)
-                _save_shard(shard, shard_path)
-            shards.append(shard)
-            places.append(shard_path)
-    whole = joined(shards)
-    whole = replace(whole, card=whole.card.with_warnings(warned))
-    if execution.kept != "none":
-        parts = [load_evidence(evidence_path(shard_path))[0] for shard_path in places]
-        save_evidence(joined_evidence(parts), whole.card, evidence_path(path))
-    save_results(whole, path)
-    shutil.rmtree(unfinished)
-    return path, time.perf_counter() - began
-
-
-def _save_shard(shard: Results, path: Path) -> None:
-    """The images come first, so that results that are there have all of theirs."""
-    if isinstance(shard, BreakingRadii) and shard.evidence is not None:
-        save_evidence(shard.evidence, shard.card, evidence_path(path))
-    save_results(shard, path)
-
-
-def _has_images(results: Path, execution: Execution) -> bool:
-    """Whether the images that are to be kept lie beside stored results."""
-    return execution.kept == "none" or evidence_path(results).is_file()
-
-
-@contextmanager
-def _shown_work(name: str, settings: Settings, samples: int) -> Iterator[Work]:
-    """The account of an evaluation, as a bar on a terminal: queries so far and those expected, the attack in work."""
-    # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
-    walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)
-    with tqdm(desc=name, unit="q", unit_scale=True, disable=None) as bar:
-
-        def tell(attack: str, done: int, left: float) -> None:
-            bar.total = done + left
-            bar.set_postfix_str(attack, refresh=False)
-            bar.update(done - bar.n)
-
-        yield expected_work(chosen_attacks(settings), samples, walks=walks, tell=tell)
-
-
-def _looked_at(subject: Subject, model: nn.Module, settings: Settings, samples: slice) -> list[str]:
-    """What is odd about the model: once for all shards, and not again where its record says it."""
-    if subject.model_record.warnings is not None:
-        return []
-    split = subject.test[samples.start + looked_at(samples.stop - samples.start)]
-    x, y, _ = usable_samples(split.x, split.y)
-    return warned_of(model, x, y, noisy=settings.view != "mean")
+    pieces = [_piece(index, subject, samples, settings, execution.kept, out) for index, subject in enumerate(subjects)]
+    for piece in pieces:
+        piece.watch = watch
+    job = AttackedBlocks([task_of(subject, settings) for subject in subjects], execution)
+    for index, (path, seconds) in results_of(pieces, job, place, begin=begin, watch=watch):
+        yield subjects[index], path, seconds
 
 
 def results_path(subject: Subject, settings: Settings, out: Path, *, first: tuple[int, int] = (0, 0)) -> Path:
@@ -124,31 +77,131 @@ def results_path(subject: Subject, settings: Settings, out: Path, *, first: tupl
     return out / settings.label / f"{settings.file_stem(subject.name)}{part}.parquet"
 
 
-def _attacked(subject: Subject, model: nn.Module, rows: range, settings: Settings, execution: Execution) -> Results:
-    split = subject.test[rows.start : rows.stop]
-    samples = usable_samples(split.x, split.y, torch.arange(rows.start, rows.stop))
-    results: Results
-    if settings.backend != NATIVE:
-        results = peer_breaking_radii(model, samples, settings, execution)
-    elif settings.view == "mean":
-        results = radii_that_break(question(model, samples, settings, execution))
-    else:
-        results = readings_under_noise(question(model, samples, settings, execution))
-    about = {
-        "model": subject.model_record,
-        "data": subject.data_record,
-        "versions": versions(),
-        "plugins": subject.plugins(settings),
-    }
-    return replace(results, card=results.card.model_copy(update=about))
+def _piece(
+    index: int, subject: Subject, samples: tuple[int, int] | None, settings: Settings, kept: Kept, out: Path
+) -> "_Evaluation":
+    first, last = samples or (0, len(subject.test))
+    if last > len(subject.test):
+        raise BadInput(f"samples {last}: {subject.name} has {len(subject.test)} test samples")
+    path = results_path(subject, settings, out, first=(first, last))
+    rows = range(first, last)
+    return _Evaluation(index, subject, rows, settings, kept, path, Unfinished(path.parent / FOLDER / path.stem))
 
 
-def _stored(path: Path, subject: Subject, settings: Settings, samples: range) -> Results | None:
-    """The results in a file if they are of exactly this model, these samples and settings, by this version."""
-    if not path.is_file():
-        return None
-    results = load_results(path)
-    card = results.card
-    about = (subject.model_record, subject.data_record, versions(), subject.plugins(settings))
-    same = (card.model, card.data, card.versions, card.plugins) == about and card.settings == settings
-    return results if same and list(results.sample_N["sample"]) == list(samples) else None
+@dataclass
+class _Evaluation:
+    """One results file in the making: a piece of work.
+
+    Attributes:
+        gaps: samples that no block was made of yet.
+        blocks: those that are finished.
+        warned: what is odd about the model.
+        look: whether it is to be looked at.
+    """
+
+    index: int
+    subject: Subject
+    rows: range
+    settings: Settings
+    kept: Kept
+    path: Path
+    unfinished: Unfinished
+    watch: Watch = NOBODY
+    gaps: Gaps = field(default_factory=lambda: Gaps([]))
+    blocks: list[range] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    look: bool = False
+    seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.subject.name
+
+    @property
+    def total(self) -> int:
+        return len(self.rows)
+
+    @property
+    def left(self) -> int:
+        return self.gaps.left
+
+    def begin(self, account: Account) -> bool:
+        there = self._stored(self.path, self.rows)
+        if there is None:
+            if not self.unfinished.hold():
+                return False
+            there = self._stored(self.path, self.rows)
+        if there is not None:
+            account.there(self.total, broken_samples(there))
+            self.unfinished.remove()
+            return True
+        found: Iterator[tuple[range, Results]] = self.unfinished.blocks(self.rows, self._stored)
+        for rows, results in found:
+            self.blocks.append(rows)
+            account.there(len(rows), broken_samples(results))
+        self.gaps = Gaps.between(self.rows, self.blocks)
+        self.look, self.seconds = self.subject.model_record.warnings is None, 0.0
+        return True
+
+    def next_item(self, size: int) -> Block | None:
+        if self.look:
+            self.look = False
+            return Block(self.index, self.rows, self.subject.test[self.rows.start + looked_at(self.total)], look=True)
+        rows = self.gaps.take(size)
+        return None if rows is None else Block(self.index, rows, self.subject.test[rows.start : rows.stop])
+
+    def keep(self, item: Block, answer: Answer) -> int:
+        assert self.seconds is not None
+        if item.look:
+            self.warned = answer.result
+            self._warn(self.warned)
+            return 0
+        self.seconds += answer.seconds
+        _save(answer.result, self.unfinished.path(item.rows))
+        self.blocks.append(item.rows)
+        return broken_samples(answer.result)
+
+    def finish(self) -> tuple[Path, float | None]:
+        if self.seconds is None:
+            return self.path, None
+        places = [self.unfinished.path(rows) for rows in sorted(self.blocks, key=lambda rows: rows.start)]
+        whole = joined([load_results(place) for place in places])
+        lost = sentences_about_lost(whole.rows)
+        self._warn(lost)
+        whole = replace(whole, card=whole.card.with_warnings([*lost, *self.warned]))
+        if self.kept != "none":
+            parts = [load_evidence(evidence_path(place))[0] for place in places]
+            save_evidence(joined_evidence(parts), whole.card, evidence_path(self.path))
+        save_results(whole, self.path)
+        self.unfinished.remove()
+        return self.path, self.seconds
+
+    def release(self) -> None:
+        self.unfinished.release()
+
+    def _warn(self, texts: list[str]) -> None:
+        for text in texts:
+            self.watch.warn(self.name, text)
+
+    def _stored(self, path: Path, rows: range) -> Results | None:
+        """The results in a file if they are of exactly this model, these samples and settings, by this version, and
+        have the images that are to be kept."""
+        if not path.is_file() or not (self.kept == "none" or evidence_path(path).is_file()):
+            return None
+        results = load_results(path)
+        card = results.card
+        about = (self.subject.model_record, self.subject.data_record, versions(), self.subject.plugins(self.settings))
+        same = (card.model, card.data, card.versions, card.plugins) == about and card.settings == self.settings
+        return results if same and list(results.sample_N["sample"]) == list(rows) else None
+
+
+def broken_samples(results: Results) -> int:
+    """How many are broken at the largest radius, those that are wrong without an attack among them."""
+    return int(np.count_nonzero(~results.robust_EN[-1]))
+
+
+def _save(results: Results, path: Path) -> None:
+    """The images come first, so that results that are there have all of theirs."""
+    if isinstance(results, BreakingRadii) and results.evidence is not None:
+        save_evidence(results.evidence, results.card, evidence_path(path))
+    save_results(results, path)

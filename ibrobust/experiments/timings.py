@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from ibrobust.files import alone_in
 from ibrobust.tables import read_table, save_table
 
 TIMINGS = "timings.csv"
 
 
 def save_timing(path: Path, results: Path, seconds: float) -> None:
-    """One row per results file; apart from the results, which are the same bytes every time."""
+    """One row per results file: seconds of work, summed over its blocks; apart from the results, which are the same
+    bytes every time. Another process that adds a row meanwhile waits."""
     row = pd.DataFrame([{"protocol": results.parent.name, "results": results.stem, "seconds": round(seconds, 2)}])
-    rows = pd.concat([timings(path), row]) if path.is_file() else row
-    save_table(rows.drop_duplicates(["protocol", "results"], keep="last").sort_values(["protocol", "results"]), path)
+    with alone_in(path.parent):
+        rows = pd.concat([timings(path), row]) if path.is_file() else row
+        kept = rows.drop_duplicates(["protocol", "results"], keep="last")
+        save_table(kept.sort_values(["protocol", "results"]), path)
 
 
 def timings(path: Path) -> pd.DataFrame:

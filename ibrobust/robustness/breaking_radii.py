@@ -161,6 +161,7 @@ class _Evaluation:
             with self.asked.work.of(name, len(x)):
                 index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct))
             best = torch.minimum(best, index)
+            self.asked.work.broken = len(x) - int((best == len(self.radii)).sum())
             found[name], lost = index, lost | attacked.lost
             accounts[name] = asdict(attacked.queries)
             self.asked.progress(name, len(x))

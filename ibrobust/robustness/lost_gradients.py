@@ -42,15 +42,20 @@ def about_samples(
 
 
 def warned_of_lost(rows: pd.DataFrame) -> list[str]:
-    """One `ModelWarning` that names the samples whose gradients were lost, and the same as text; nothing where there
-    are none."""
-    lost = rows.loc[rows[NAN_GRADIENT], "sample"].unique()
+    """What `sentences_about_lost` says, told as a `ModelWarning`, too."""
+    texts = sentences_about_lost(rows)
+    for text in texts:
+        warnings.warn(text, ModelWarning, stacklevel=5)
+    return texts
+
+
+def sentences_about_lost(rows: pd.DataFrame) -> list[str]:
+    """One sentence that names the samples whose gradients were lost; nothing where there are none."""
+    lost = rows.loc[rows[NAN_GRADIENT], "sample"].unique() if NAN_GRADIENT in rows else []
     if not len(lost):
         return []
-    text = (
+    return [
         f"gradients are NaN or infinite on {len(lost)} of {rows['sample'].nunique()} samples, "
         f"{named(torch.tensor(lost))}: there each attack with gradients is taken to break what {SUBSTITUTE}, which "
         "needs none, breaks"
-    )
-    warnings.warn(text, ModelWarning, stacklevel=5)
-    return [text]
+    ]

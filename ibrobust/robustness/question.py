@@ -37,6 +37,11 @@ Block = tuple[Images, Labels, Int[Tensor, " batch"]]
 Progress = Callable[[str, int], None]
 """Told (attack, samples) when an attack has finished so many samples."""
 
+
+def untold(_attack: str, _samples: int) -> None:
+    """Where nobody wants to know."""
+
+
 Chosen = Mapping[str, Attack] | Sequence[str] | str | None
 """Attacks as callers choose them: by name with their settings, names, names in one text with commas, or none."""
 
@@ -58,7 +63,7 @@ class Execution:
 
     batch_size: int | None = None
     device: str | torch.device | None = None
-    progress: Progress = lambda _attack, _done: None
+    progress: Progress = untold
     kept: Kept = "none"
     work: Work | None = None
 

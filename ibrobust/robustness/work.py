@@ -32,6 +32,7 @@ class Work:
         tell: told how far the work is.
         taken: queries per sample, by attack that has finished some.
         done: queries so far.
+        broken: samples broken at the largest radius so far; None where nobody says.
     """
 
     usual: dict[str, float] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Work:
     tell: Tell = lambda _attack, _done, _left: None
     taken: dict[str, float] = field(default_factory=dict)
     done: int = 0
+    broken: int | None = None
     _attack: str = CLEAN
     _samples: int = 0
     _begun: int = 0

@@ -1,0 +1,145 @@
+"""The job of an evaluation: a block of samples in, its rows and images out. It writes nothing."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from ibrobust.backends import peer_breaking_radii
+from ibrobust.datasets import Split
+from ibrobust.errors import ModelWarning
+from ibrobust.experiments.jobs import Tell
+from ibrobust.experiments.pieces import Answer
+from ibrobust.experiments.progress import Told
+from ibrobust.experiments.subject import Subject
+from ibrobust.robustness.breaking_radii import radii_that_break
+from ibrobust.robustness.health import warned_of
+from ibrobust.robustness.noisy_readings import readings_under_noise
+from ibrobust.robustness.question import Execution, chosen_attacks, question
+from ibrobust.robustness.samples import Samples, usable_samples
+from ibrobust.robustness.settings import NATIVE, Settings
+from ibrobust.robustness.storage import Results
+from ibrobust.robustness.work import Work, expected_work
+from ibrobust.subjects.zoo import versions
+
+_TOLD_EVERY = 0.5
+"""Seconds between two messages of a job."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples of one run that are attacked together.
+
+    Attributes:
+        piece: the number of the run in the call.
+        rows: the samples' numbers.
+        split: their images and labels.
+        look: the model is looked at on them instead, and what is odd about it is the answer.
+    """
+
+    piece: int
+    rows: range
+    split: Split
+    look: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.rows.start, self.rows.stop
+
+    def __len__(self) -> int:
+        return 0 if self.look else len(self.rows)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of one run: its model, how it is attacked, and what a card says of both."""
+
+    model: Callable[[], nn.Module]
+    settings: Settings
+    about: Mapping[str, Any]
+
+
+def task_of(subject: Subject, settings: Settings) -> Task:
+    about = {
+        "model": subject.model_record,
+        "data": subject.data_record,
+        "versions": versions(),
+        "plugins": subject.plugins(settings),
+    }
+    return Task(subject.model, settings, about)
+
+
+class Latest(Generic[Value]):
+    """What was made last; another process makes it anew."""
+
+    def __init__(self) -> None:
+        self._made: tuple[object, Value] | None = None
+
+    def of(self, key: object, make: Callable[[], Value]) -> Value:
+        """What the key stands for, made only if it is not what was asked for last."""
+        if self._made is None or self._made[0] != key:
+            self._made = None  # Two models need not fit in memory.
+            self._made = key, make()
+        return self._made[1]
+
+    def __reduce__(self) -> tuple[type["Latest[Value]"], tuple[()]]:
+        return Latest, ()
+
+
+@dataclass
+class AttackedBlocks:
+    """A job: a block to its results, or to what is odd about its model.
+
+    Attributes:
+        tasks: by the number of their run.
+    """
+
+    tasks: list[Task]
+    execution: Execution
+    _model: Latest[nn.Module] = field(default_factory=Latest)
+    _taken: Latest[dict[str, float]] = field(default_factory=Latest)
+
+    def __call__(self, block: Block, tell: Tell) -> Answer:
+        task = self.tasks[block.piece]
+        model = self._model.of(block.piece, lambda: task.model().to(self.execution.device))
+        rows = torch.arange(block.rows.start, block.rows.stop)
+        # Told again by the process that asked, of the whole.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ModelWarning)
+            if block.look:
+                x, y, _ = usable_samples(block.split.x, block.split.y)
+                return Answer(warned_of(model, x, y, noisy=task.settings.view != "mean"), 0.0)
+            samples = usable_samples(block.split.x, block.split.y, rows)
+            began = time.perf_counter()
+            results = self._attacked(task, model, samples, self._work(block, tell))
+        card = results.card.model_copy(update={**task.about, "warnings": None})
+        return Answer(replace(results, card=card), time.perf_counter() - began)
+
+    def _attacked(self, task: Task, model: nn.Module, samples: Samples, work: Work) -> Results:
+        execution = replace(self.execution, work=work)
+        if task.settings.backend != NATIVE:
+            return peer_breaking_radii(model, samples, task.settings, execution)
+        asked = question(model, samples, task.settings, execution)
+        return radii_that_break(asked) if task.settings.view == "mean" else readings_under_noise(asked)
+
+    def _work(self, block: Block, tell: Tell) -> Work:
+        """The account of a block, which expects what earlier blocks of the same run took."""
+        settings, told = self.tasks[block.piece].settings, 0.0
+
+        def telling(attack: str, done: int, left: float) -> None:
+            nonlocal told
+            if (now := time.perf_counter()) - told > _TOLD_EVERY or not left:
+                told = now
+                tell(Told(done / (done + left) if done else 0.0, attack, work.broken))
+
+        # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
+        walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)
+        work = expected_work(chosen_attacks(settings), len(block), walks=walks, tell=telling)
+        work.taken = self._taken.of(block.piece, dict)
+        return work

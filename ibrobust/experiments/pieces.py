@@ -1,0 +1,169 @@
+"""Pieces of work, one for each result, cut into items that many workers share; results come when all items are done."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from ibrobust.errors import RunFailed
+from ibrobust.experiments.jobs import Job, Outcome, Place, Workload, nothing, outcomes, require_no_failures
+from ibrobust.experiments.pace import Pace
+from ibrobust.experiments.progress import Account, Watch
+
+_LOOK_AGAIN = 1.0
+"""Seconds between two looks at whether another process has finished what it works on."""
+
+
+@runtime_checkable
+class Item(Protocol):
+    """What a job is given: it belongs to a piece, where its key tells it apart, and is of so many samples, or of
+    whatever else is counted."""
+
+    @property
+    def piece(self) -> int: ...
+
+    @property
+    def key(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+class Answer(NamedTuple):
+    """What a job gives back: its result, and the seconds that it took beside loading."""
+
+    result: Any
+    seconds: float
+
+
+@runtime_checkable
+class Piece(Protocol):
+    """One result in the making. Only the process that asked for it calls these.
+
+    Attributes:
+        name: of the run.
+        total: samples, or whatever else is counted.
+        left: those of them that no item was made of yet.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def left(self) -> int: ...
+
+    def begin(self, account: Account) -> bool:
+        """Find out what there is already, and take hold of the rest; False while another process holds it."""
+
+    def next_item(self, size: int) -> Item | None:
+        """An item of about so many samples; None when all have been given out."""
+
+    def keep(self, item: Any, answer: Answer) -> int:
+        """Write down an answer, so that it outlives this process; how many samples are broken by it."""
+
+    def finish(self) -> Any:
+        """The result, from all answers."""
+
+    def release(self) -> None:
+        """Let go of what is held. What was kept stays, unless the result is there."""
+
+
+def results_of(
+    pieces: Sequence[Piece], job: Job, place: Place, *, begin: Callable[[], None] = nothing, watch: Watch
+) -> Iterator[tuple[int, Any]]:
+    """The number and the result of each piece, as soon as it is there.
+
+    Args:
+        job: what is done with an item; its answer is an `Answer`. What it tells goes to the account.
+        begin: as in a `Workload`.
+
+    Raises:
+        BadInput: a job refused its input.
+        RunFailed: after all others are done, with what failed.
+    """
+    account = Account(watch, [piece.name for piece in pieces], sum(piece.total for piece in pieces))
+    work = _Work(pieces, Pace(place.workers), account)
+    waited = False
+    try:
+        while work.waiting:
+            for outcome in outcomes(Workload(job, work.next_item, account.told, begin), place):
+                work.hear(outcome)
+                yield from work.results()
+            yield from work.results()
+            if work.waiting:
+                if not waited:
+                    account.say(f"waiting for another process, which works on {pieces[work.waiting[0]].name}")
+                waited = True
+                time.sleep(_LOOK_AGAIN)
+    finally:
+        for index in work.held:
+            pieces[index].release()
+    require_no_failures([work.failures[index] for index in sorted(work.failures)], of=len(pieces))
+
+
+@dataclass
+class _Work:
+    """Which pieces wait, which is being given out, and which are held until their last answer comes."""
+
+    pieces: Sequence[Piece]
+    pace: Pace
+    account: Account
+    waiting: deque[int] = field(init=False)
+    current: int | None = None
+    held: dict[int, int] = field(default_factory=dict)
+    failures: dict[int, RunFailed] = field(default_factory=dict)
+    _ready: deque[tuple[int, Any]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.waiting = deque(range(len(self.pieces)))
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        while self._ready:
+            yield self._ready.popleft()
+
+    def next_item(self) -> Item | None:
+        while self.current is not None or self._begin_next():
+            index = self.current
+            assert index is not None
+            piece = self.pieces[index]
+            others = sum(self.pieces[number].left for number in self.waiting)
+            if index not in self.failures:
+                item = piece.next_item(self.pace.size(index, piece.left, piece.left + others))
+                if item is not None:
+                    self.held[index] += 1
+                    return item
+            self.current = None
+            self._finish_if_done(index)
+        return None
+
+    def hear(self, outcome: Outcome) -> None:
+        item, answer, failure = outcome
+        self.held[item.piece] -= 1
+        if failure:
+            left = 0 if item.piece in self.failures else self.pieces[item.piece].left
+            self.failures.setdefault(item.piece, failure)
+            self.account.failed(item, left)
+        else:
+            self.pace.took(item.piece, len(item), answer.seconds)
+            self.account.finished(item, broken=self.pieces[item.piece].keep(item, answer))
+        self._finish_if_done(item.piece)
+
+    def _begin_next(self) -> bool:
+        """Take up the first waiting piece that no other process holds; False where there is none."""
+        for index in list(self.waiting):
+            if self.pieces[index].begin(self.account):
+                self.waiting.remove(index)
+                self.current, self.held[index] = index, 0
+                return True
+        return False
+
+    def _finish_if_done(self, index: int) -> None:
+        if index == self.current or self.held[index]:
+            return
+        if index not in self.failures:
+            self._ready.append((index, self.pieces[index].finish()))
+        self.pieces[index].release()
+        del self.held[index]
