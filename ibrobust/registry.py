@@ -114,6 +114,17 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "permutation-mnist": "datasets.named:permutation_mnist",
             "imagenette": "datasets.named:imagenette",
         },
+        # A text is of the last of them that accepts it.
+        "data format": {
+            "class-folders": "datasets.image_folders:CLASS_FOLDERS",
+            "listed-folders": "datasets.listed_folders:LISTED",
+            "parquet": "datasets.table_folders:PARQUET",
+            "saved": "datasets.table_folders:SAVED",
+            "corrupted": "datasets.corrupted:CORRUPTED",
+            "npy": "datasets.npy:NPY",
+            "npz": "datasets.npz:NPZ",
+            "python": "datasets.python_data:PYTHON",
+        },
         "model": {
             "cnn": "models.cnn:cnn",
             "lenet": "models.cnn:lenet",

@@ -60,7 +60,7 @@ def test_the_two_readings_of_one_file_are_two_data_sets(tmp_path):
 
 
 def test_layouts_of_other_data_and_of_other_names_are_refused():
-    with pytest.raises(BadInput, match=r"layout 'nhwc' is for \.npz files; data 'digits'"):
+    with pytest.raises(BadInput, match=r"layout 'nhwc' is for arrays of images; data 'digits'"):
         load_dataset("digits", layout="nhwc")
     with pytest.raises(BadInput, match="no layout 'hwc'; choose from auto, nchw, nhwc"):
         load_dataset("digits", layout="hwc")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser, doing, note_part_of_zoo
 from ibrobust.errors import BadInput
+from ibrobust.records import flag
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
@@ -27,9 +28,13 @@ def add_subject_flags(parser: Parser) -> None:
     parser.add_argument("--name", action="append", default=[], help="name of the model; one for each --model")
     parser.add_argument(
         "--data", default=None,
-        help=f"data for --model: FILE.npz, a folder of class folders, or {EXTENSION_POINTS['data set'].choices}",
+        help=f"data for --model: {EXTENSION_POINTS['data set'].choices}, or a file or folder in one of the "
+        f"forms that `ibrobust datasets` explains: {EXTENSION_POINTS['data format'].choices}",
     )  # fmt: skip
-    parser.add_argument("--layout", default=None, help="of FILE.npz: auto (where its shape tells), nchw or nhwc")
+    parser.add_argument("--layout", help="of arrays of images: nchw or nhwc; where the shape tells, none is needed")
+    parser.add_argument("--resize", help="of image files: their shorter side, or HEIGHTxWIDTH; 256:bicubic filters so")
+    parser.add_argument("--crop", help="of image files, after --resize: keep the centre, 224 or HEIGHTxWIDTH")
+    parser.add_argument("--label-column", metavar="NAME", help="of tables of images: the column of labels")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_data_flags()
     parser.add_device_flags(default_threads=None)
@@ -53,8 +58,8 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
         raise BadInput(f"--name {options.name[0]}: a run has a name of its own; --name goes with --model")
     if options.data:
         raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
-    if options.layout:
-        raise BadInput(f"--layout {options.layout}: a run has a layout of its own; --layout goes with --model")
+    for key, value in _data_options(options).items():
+        raise BadInput(f"{flag(key)} {value}: a run has data of its own; {flag(key)} goes with --model")
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     places = options.run or [options.runs if own else Path("zoo")]
     note_part_of_zoo(places)
@@ -64,7 +69,14 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
         yield subject, found
 
 
+def _data_options(options: Namespace) -> dict[str, str]:
+    """Those of the flags about data that are given."""
+    keys = ("layout", "resize", "crop", "label_column")
+    return {key: value for key in keys if (value := getattr(options, key)) is not None}
+
+
 def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "list[Subject]":
+    from ibrobust.datasets import DataOptions
     from ibrobust.experiments.subject import foreign_subject
     from ibrobust.experiments.subject_names import distinguished
 
@@ -72,13 +84,13 @@ def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "li
     if options.run:
         raise BadInput(f"--model {first}: models of your own are taken alone; leave out {options.run[0]}")
     if not options.data:
-        raise BadInput(f"--model {first}: needs --data, a data set's name, an .npz file or a folder")
+        raise BadInput(f"--model {first}: needs --data, a data set's name, a file or a folder")
     if options.name and len(options.name) != len(options.model):
         raise BadInput(f"--name: {len(options.name)} names for {len(options.model)} models; one for each, in order")
-    subjects = []
+    subjects, about = [], DataOptions(**_data_options(options))
     for model in options.model:
         with doing("loading the data") as say:
-            subjects.append(foreign_subject(model, options.data, layout=options.layout or "auto", told=say, **flags))
+            subjects.append(foreign_subject(model, options.data, about=about, told=say, **flags))
     named = distinguished(subjects, options.name, results)
     for before, after in zip(subjects, named, strict=True):
         if before.name != after.name and not options.name:

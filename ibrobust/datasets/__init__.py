@@ -4,18 +4,17 @@ from pathlib import Path
 
 import torch
 
-from ibrobust.datasets.image_folders import folder_parts
+from ibrobust.datasets.forms import FORMS, Form, form_name, origin_of, require_taken, title_of
 from ibrobust.datasets.interface import DATASETS, STORED, Dataset, Loader, Parts, require_whole
-from ibrobust.datasets.layouts import AUTO, require_layout
-from ibrobust.datasets.npz import npz_parts
+from ibrobust.datasets.layouts import AUTO
+from ibrobust.datasets.options import PLAIN, DataOptions
 from ibrobust.datasets.samples import sorted_samples
-from ibrobust.datasets.shaping import shaping_of
 from ibrobust.datasets.splits import AnySplit, Split, StoredSplit
 from ibrobust.errors import BadInput, shortened
 
 __all__ = [
-    "DATASETS", "STORED", "AnySplit", "Dataset", "Loader", "Parts", "Split", "StoredSplit", "load_dataset",
-    "sorted_samples",
+    "DATASETS", "FORMS", "PLAIN", "STORED", "AnySplit", "DataOptions", "Dataset", "Form", "Loader", "Parts", "Split",
+    "StoredSplit", "load_dataset", "read_dataset", "origin_of", "sorted_samples", "title_of",
 ]  # fmt: skip
 
 
@@ -27,31 +26,32 @@ def load_dataset(
     layout: str = AUTO,
     resize: str | int | None = None,
     crop: str | int | None = None,
+    label_column: str | None = None,
 ) -> Dataset:
-    """A registered data set, an `.npz` file with `x` and `y` (and `x_train`, `y_train` to train on), or a folder with
-    one folder of images per class, perhaps below `train` and `test`.
+    """A registered data set, or data in any of the forms that docs/datasets.md lists.
 
     Args:
-        layout: of an `.npz` file's images: `nchw`, `nhwc`, or `auto` where their shape tells.
-        resize, crop: what size image files are brought to, as `shaping_of` takes them.
+        data_dir: where registered data sets lie.
+        download: whether a registered data set that is not there is fetched.
+        layout, resize, crop, label_column: as `DataOptions` has them.
 
     Raises:
         BadInput: no such name, file or folder, or its content is not a data set.
     """
-    require_layout(layout)
-    shaping = shaping_of(resize, crop)
-    is_npz = name not in DATASETS and name.lower().endswith(".npz")
-    if layout != AUTO and not is_npz:
-        raise BadInput(f"layout {layout!r} is for .npz files; data {name!r} is not one")
+    options = DataOptions(layout, resize, crop, label_column)
+    return read_dataset(name, options, data_dir=data_dir, download=download)
+
+
+def read_dataset(name: str, options: DataOptions, *, data_dir: Path | None = None, download: bool = False) -> Dataset:
+    """As `load_dataset`, with the options as one record."""
     try:
         if name in DATASETS:
+            require_taken(options, name, ())
             parts = require_whole(DATASETS[name](data_dir, download), name)
-        elif is_npz:
-            parts = npz_parts(Path(name), layout)
-        elif Path(name).is_dir():
-            parts = folder_parts(Path(name), shaping)
         else:
-            raise BadInput(f"no data set {name!r}; choose from {DATASETS.choices}, an .npz file or a folder of classes")
+            form = FORMS[form_name(name)]
+            require_taken(options, name, form.takes)
+            parts = form.load(name, options)
     except OSError as error:
         raise BadInput(f"data {shortened(name)!r} cannot be read: {error.strerror or error}") from error
     classes = len(parts.class_names) or int(torch.cat([parts.train.y, parts.test.y]).max()) + 1

@@ -68,17 +68,23 @@ def array_split(
     Raises:
         BadInput: the two are no data set; the message begins with what `names` calls the one at fault.
     """
-    if x.ndim != 4 or x.size == 0:
-        raise BadInput(f"{names.x} has shape {x.shape}; write (N, C, H, W) or (N, H, W, C)")
-    labels = _labels(y, len(x), names)
     if isinstance(x, StoredArray):
-        known = layout_of(x.shape, names.x) if layout == AUTO else layout
-        shape = channels_first(np.broadcast_to(np.uint8(0), x.shape), known, names.x).shape
-        kind = torch.uint8 if x.dtype == np.uint8 else torch.float32
-        read = partial(_stored_rows, x, known, names.x)
-        made = f"{names.key} {known} {x.offset} {x.dtype.str}"
-        return held(StoredSplit(StoredImages(shape, kind, read, (x.file,), made, x.check), labels))
+        return held(stored_split(x, y, names, layout))
+    _require_images(x, names)
+    labels = _labels(y, len(x), names)
     return Split(_as_tensor(x, layout, names.x), labels)
+
+
+def stored_split(x: StoredArray, y: NDArray[np.generic], names: Named, layout: str = AUTO) -> StoredSplit:
+    """As `array_split`, but the images stay in their file however few they are."""
+    _require_images(x, names)
+    known = layout_of(x.shape, names.x) if layout == AUTO else layout
+    shape = channels_first(np.broadcast_to(np.uint8(0), x.shape), known, names.x).shape
+    kind = torch.uint8 if x.dtype == np.uint8 else torch.float32
+    read = partial(_stored_rows, x, known, names.x)
+    made = f"{names.key} {known} {x.offset} {x.dtype.str}"
+    images = StoredImages((shape[0], shape[1], shape[2], shape[3]), kind, read, (x.file,), made, x.check)
+    return StoredSplit(images, _labels(y, len(x), names))
 
 
 def _stored_rows(array: StoredArray, layout: str, name: str, rows: NDArray[np.int64]) -> Tensor:
@@ -91,6 +97,11 @@ def _stored_rows(array: StoredArray, layout: str, name: str, rows: NDArray[np.in
 
 def _as_tensor(x: NDArray[np.generic], layout: str, name: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(channels_first(_pixels(x, name), layout, name)))
+
+
+def _require_images(x: NDArray[np.generic] | StoredArray, names: Named) -> None:
+    if x.ndim != 4 or x.size == 0:
+        raise BadInput(f"{names.x} has shape {x.shape}; write (N, C, H, W) or (N, H, W, C)")
 
 
 def _labels(y: NDArray[np.generic], count: int, names: Named) -> Tensor:

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 
 from ibrobust.datasets.class_names import numbered_classes
+from ibrobust.datasets.forms import Form
 from ibrobust.datasets.image_splits import image_splits
 from ibrobust.datasets.interface import Parts
 from ibrobust.datasets.samples import SPREAD, spread_over_classes
 from ibrobust.datasets.shaping import AS_STORED, Shaping
 from ibrobust.errors import BadInput
 
-_TRAINING = ("train", "training")
-_HELD_OUT = ("test", "testing", "val", "valid", "validation")
+TRAINING = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation")
 """What a test part may be called; the first that has class folders is taken."""
 
 _NO_SAMPLES = {"__MACOSX", "__pycache__"}
@@ -65,15 +66,15 @@ def folder_parts(folder: Path, shaping: Shaping = AS_STORED) -> Parts:
 def _parts(folder: Path) -> tuple[_Part | None, _Part, list[_Part]]:
     """Training part, test part and the parts that are neither; a folder without parts is a test part."""
     folders = {path.name.lower(): path for path in _entries(folder) if path.is_dir()}
-    training = [name for name in _TRAINING if name in folders]
-    held_out = [name for name in _HELD_OUT if name in folders]
+    training = [name for name in TRAINING if name in folders]
+    held_out = [name for name in HELD_OUT if name in folders]
     if not (training and held_out) and set(folders) - {*training, *held_out}:
         return None, _part(folder, ""), []
     if not held_out:
         if not training:
             raise BadInput(f"folder {str(folder)!r} holds no class folders with images")
         raise BadInput(
-            f"folder {str(folder)!r} holds {training[0]!r} alone; add one of {', '.join(_HELD_OUT)} beside it"
+            f"folder {str(folder)!r} holds {training[0]!r} alone; add one of {', '.join(HELD_OUT)} beside it"
         )
     found = [_part(folders[name], folders[name].name) for name in held_out]
     labelled = [part for part in found if part.classes] or found
@@ -122,3 +123,13 @@ def _entries(folder: Path) -> list[Path]:
     except OSError as error:
         raise BadInput(f"folder {str(folder)!r} cannot be read: {error.strerror}") from error
     return [path for path in found if not path.name.startswith(".") and path.name not in _NO_SAMPLES]
+
+
+CLASS_FOLDERS = Form(
+    "a folder with a folder of images per class",
+    accepts=lambda data: Path(data).is_dir(),
+    load=lambda data, options: folder_parts(Path(data), options.shaping),
+    holds="one folder of images per class, perhaps below train and test (or val, validation)",
+    takes=("resize", "crop"),
+    example="photos --resize 256 --crop 224",
+)

@@ -41,6 +41,15 @@ def _array_split(dataset: object) -> Split:
     return Split(x, torch.as_tensor(getattr(dataset, "targets"), dtype=torch.int64))  # noqa: B009
 
 
+LIES_IN = {
+    "mnist": "MNIST/raw",
+    "permutation-mnist": "MNIST/raw",
+    "fashion-mnist": "FashionMNIST/raw",
+    "cifar10": "cifar-10-batches-py",
+    "imagenette": "imagenette2-320",
+}
+"""Where below the data folder the files of a data set are; the others need none."""
+
 mnist = _from_torchvision("MNIST")
 fashion_mnist = _from_torchvision("FashionMNIST")
 cifar10 = _from_torchvision("CIFAR10")

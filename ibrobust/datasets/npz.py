@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ibrobust.datasets.arrays import Named, StoredArray, array_split
+from ibrobust.datasets.forms import Form
 from ibrobust.datasets.interface import AnySplit, Parts
 from ibrobust.datasets.npz_arrays import npz_arrays
 from ibrobust.errors import BadInput
@@ -44,3 +45,13 @@ def _split(
     where = f"data {str(file)!r}:"
     names = Named(f"{where} {keys[0]}", f"{where} {keys[1]}", keys[0])
     return array_split(x, y.mapped() if isinstance(y, StoredArray) else y, names, layout)
+
+
+NPZ = Form(
+    "FILE.npz",
+    accepts=lambda data: data.lower().endswith(".npz"),
+    load=lambda data, options: npz_parts(Path(data), options.layout),
+    holds="arrays x and y, and x_train and y_train to train on; large ones are mapped where numpy.savez wrote them",
+    takes=("layout",),
+    example="mine.npz",
+)

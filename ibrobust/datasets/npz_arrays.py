@@ -48,8 +48,8 @@ def npz_arrays(file: Path, wanted: Sequence[str]) -> tuple[dict[str, Array], lis
             raise BadInput(f"data {str(file)!r} cannot be read as an .npz file: {_in_one_line(error)}") from error
 
 
-def npy_array(file: Path) -> Array:
-    """The array of an `.npy` file.
+def npy_array(file: Path) -> StoredArray:
+    """The array of an `.npy` file, which stays there.
 
     Raises:
         BadInput: as `npz_arrays`.
@@ -59,11 +59,7 @@ def npy_array(file: Path) -> Array:
         raise BadInput(f"{name} {'is not a file' if file.exists() else 'is not there'}")
     with warnings.catch_warnings(action="ignore"), file.open("rb") as stream:
         shape, by_columns, dtype = _checked_header(stream, file.stat().st_size, name)
-        array = StoredArray(file, stream.tell(), shape, dtype, by_columns)
-        if math.prod(shape) * dtype.itemsize > interface.HELD_BYTES:
-            return array
-        values = _values(stream, math.prod(shape), dtype)
-    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
+        return StoredArray(file, stream.tell(), shape, dtype, by_columns)
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path, key: str) -> Array:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ibrobust.datasets import AnySplit, load_dataset
+from ibrobust.datasets import PLAIN, AnySplit, DataOptions, origin_of, read_dataset, title_of
 from ibrobust.errors import RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
@@ -74,28 +74,29 @@ def foreign_subject(
     *,
     data_dir: Path | None,
     download: bool,
-    layout: str = "auto",
+    about: DataOptions = PLAIN,
     told: Callable[[str], None] = lambda _doing: None,
 ) -> Subject:
-    """Anybody's model, as `--model` names it, on a data set's test part; `layout` as `load_dataset` takes it.
+    """Anybody's model, as `--model` names it, on the test part of data as `--data` names it.
 
     Args:
+        about: how the data is read.
         told: what is being done, before it is.
     """
     told(f"loading the data {data}")
-    dataset = load_dataset(data, data_dir=data_dir, download=download, layout=layout)
+    dataset = read_dataset(data, about, data_dir=data_dir, download=download)
     told(f"loading the model {model}")
     module = load_model(model)
     told("looking at the model's answers and gradients")
     some = dataset.test[looked_at(len(dataset.test))]
     warnings = require_healthy(module, some.x, some.y)
     form = format_name(model)
-    name = as_name(f"{FORMATS[form].name(model)}-{Path(data).resolve().stem}")
+    name = as_name(f"{FORMATS[form].name(model)}-{title_of(data)}")
     found = digests_of_model(model, module)
     record = ModelRecord(
         run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
     )
-    names = (("model format", form), ("data set", data))
+    names = (("model format", form), origin_of(data))
     made = _TheirModel(model, found["weights_sha256"], module)
     return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names)
 

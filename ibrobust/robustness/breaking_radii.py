@@ -34,7 +34,7 @@ from ibrobust.robustness.question import (
 )
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
-from ibrobust.robustness.samples import Arrays, usable_samples
+from ibrobust.robustness.samples import Arrays, LabelledData, usable_samples
 from ibrobust.robustness.search import SEARCHES, Indices, Search
 from ibrobust.robustness.work import CLEAN
 from ibrobust.types import Images, Labels
@@ -43,8 +43,8 @@ from ibrobust.types import Images, Labels
 @undisturbed()
 def breaking_radii(
     model: nn.Module,
-    x: Arrays,
-    y: Arrays,
+    x: Arrays | LabelledData,
+    y: Arrays | None = None,
     *,
     eps: Radii = "0:0.1",
     protocol: str = "paper",
@@ -69,7 +69,7 @@ def breaking_radii(
     Args:
         model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside.
         x, y: the samples, floating point in [0, 1] or bytes, and their labels (whole numbers or one-hot rows); tensors,
-            arrays or lists.
+            arrays or lists. Or x is a torch `Dataset` or `DataLoader` of both.
         eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, a number, or several.
         attacks: instead of the protocol's: a mapping of your own by name, or names of registered ones.
         protocol, norm, search: names from `PROTOCOLS`, `NORMS`, `SEARCHES`.

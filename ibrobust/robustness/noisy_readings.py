@@ -43,7 +43,7 @@ from ibrobust.robustness.question import (
 from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
-from ibrobust.robustness.samples import Arrays, usable_samples
+from ibrobust.robustness.samples import Arrays, LabelledData, usable_samples
 from ibrobust.robustness.work import CLEAN
 from ibrobust.types import Images, Labels, PerSample
 
@@ -57,8 +57,8 @@ Right = Bool[Tensor, "readings batch"]
 @undisturbed()
 def noisy_readings(
     model: nn.Module,
-    x: Arrays,
-    y: Arrays,
+    x: Arrays | LabelledData,
+    y: Arrays | None = None,
     *,
     eps: Radii = "0:0.1",
     protocol: str = "strict-rand",

@@ -1,14 +1,16 @@
 """Samples as people have them, to tensors: arrays, lists, labels of any whole-number type, one-hot rows."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from ibrobust.datasets.python_data import split_of
 from ibrobust.errors import BadInput
 from ibrobust.types import Images
 
@@ -24,6 +26,10 @@ def looked_at(count: int) -> Int[Tensor, " some"]:
     return torch.linspace(0, count - 1, min(_LOOKED_AT, count)).long()
 
 
+LabelledData = Dataset[Any] | DataLoader[Any]
+"""What holds images with their labels."""
+
+
 class Samples(NamedTuple):
     """Images in [0, 1] (or bytes), their int64 labels and numbers, all of one length."""
 
@@ -32,17 +38,25 @@ class Samples(NamedTuple):
     ids: Int[Tensor, " batch"]
 
 
-def usable_samples(x: Arrays, y: Arrays, ids: Arrays | None = None) -> Samples:
+def usable_samples(x: Arrays | LabelledData, y: Arrays | None = None, ids: Arrays | None = None) -> Samples:
     """The samples as tensors that share no graph with the caller's.
 
     Args:
-        x: (samples, channels, height, width), floating point in [0, 1] or bytes.
+        x: (samples, channels, height, width), floating point in [0, 1] or bytes; or a torch `Dataset` or `DataLoader`
+            of images and labels, with no y.
         y: a whole number per sample, or one-hot rows.
         ids: the samples' numbers; 0, 1, … by default.
 
     Raises:
         BadInput: names the argument that cannot be used.
     """
+    if isinstance(x, Dataset | DataLoader):
+        if y is not None:
+            raise BadInput(f"y is given beside x, a {type(x).__name__} that has labels of its own; leave it out")
+        split = split_of(x, "x")[:]
+        x, y = split.x, split.y
+    if y is None:
+        raise BadInput("y is missing: the labels of x, or x as a torch Dataset or DataLoader that has them")
     images = _tensor("x", x)
     if images.ndim != 4 or images.numel() == 0:
         raise BadInput(

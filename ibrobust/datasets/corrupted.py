@@ -1,0 +1,145 @@
+"""Data in the layout of CIFAR-10-C: a folder with one `.npy` file of images per corruption and `labels.npy`.
+
+Each file holds the same samples at severity 1, then at severity 2, and so on up to 5 (Hendrycks & Dietterich 2019).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ibrobust.datasets.arrays import Named, stored_split
+from ibrobust.datasets.forms import Form
+from ibrobust.datasets.interface import Parts, StoredSplit, held
+from ibrobust.datasets.layouts import AUTO
+from ibrobust.datasets.npz_arrays import npy_array
+from ibrobust.datasets.options import DataOptions
+from ibrobust.datasets.splits import StoredImages
+from ibrobust.errors import BadInput, shortened
+
+SEVERITIES = (1, 2, 3, 4, 5)
+LABELS = "labels.npy"
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """A folder of corrupted images of the same samples.
+
+    Attributes:
+        y: the labels of the samples, once.
+        splits: corruption → its images at all severities, one severity after the other.
+    """
+
+    folder: Path
+    y: Tensor
+    splits: dict[str, StoredSplit]
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Their names, sorted."""
+        return sorted(self.splits)
+
+    def at(self, corruption: str, severity: int, first: int, last: int) -> Tensor:
+        """The images of the samples from `first` up to `last` under a corruption."""
+        start = (severity - 1) * len(self.y)
+        return self.splits[corruption][start + first : start + last].x
+
+    def files(self) -> list[Path]:
+        """What the images and labels are read from."""
+        return [self.folder / LABELS, *(self.folder / f"{name}.npy" for name in self.corruptions)]
+
+
+def is_corrupted_folder(folder: Path) -> bool:
+    """Whether a folder has this layout, by the names of its files."""
+    return (folder / LABELS).is_file() and any(file.name != LABELS for file in folder.glob("*.npy"))
+
+
+def corrupted_data(folder: Path, *, layout: str = AUTO, only: Sequence[str] = ()) -> Corrupted:
+    """The corruptions in a folder, or some of them.
+
+    Raises:
+        BadInput: a file cannot be read, the corruptions' shapes differ, or the labels are not those of five severities.
+    """
+    if not is_corrupted_folder(folder):
+        raise BadInput(f"folder {str(folder)!r} holds no {LABELS} beside one .npy file of images per corruption")
+    names = sorted(file.stem for file in folder.glob("*.npy") if file.name != LABELS)
+    for name in only:
+        if name not in names:
+            raise BadInput(
+                f"data {str(folder)!r} has no corruption {shortened(name)!r}; choose from {', '.join(names)}"
+            )
+    labels = npy_array(folder / LABELS).mapped()
+    arrays = {name: npy_array(folder / f"{name}.npy") for name in only or names}
+    for name, array in arrays.items():
+        first = next(iter(arrays))
+        if array.shape != arrays[first].shape:
+            shapes = f"{first}.npy has {arrays[first].shape}, {name}.npy {array.shape}"
+            raise BadInput(f"data {str(folder)!r}: the corruptions differ in shape: {shapes}")
+    splits = {name: stored_split(array, labels, _names(folder, name), layout) for name, array in arrays.items()}
+    return Corrupted(folder, _labels_once(labels, folder), splits)
+
+
+def _names(folder: Path, name: str) -> Named:
+    return Named(f"data {str(folder / name)!r}.npy", f"data {str(folder / LABELS)!r}", f"{name}.npy")
+
+
+def _labels_once(labels: NDArray[np.generic], folder: Path) -> Tensor:
+    """Raises:
+    BadInput: they are not the same five times.
+    """
+    name, times = f"data {str(folder / LABELS)!r}", len(SEVERITIES)
+    if labels.size % times:
+        raise BadInput(f"{name} holds {labels.size} labels; there is one for each sample at each of {times} severities")
+    each = labels.reshape(times, -1)
+    if (each != each[0]).any():
+        severity, sample = np.argwhere(each != each[0])[0]
+        raise BadInput(f"{name}: sample {sample} has another label at severity {severity + 1} than at severity 1")
+    return torch.from_numpy(each[0].astype(np.int64))
+
+
+def _load(data: str, options: DataOptions) -> Parts:
+    """`FOLDER:CORRUPTION:SEVERITY`, the samples under one corruption as any other data."""
+    folder, name, text = _parsed(data)
+    if not name:
+        raise BadInput(
+            f"data {data!r} holds corrupted images: take protocol corruptions (--protocol corruptions), or one of them "
+            f"as {folder}:fog:3"
+        )
+    if not text.isdecimal() or int(text[:3]) not in SEVERITIES:
+        raise BadInput(f"data {data!r}: severity {shortened(text)!r}; write FOLDER:CORRUPTION:SEVERITY, from 1 to 5")
+    found = corrupted_data(folder, layout=options.layout, only=(name,))
+    count, x = len(found.y), found.splits[name].x
+    start = (int(text) - 1) * count
+    shifted = StoredImages(
+        (count, *x.shape[1:]), x.dtype, partial(_shifted, x, start), x.files, f"{x.made} from {start}", x.check
+    )
+    test = held(StoredSplit(shifted, found.y))
+    return Parts(test[:0], test)
+
+
+def _shifted(images: StoredImages, start: int, rows: NDArray[np.int64]) -> Tensor:
+    return images.read(rows + start)
+
+
+def _parsed(data: str) -> tuple[Path, str, str]:
+    """Folder, corruption and severity; the latter two may be left out."""
+    if is_corrupted_folder(Path(data)):
+        return Path(data), "", ""
+    folder, _, severity = data.rpartition(":")
+    folder, _, corruption = folder.rpartition(":")
+    return Path(folder), corruption, severity
+
+
+CORRUPTED = Form(
+    "FOLDER:CORRUPTION:SEVERITY",
+    accepts=lambda data: is_corrupted_folder(_parsed(data)[0]),
+    load=_load,
+    holds="CIFAR-10-C's layout: a .npy file per corruption, labels.npy, five severities by position",
+    takes=("layout",),
+    example="CIFAR-10-C:fog:3",
+)
