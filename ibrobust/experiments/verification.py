@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.images import frozen
-from ibrobust.robustness.evidence import CLEAN, Evidence, evidence_path, load_evidence
+from ibrobust.robustness.evidence import ANSWERS, CLEAN, Evidence, evidence_path, load_evidence
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import load_results
-from ibrobust.types import Images, PerSample
+from ibrobust.types import Images, Logits, PerSample
 
 DISTANCE_SLACK = 1e-6
 """How far beyond its radius an image may lie: twice the rounding of a float32 pixel, summed over an image."""
 TIE = 1e-5
 """Share of the largest logit below which the gap between two logits is rounding: kernels differ in their last bits."""
+
+_PROBABILITY_SLACK = 1e-4
+"""By how much a probability may differ from what was written when the image was kept, beside rounding of logits."""
 
 _BATCH = 256
 
@@ -80,12 +83,13 @@ def verified(results: Path, model: nn.Module, weights_sha256: str | None, curves
         raise BadInput(f"{results}: no images beside it ({path}); evaluate it with --keep-images")
     evidence, card = load_evidence(path)
     outside = _outside(evidence, card.settings.norm)
-    right, only_float32, ties = _classified(evidence, model)
+    right, only_float32, ties, misquoted = _classified(evidence, model)
     faults = [
         *_named("pixels outside [0, 1]", evidence, outside["range"]),
         *_named("beyond the radius", evidence, outside["ball"]),
         *_named("an unchanged image that is not the original", evidence, outside["clean"]),
         *_named("classified as its label", evidence, right),
+        *_named("not classified as its row says", evidence, misquoted),
         *_disagreements(evidence, claimed),
         *([] if curves is None else _curve_faults(evidence, claimed, curves)),
     ]
@@ -118,15 +122,30 @@ def classified_right(model: nn.Module, images: Images, labels: "pd.Series[int]")
     return _logits(model, images).argmax(1) == torch.from_numpy(labels.to_numpy().copy())
 
 
-def _classified(evidence: Evidence, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """Which images are classified as their label and no tie, which in float64 alone, and which are ties."""
+def _classified(evidence: Evidence, model: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Which images are classified as their label and no tie, which in float64 alone, which are ties, and which are
+    classified as another class than their row says and no tie."""
     logits = _logits(model, evidence.images)
     right = logits.argmax(1) == torch.from_numpy(evidence.rows["label"].to_numpy().copy())
     double = copy.deepcopy(model).double()
     right_in_double = classified_right(double, evidence.images.double(), evidence.rows["label"])
     two = logits.topk(2, dim=1).values
     tie = two[:, 0] - two[:, 1] <= TIE * logits.abs().amax(1)
-    return right & ~tie, ~right & right_in_double, tie
+    return right & ~tie, ~right & right_in_double, tie, _misquoted(evidence, logits) & ~tie & ~right
+
+
+def _misquoted(evidence: Evidence, logits: Logits) -> Tensor:
+    """Whose class or probabilities are not what their row says; what is within rounding of the logits is."""
+    if ANSWERS[0] not in evidence.rows:
+        return torch.zeros(len(logits), dtype=torch.bool)
+    said = {name: torch.from_numpy(evidence.rows[name].to_numpy().copy()) for name in ("label", *ANSWERS)}
+    probabilities = logits.double().softmax(1)
+    slack = _PROBABILITY_SLACK + 2 * TIE * logits.abs().amax(1)
+    label = probabilities.gather(1, said["label"].clamp(0, probabilities.shape[1] - 1)[:, None]).squeeze(1)
+    apart = ((probabilities.amax(1) - said["probability"]).abs() > slack) | (
+        (label - said["label_probability"]).abs() > slack
+    )
+    return apart | (said["prediction"] != logits.argmax(1))
 
 
 def _logits(model: nn.Module, x: Images) -> Tensor:

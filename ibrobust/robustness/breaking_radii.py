@@ -175,7 +175,9 @@ class _Evaluation:
         columns = {name: self._column(correct, index, len(x)) for name, index in found.items()}
         values = about_samples(ids, y, logits, gradient, unattacked.lost) | columns
         table = pd.DataFrame({name: column.cpu().numpy() for name, column in values.items()})
-        return _Part(table, accounts, kept.evidence())
+        # Nobody attacks here: what the model answers to the kept images is not among the queries.
+        answered = kept.evidence(lambda places, images: seen(draw[places].fold("clean")).logits(images))
+        return _Part(table, accounts, answered)
 
     def _column(self, correct: Tensor, index: Tensor, count: int) -> Tensor:
         """Breaking radii of all samples from the indices of those that are right: 0 for the others."""

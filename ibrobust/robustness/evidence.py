@@ -5,12 +5,11 @@ A file of evidence is Parquet: nothing in it is executed, pandas, Arrow, DuckDB 
 and a float32 survives to the bit. A perturbation of signs compresses to a tenth, any other one to three fifths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,18 +17,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ibrobust.errors import BadInput, shortened
+from ibrobust.errors import BadInput
 from ibrobust.files import written_whole
-from ibrobust.robustness.card import ResultCard, card_of, card_text
-from ibrobust.types import Images, Labels
+from ibrobust.robustness.card import ResultCard, card_text
+from ibrobust.robustness.evidence_files import ANSWERS, CLEAN, COLUMNS, evidence_path, read_evidence
+from ibrobust.types import Images, Labels, Logits
+
+__all__ = ["ANSWERS", "CLEAN", "COLUMNS", "evidence_path"]
 
 Kept = Literal["none", "best", "each"]
 """No images; of each sample the one at its smallest breaking radius; or one for each attack that broke it."""
 
-CLEAN = "clean"
-"""Stands in place of an attack where the unchanged image is misclassified already."""
-
-COLUMNS = ["sample", "label", "attack", "radius"]
+Asked = Callable[[Int[Tensor, " some"], Images], Logits]
+"""Rows of a block and images in their place → the model's logits."""
 
 _ALL = "all attacks"
 _UNCHANGED = -1
@@ -41,8 +41,10 @@ class Evidence:
 
     Attributes:
         rows: a row per image: `sample` (its id), `label`, `attack` (`clean` where the unchanged image is misclassified)
-            and `radius` (float32: the smallest radius of the grid at which the attack broke it; 0 for `clean`). Sorted
-            by sample, then by radius.
+            and `radius` (float32: the smallest radius of the grid at which the attack broke it; 0 for `clean`), and
+            what the model answered: `prediction`, the class of the image, with its `probability`, and the label's
+            probability on the image and on the original (`label_probability`, `original_probability`); files of
+            earlier versions lack these four. Sorted by sample, then by radius.
         originals: the unchanged images, (rows, C, H, W) float32 in [0, 1].
         images: the adversarial ones, exactly as they were scored.
     """
@@ -108,8 +110,8 @@ class Recorder:
         if self._kept != "none":
             self._keep(attack, among[chosen], index, x_adv)
 
-    def evidence(self) -> Evidence | None:
-        """What was kept, on the CPU; None where nothing was to be."""
+    def evidence(self, asked: Asked) -> Evidence | None:
+        """What was kept and what the model answers to it, on the CPU; None where nothing was to be."""
         if self._kept == "none":
             return None
         block = self._block
@@ -120,6 +122,8 @@ class Recorder:
             columns = (block.ids[found], block.y[found], slot.attack[found], radii[slot.index[found]])
             rows = pd.DataFrame(dict(zip(COLUMNS, (column.cpu().numpy() for column in columns), strict=True)))
             rows["attack"] = rows["attack"].map(dict(enumerate(self._names))).astype(object)
+            answers = _answers(asked(found, slot.images[found]), asked(found, block.x[found]), block.y[found])
+            rows = rows.assign(**{name: column.cpu().numpy() for name, column in answers.items()})
             parts.append(Evidence(rows, block.x[found].cpu(), slot.images[found].cpu()))
         return joined_evidence(parts)
 
@@ -160,16 +164,11 @@ def joined_evidence(parts: Sequence[Evidence]) -> Evidence:
     return Evidence(rows.loc[order].reset_index(drop=True), originals, images)
 
 
-def evidence_path(results: Path) -> Path:
-    """Where the evidence for a results file lies: in a folder `images` beside it, under the same name."""
-    return results.parent / "images" / results.name
-
-
 def save_evidence(evidence: Evidence, card: ResultCard, path: Path) -> None:
     """One Parquet file: the rows, `original` and `image` as lists of floats, the results' card and the images' shape in
     the metadata; a reader never sees half of it."""
     columns = {
-        **{name: pa.array(evidence.rows[name]) for name in COLUMNS},
+        **{name: pa.array(evidence.rows[name]) for name in (*COLUMNS, *ANSWERS) if name in evidence.rows},
         "original": _as_lists(evidence.originals),
         "image": _as_lists(evidence.images),
     }
@@ -194,31 +193,25 @@ def load_evidence(path: Path) -> tuple[Evidence, ResultCard]:
     Raises:
         BadInput: the file is not a whole file of evidence; names the file and the field.
     """
-    try:
-        table = pq.read_table(path)
-        metadata = table.schema.metadata or {}
-        card = card_of(metadata[b"ibrobust"])
-        shape = tuple(int(size) for size in metadata[b"shape"].decode().strip("()").split(",") if size.strip())
-        rows = table.select(COLUMNS).to_pandas()
-        originals, images = (_as_images(table[name], shape) for name in ("original", "image"))
-    except BadInput as error:
-        raise BadInput(f"{path} is not a whole file of evidence: {error}") from error
-    except (OSError, pa.ArrowException, KeyError, ValueError, RuntimeError) as error:
-        raise BadInput(f"{path} is not a whole file of evidence: {shortened(str(error))}") from error
-    rows["radius"] = rows["radius"].astype(np.float32)
-    return Evidence(rows, originals, images), card
+    found = read_evidence(path)
+    originals, images = torch.from_numpy(found.originals), torch.from_numpy(found.images)
+    return Evidence(found.rows, originals, images), found.card
+
+
+def _answers(changed: Logits, unchanged: Logits, labels: Labels) -> dict[str, Tensor]:
+    """The columns `ANSWERS` from the logits of the kept images and of the originals."""
+    probabilities, originally = changed.double().softmax(1), unchanged.double().softmax(1)
+    of_label = (probabilities.gather(1, labels[:, None]), originally.gather(1, labels[:, None]))
+    largest = [changed.argmax(1), probabilities.amax(1).float()]
+    return dict(zip(ANSWERS, [*largest, *(column.squeeze(1).float() for column in of_label)], strict=True))
 
 
 def _no_rows() -> pd.DataFrame:
     types = {"sample": "int64", "label": "int64", "attack": "object", "radius": "float32"}
+    types |= dict.fromkeys(ANSWERS, "float32") | {ANSWERS[0]: "int64"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
 
 def _as_lists(images: Tensor) -> pa.Array:
     flat = images.contiguous().flatten(1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.flatten().numpy()), flat.shape[1])
-
-
-def _as_images(column: pa.ChunkedArray, shape: tuple[int, ...]) -> Tensor:
-    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    return torch.from_numpy(values.copy()).view(-1, *shape)
