@@ -11,9 +11,9 @@ TESTS := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 demo: $(READY)
 	$(BIN)/python -m ibrobust.train --reg none --seed 1 --runs runs
 	$(BIN)/python -m ibrobust.train --reg l2 --gamma 0.1 --seed 1 --runs runs
-	$(BIN)/python -m ibrobust.evaluate runs --eps 0:0.1 --protocol strict --out results
+	$(BIN)/python -m ibrobust.evaluate runs --eps 0:0.1 --protocol strict --keep-images --out results
 	$(BIN)/python -m ibrobust.audit runs --protocol strict --results results
-	$(BIN)/python -m ibrobust.report results zoo/results --protocol strict --data digits --out report
+	$(BIN)/python -m ibrobust.report results zoo/results --protocol strict --data digits --html --out report
 
 test: $(READY)
 	$(TESTS)

@@ -77,7 +77,7 @@ def test_a_file_gives_them_back_and_verification_compares_them(model, table, sto
     assert verified(stored, model, None, None).faults == []
 
 
-@pytest.mark.parametrize("name", ["prediction", "probability", "label_probability"])
+@pytest.mark.parametrize("name", ANSWERS)
 def test_a_wrong_answer_is_found(model, table, stored, name):
     values = table.evidence.rows[name].copy()
     values[0] = (values[0] + 1) % 10 if name == "prediction" else values[0] / 2 + np.float32(0.3)

@@ -1,11 +1,12 @@
 """`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
 
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, doing, note_part_of_zoo, parsed, table_text
+from ibrobust.commands.command_line import Parser, count, doing, note_part_of_zoo, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
 from ibrobust.commands.table_formats import FORMATS, save_as
 from ibrobust.errors import BadInput
@@ -15,6 +16,7 @@ from ibrobust.robustness.settings import TOLD
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ibrobust.page.entries import Entry
     from ibrobust.robustness.storage import Results
 
 _SETTINGS = tuple(key for key in TOLD if key != "protocol")
@@ -35,12 +37,13 @@ _SHORT = {
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
-    results = [
-        result
-        for result in stored_results(options.results)
-        if options.protocol in (None, result.card.settings.label) and options.data in (None, result.card.dataset)
+    entries = [
+        entry
+        for entry in stored_entries(options.results)
+        if options.protocol in (None, entry.results.card.settings.label)
+        and options.data in (None, entry.results.card.dataset)
     ]
-    if not results:
+    if not entries:
         asked = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
         folders = ", ".join(str(folder) for folder in options.results)
         raise BadInput(
@@ -48,13 +51,36 @@ def main(arguments: Sequence[str]) -> None:
             f"{rest_of_zoo(options.results)}"
         )
     note_part_of_zoo(options.results)
+    results = [entry.results for entry in entries]
     print_report(results, options.out, formats=options.format)
+    if options.html or options.single_file:
+        print(_page(entries, options))
     require_floors(options.fail_below, results)
+
+
+def _page(entries: "Sequence[Entry]", options: Namespace) -> str:
+    """Writes the page; its path and its size in words."""
+    from ibrobust.page.entries import usual_runs
+    from ibrobust.page.writing import write_page
+
+    with doing("writing the page"):
+        runs = usual_runs() if options.runs is None else [in_zoo(folder) for folder in options.runs]
+        written = write_page(
+            entries, options.out, runs=runs, pictures=options.pictures, single_file=options.single_file
+        )
+    size = sum(path.stat().st_size for path in written)
+    more = f" and {len(written) - 1} files beside it" if written[1:] else ""
+    return f"{written[0]}{more}, {size / 1e6:.1f} MB: open it in a browser; it needs no network"
 
 
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
     """Everything evaluated below the folders; shards of one evaluation are joined. A verdict stays where the findings
     beside the results support it."""
+    return [entry.results for entry in stored_entries(folders)]
+
+
+def stored_entries(folders: Sequence[Path]) -> "list[Entry]":
+    """As `stored_results`, with the files that each result was joined from."""
     from ibrobust.robustness.findings import FINDINGS, earlier_findings
 
     shards, findings = defaultdict(list), {}
@@ -63,18 +89,19 @@ def stored_results(folders: Sequence[Path]) -> "list[Results]":
         findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
         for path in result_files(folder):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
-    return [result for _, paths in sorted(shards.items()) for result in _joined(paths, findings)]
+    return [entry for _, paths in sorted(shards.items()) for entry in _joined(paths, findings)]
 
 
-def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "list[Results]":
+def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "list[Entry]":
     """The results in files of one name: one, or where they are of several models or data that share it, one each, told
     apart by a digest behind the name."""
+    from ibrobust.page.entries import Entry
     from ibrobust.robustness.findings import with_supported_verdict
     from ibrobust.robustness.storage import joined, load_results, versions_apart
 
     shards = [with_supported_verdict(load_results(path), findings[path.parent.parent]) for path in paths]
     try:
-        return [joined(version) for version in versions_apart(shards)]
+        return [Entry(joined(version), tuple(paths)) for version in versions_apart(shards)]
     except BadInput as error:
         raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
 
@@ -157,6 +184,18 @@ def _parser() -> Parser:
     parser.add_argument(
         "--format", action="append", default=[], choices=["csv", *FORMATS],
         help="write the leaderboard as this, too; may be repeated; leaderboard.csv is always written",
+    )  # fmt: skip
+    parser.add_argument(
+        "--html", action="store_true", help="write a page, too: index.html, and for each result a file that it reads"
+    )
+    parser.add_argument("--single-file", action="store_true", help="write the page as one file that holds everything")
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", default=None,
+        help="folders of runs whose training the page shows; runs and the released ones by default",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures", type=count, default=12,
+        help="samples whose adversarial images the page shows, of results that were evaluated with --keep-images",
     )  # fmt: skip
     add_floor_flag(parser)
     return parser

@@ -131,21 +131,25 @@ def _classified(evidence: Evidence, model: nn.Module) -> tuple[Tensor, Tensor, T
     right_in_double = classified_right(double, evidence.images.double(), evidence.rows["label"])
     two = logits.topk(2, dim=1).values
     tie = two[:, 0] - two[:, 1] <= TIE * logits.abs().amax(1)
-    return right & ~tie, ~right & right_in_double, tie, _misquoted(evidence, logits) & ~tie & ~right
+    return right & ~tie, ~right & right_in_double, tie, _misquoted(evidence, logits, model) & ~tie & ~right
 
 
-def _misquoted(evidence: Evidence, logits: Logits) -> Tensor:
+def _misquoted(evidence: Evidence, logits: Logits, model: nn.Module) -> Tensor:
     """Whose class or probabilities are not what their row says; what is within rounding of the logits is."""
     if ANSWERS[0] not in evidence.rows:
         return torch.zeros(len(logits), dtype=torch.bool)
     said = {name: torch.from_numpy(evidence.rows[name].to_numpy().copy()) for name in ("label", *ANSWERS)}
-    probabilities = logits.double().softmax(1)
-    slack = _PROBABILITY_SLACK + 2 * TIE * logits.abs().amax(1)
-    label = probabilities.gather(1, said["label"].clamp(0, probabilities.shape[1] - 1)[:, None]).squeeze(1)
-    apart = ((probabilities.amax(1) - said["probability"]).abs() > slack) | (
-        (label - said["label_probability"]).abs() > slack
-    )
-    return apart | (said["prediction"] != logits.argmax(1))
+    originally = _logits(model, evidence.originals)
+    label = said["label"].clamp(0, logits.shape[1] - 1)[:, None]
+    apart = said["prediction"] != logits.argmax(1)
+    for name, source, place in (
+        ("probability", logits, logits.argmax(1)[:, None]),
+        ("label_probability", logits, label),
+        ("original_probability", originally, label),
+    ):
+        found = source.double().softmax(1).gather(1, place).squeeze(1)
+        apart |= (found - said[name]).abs() > _PROBABILITY_SLACK + 2 * TIE * source.abs().amax(1)
+    return apart
 
 
 def _logits(model: nn.Module, x: Images) -> Tensor:

@@ -1,0 +1,116 @@
+"""What the page needs at once: the leaderboard's rows, their curves of all attacks, and how to say the columns."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ibrobust.page.entries import Entry, keys_of
+from ibrobust.robustness.leaderboard import groups, leaderboard
+from ibrobust.robustness.settings import TOLD
+
+_COLUMNS = {
+    "rank": ("rank", "whole", True, "place by mean robustness among the trusted runs of the same question"),
+    "run": ("run", "text", True, "name of the run; opens it"),
+    "dataset": ("data set", "text", True, "whose test samples were attacked"),
+    "model": ("model", "text", False, "encoder architecture"),
+    "reg": ("regulariser", "text", True, "none is a baseline; empty is a model of your own"),
+    "gamma": ("γ", "number", True, "coefficient of the regulariser"),
+    "adversarial": ("adversarial ε", "number", False, "L∞ radius of adversarial training"),
+    "noise": ("latent noise", "text", False, "in training"),
+    "latent": ("K", "whole", False, "dimensions of the latent"),
+    "seed": ("seed", "whole", False, "of training"),
+    "n": ("n", "whole", False, "test samples attacked"),
+    "clean": ("clean", "share", True, "accuracy without an attack"),
+    "robust_avg": ("mean over ε", "share", False, "share that survives every attack, mean over the radii"),
+    "robust_avg_error": ("±", "share", False, "half-width of the 95 % interval of the mean"),
+    "weakest_attack": ("weakest attack", "text", False, "alone, it leaves the most samples standing"),
+    "strongest_attack": ("strongest attack", "text", False, "alone, it leaves the fewest samples standing"),
+    "zero_grad": ("zero gradients", "share", False, "share of samples whose cross-entropy gradient is exactly zero"),
+    "encoding_entropy": ("H[Z]", "nats", False, "encoding entropy, nats"),
+    "preserved_information": ("I[X;Z]", "nats", True, "preserved information, nats"),
+    **{
+        f"{name}_{end}": (f"{symbol} {end}", "nats", False, f"{'lower' if end == 'low' else 'upper'} bound, nats")
+        for name, symbol in (("encoding_entropy", "H[Z]"), ("preserved_information", "I[X;Z]"))
+        for end in ("low", "high")
+    },
+    "decoder_cross_entropy": ("Hθ[Y|Z]", "nats", False, "decoder cross-entropy of the training set, nats"),
+    "protocol": ("protocol", "text", True, "which attacks were run"),
+    "norm": ("norm", "text", False, "of the changes"),
+    "view": ("view", "text", False, "how noise is scored; mean is off"),
+    "backend": ("backend", "text", False, "whose attacks"),
+    "columns": ("columns", "text", False, "own: each attack's own answer; standing: what those before it left"),
+    "eps_max": ("largest ε", "number", False, "largest radius"),
+    "verdict": ("verdict", "text", True, "what the audit says of the number"),
+    "reason": ("reason for no rank", "text", False, "why a run is not ranked"),
+    "group": ("question", "text", False, "what the row can be compared with"),
+}  # fmt: skip
+"""By column of the leaderboard: title, kind, whether it is shown at first, what it means."""
+
+
+def board_of(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
+    """The page's first data, as JSON can hold it, and the entries in the order of its rows: the leaderboard's."""
+    board = leaderboard([entry.results for entry in entries])
+    ordered = _in_order(entries, board)
+    names = [str(name) for name in board.columns if not str(name).startswith("robust@")]
+    radii = [tuple(entry.results.card.settings.radii) for entry in ordered]
+    grids = list(dict.fromkeys(radii))
+    place_of = {grid: place for place, grid in enumerate(grids)}
+    data = {
+        "columns": [_column(name, board) for name in names],
+        "rows": [[plain(value) for value in row] for row in board[names].itertuples(index=False)],
+        "keys": keys_of(ordered),
+        "grids": [list(grid) for grid in grids],
+        "grid": [place_of[grid] for grid in radii],
+        "right": [entry.results.robust_EN.sum(1).tolist() for entry in ordered],
+        "pair": pairs_of(ordered),
+    }
+    return data, ordered
+
+
+def pairs_of(entries: Sequence[Entry]) -> list[int]:
+    """For each entry a number: those that share it can be compared sample by sample."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(_comparable(entry), len(numbers)) for entry in entries]
+
+
+def plain(value: Any) -> Any:
+    """A cell as JSON can hold it; what is missing or not finite is null."""
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, str | bool):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else float(f"{number:.6g}")
+
+
+def _in_order(entries: Sequence[Entry], board: pd.DataFrame) -> list[Entry]:
+    """The entries in the order of the leaderboard's rows."""
+    waiting: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry, group in zip(entries, groups([entry.results for entry in entries]), strict=True):
+        results = entry.results
+        told = results.card.settings.told.values()
+        waiting.setdefault((entry.run, *told, group, results.robust_avg), []).append(entry)
+    keys = board[["run", *TOLD, "group", "robust_avg"]].itertuples(index=False, name=None)
+    return [waiting[key].pop(0) for key in keys]
+
+
+def _comparable(entry: Entry) -> str:
+    """What two results have to share for `statistics.compared` to take them, as a digest."""
+    card, samples = entry.results.card, entry.results.sample_N.sort_values("sample")
+    settings = card.settings
+    asked = [settings.label, settings.norm, settings.radii, settings.view, card.data.fingerprint if card.data else None]
+    digest = hashlib.sha256(json.dumps(asked).encode())
+    digest.update(samples[["sample", "label"]].to_numpy("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _column(name: str, board: pd.DataFrame) -> dict[str, Any]:
+    kind = "number" if pd.api.types.is_numeric_dtype(board[name]) else "text"
+    title, kind, shown, about = _COLUMNS.get(name, (name.replace("_", " "), kind, False, ""))
+    return {"name": name, "title": title, "kind": kind, "shown": shown, "about": about}

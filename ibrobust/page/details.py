@@ -1,0 +1,148 @@
+"""What the page shows of one run once it is opened."""
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ibrobust.page.board import plain
+from ibrobust.page.entries import Entry, certificate_of, history_in
+from ibrobust.page.pictures import pictures_of
+from ibrobust.recipe import Recipe
+from ibrobust.records import flag
+from ibrobust.robustness.card import ResultCard
+from ibrobust.robustness.readings import NULL_ATTACK, Readings
+from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
+from ibrobust.robustness.settings import Settings
+from ibrobust.robustness.statistics import wilson_interval
+from ibrobust.robustness.storage import Results
+
+
+def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Path]) -> dict[str, Any]:
+    """Everything about one result, as JSON can hold it.
+
+    Args:
+        samples: whose pictures are shown, where there is evidence of them.
+        histories: `entries.histories_of`.
+
+    Raises:
+        BadInput: a file beside the result is not whole.
+    """
+    results, card = entry.results, entry.results.card
+    in_order = results.sample_N["sample"].to_numpy().argsort()
+    history = histories.get(entry.weights or "")
+    return {
+        "about": _about(card),
+        "commands": commands_of(card, results.sample_N["sample"].tolist()),
+        "curves": _curves(results),
+        "first": first_breakers(results) if isinstance(results, BreakingRadii) else None,
+        "audit": card.audit.model_dump(exclude={"plugins"}) if card.audit else None,
+        "supported": card.verdict is not None,
+        "certificate": certificate_of(entry),
+        "metrics": card.model.metrics if card.model else None,
+        "history": _history(history_in(history)) if history else None,
+        "samples": results.sample_N["sample"].to_numpy()[in_order].tolist(),
+        "survives": [_bits(row) for row in results.robust_EN[:, in_order]],
+        "classes": (card.data and card.data.classes) or None,
+        "pictures": pictures_of(entry, samples),
+        "warnings": card.every_warning,
+    }
+
+
+def commands_of(card: ResultCard, samples: Sequence[int]) -> dict[str, str]:
+    """The command lines that train the run again, where it has a recipe, and that attack it again."""
+    recipe = card.model.recipe if card.model else None
+    plugins = (card.model.plugins if card.model else None) or {}
+    asked = [*_flags_of_settings(card.settings), *_flags_of_samples(min(samples), max(samples) + 1, len(samples))]
+    if recipe is None:
+        return {"evaluate": _line("evaluate", ["--model", "FILE.py:FACTORY", "--data", card.dataset, *asked], plugins)}
+    return {
+        "train": _line("train", _flags_of_recipe(recipe), plugins),
+        "evaluate": _line("evaluate", [f"runs/{card.run}", *asked], plugins),
+    }
+
+
+def first_breakers(results: BreakingRadii) -> list[list[Any]]:
+    """For each attack: its name, how many samples it broke at the smallest radius of all attacks (of several at that
+    radius the first in the protocol's order), and how many it broke at all, unattacked mistakes left out."""
+    breaking_AN, smallest_N = results.breaking_eps_AN, results.all_attacks_N
+    broken_N = np.isfinite(smallest_N) & (smallest_N > 0)
+    first_N = (breaking_AN == smallest_N).argmax(0)
+    return [
+        [attack, int((broken_N & (first_N == place)).sum()), int((broken_N & np.isfinite(breaking_AN[place])).sum())]
+        for place, attack in enumerate(results.attacks)
+    ]
+
+
+def _about(card: ResultCard) -> dict[str, Any]:
+    """Names and values of the recipe, the settings and what else the card says, in that order."""
+    recipe = card.model.recipe if card.model else None
+    settings = {key: value for key, value in card.settings.model_dump(mode="json").items() if value is not None}
+    asked = sum(count.forward for count in card.queries.values()), sum(c.gradient for c in card.queries.values())
+    rest = {
+        "data": card.dataset,
+        "data fingerprint": card.data.fingerprint if card.data else None,
+        "weights SHA-256": card.model.weights_sha256 if card.model else None,
+        "code SHA-256": card.model.code_sha256 if card.model else None,
+        "queries": f"{asked[0]} forward, {asked[1]} gradient",
+        **(card.versions or {}),
+    }
+    parts = {"recipe": recipe.model_dump(mode="json") if recipe else {}, "settings": settings, "card": rest}
+    return {
+        part: [[name, _text(value)] for name, value in values.items() if value is not None]
+        for part, values in parts.items()
+    }
+
+
+def _curves(results: Results) -> dict[str, Any]:
+    """Radii, and for each attack the share that survives with its 95 % Wilson interval."""
+    n = len(results.sample_N)
+    table = results.curves()
+    order = [ALL_ATTACKS, *results.attacks, *([NULL_ATTACK] if isinstance(results, Readings) else [])]
+    curves = []
+    for attack in order:
+        right_E = (table.loc[table["attack"] == attack, "robust"].to_numpy(float) * n).round()
+        shares = [np.asarray(each).round(4).tolist() for each in wilson_interval(right_E, n)]
+        curves.append({"attack": attack, **dict(zip(("robust", "low", "high"), shares, strict=True))})
+    return {"radii": results.card.settings.radii, "n": n, "attacks": curves}
+
+
+def _history(table: pd.DataFrame) -> dict[str, list[Any]]:
+    return {str(name): [plain(value) for value in column] for name, column in table.items()}
+
+
+def _bits(survives_N: Any) -> str:
+    """Who survives, a bit per sample, the first in the highest bit of the first byte; base64."""
+    return base64.b64encode(np.packbits(survives_N).tobytes()).decode()
+
+
+def _flags_of_recipe(recipe: Recipe) -> list[str]:
+    usual = {name: field.default for name, field in Recipe.model_fields.items()}
+    usual["gamma"] = 0.0 if recipe.reg == "none" else usual["gamma"]
+    given = {name: value for name, value in recipe if value != usual[name] or name in ("reg", "seed")}
+    return [word for name, value in given.items() for word in (flag(name), _text(value))]
+
+
+def _flags_of_settings(settings: Settings) -> list[str]:
+    given = {name: value for name, value in settings.unusual.items() if value is not None}
+    return [word for name, value in given.items() for word in (flag(name), _text(value))]
+
+
+def _flags_of_samples(first: int, end: int, count: int) -> list[str]:
+    """Samples with gaps between them cannot be asked for; then all are."""
+    return ["--samples", str(end) if first == 0 else f"{first}:{end}"] if end - first == count else []
+
+
+def _line(command: str, words: Sequence[str], plugins: Mapping[str, str]) -> str:
+    more = [word for name in plugins for word in ("--plugin", name)]
+    return shlex.join(["python", "-m", f"ibrobust.{command}", *words, *more])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

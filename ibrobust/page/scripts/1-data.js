@@ -1,0 +1,75 @@
+// The results as the page holds them, words and numbers for people, and elements made of text: never of markup.
+
+const board = JSON.parse(document.getElementById("data").textContent);
+const kinds = Object.fromEntries(board.columns.map((column) => [column.name, column.kind]));
+const rows = board.rows.map((values, index) => {
+  const row = { index, key: board.keys[index], pair: board.pair[index], pictures: board.pictures[index] };
+  board.columns.forEach((column, place) => { row[column.name] = values[place]; });
+  row.radii = board.grids[board.grid[index]];
+  row.right = board.right[index];
+  row.doubted = row.verdict === "suspect" || row.verdict === "masked";
+  row.words = board.columns.map((column) => (column.kind === "text" ? row[column.name] : "")).join(" ").toLowerCase();
+  return row;
+});
+const byKey = new Map(rows.map((row) => [row.key, row]));
+
+/** Share that survives all attacks at a radius, the mean over the radii for null; null at a radius not tried. */
+function robustAt(row, eps) {
+  if (eps === null) return row.robust_avg;
+  const place = row.radii.indexOf(eps);
+  return place < 0 ? null : row.right[place] / row.n;
+}
+
+const digits = { share: 3, nats: 2 };
+function shown(value, kind) {
+  if (value === null || value === undefined || value === "") return "";
+  if (kind in digits && typeof value === "number") return value.toFixed(digits[kind]);
+  return typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
+}
+const share = (value) => (value === null ? "–" : value.toFixed(3));
+const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
+const pValue = (p) => (p < 0.0001 ? "< 0.0001" : p.toFixed(4));
+const regName = (reg) => (reg === "none" ? "no regulariser" : reg === "" || reg === null ? "own model" : String(reg));
+const runLink = (row) => "#/run/" + encodeURIComponent(row.key);
+
+/** An element with attributes (those that begin with "on" are listeners) and children; text stays text. */
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : String(child))));
+  return made;
+}
+const link = (row, text) => element("a", { href: runLink(row) }, text || row.run);
+
+/** A table of a header and rows of cells; the first cell of each is its heading. */
+function plainTable(caption, header, body, name) {
+  const cells = (row) => row.map((cell, place) => element(place ? "td" : "th", place ? {} : { scope: "row" }, cell));
+  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    element("table", { class: name || "plain" },
+      element("caption", {}, caption),
+      element("thead", {}, element("tr", {}, header.map((title) => element("th", { scope: "col" }, title)))),
+      element("tbody", {}, body.map((row) => element("tr", {}, cells(row))))));
+}
+
+/** What a run's page shows: in this file, or in a script of its own that is read when it is first asked for. */
+const waiting = new Map();
+const known = new Map();
+window.ibrobustDetails = (number, details) => waiting.get(number)?.resolve(details);
+function detailsOf(row) {
+  if (known.has(row.index)) return known.get(row.index);
+  const embedded = document.getElementById("details-" + row.index);
+  const promise = embedded
+    ? Promise.resolve(JSON.parse(embedded.textContent))
+    : new Promise((resolve, reject) => {
+      waiting.set(row.index, { resolve });
+      const failed = () => reject(new Error("the file runs/" + row.index + ".js is not beside this page"));
+      document.head.append(element("script", { src: "runs/" + row.index + ".js", onerror: failed }));
+    });
+  known.set(row.index, promise);
+  promise.catch(() => known.delete(row.index));
+  return promise;
+}

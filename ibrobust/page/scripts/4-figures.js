@@ -1,0 +1,147 @@
+// The two figures of the paper, drawn by Observable Plot: a panel per regulariser, colour and width by γ.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const MOST_LINES = 400;
+
+function colours(drawn) {
+  const gammas = drawn.map((row) => row.gamma).filter((gamma) => typeof gamma === "number" && gamma > 0);
+  const [low, high] = d3.extent(gammas);
+  const domain = low === undefined ? [1e-4, 1] : low === high ? [low / 10, high * 10] : [low, high];
+  const interpolate = dark.matches ? (t) => d3.interpolateViridis(0.3 + 0.7 * t) : (t) => d3.interpolateViridis(0.85 * t);
+  const place = d3.scaleLog(domain, [0, 1]).clamp(true);
+  const scale = (row) => (row.gamma > 0 ? place(row.gamma) : 0);
+  return { domain, interpolate, colour: (row) => interpolate(scale(row)), width: (row) => 1 + 1.8 * scale(row), size: (row) => 3 + 2.2 * scale(row) };
+}
+
+/** Where each regulariser's panel stands, and which rows it holds: its own, and the baselines in every panel. */
+function panelsOf(drawn, wide) {
+  const baselines = drawn.filter((row) => row.reg === "none");
+  const others = drawn.filter((row) => row.reg !== "none");
+  const regs = [...new Set(others.map((row) => row.reg))].sort();
+  const names = regs.length ? regs : baselines.length ? ["none"] : [];
+  const across = Math.max(1, Math.min(names.length, wide > 500 ? 4 : wide > 330 ? 3 : 2));
+  const panels = names.map((reg, place) => ({ reg, title: regName(reg), fx: place % across, fy: Math.floor(place / across), first: place === 0 }));
+  return { panels, across, down: Math.ceil(names.length / across), baselines, own: (panel) => others.filter((row) => row.reg === panel.reg) };
+}
+
+const described = (row) => {
+  const gamma = row.gamma === null || row.gamma === "" || row.reg === "none" ? "" : ", γ " + shown(row.gamma);
+  return row.run + "\n" + regName(row.reg) + gamma + (row.adversarial ? ", adversarially trained" : "") + "\nverdict: " + row.verdict;
+};
+
+function frame(found, wide, height, more) {
+  return {
+    width: wide, height, marginTop: 22, marginLeft: 48, marginRight: 8, marginBottom: 34, style: { fontSize: "11px", overflow: "visible" },
+    fx: { axis: null, padding: 0.17, domain: d3.range(found.across) }, fy: { axis: null, padding: 0.26, domain: d3.range(found.down) }, ...more,
+  };
+}
+const titles = (found) => Plot.text(found.panels, { fx: "fx", fy: "fy", text: "title", frameAnchor: "top-left", dy: -15, fontWeight: 600 });
+const doubt = (point) => point.row.doubted;
+const trust = (point) => !point.row.doubted;
+
+function robustnessPlot(drawn, wide) {
+  const found = panelsOf(drawn, wide);
+  const paint = colours(drawn);
+  const points = (row, panel, base) => {
+    const from = row.radii[0] > 0 ? [{ eps: 0, share: row.clean }] : [];
+    const tried = row.radii.map((eps, place) => ({ eps, share: row.right[place] / row.n }));
+    return [...from, ...tried].map((point) => ({ ...point, row, fx: panel.fx, fy: panel.fy, series: row.index, linked: !base || panel.first }));
+  };
+  const own = found.panels.flatMap((panel) => found.own(panel).flatMap((row) => points(row, panel, false)));
+  const base = found.panels.flatMap((panel) => found.baselines.flatMap((row) => points(row, panel, true)));
+  const at = { fx: "fx", fy: "fy", x: "eps", y: "share" };
+  const opened = { href: (point) => runLink(point.row), ariaLabel: (point) => described(point.row) };
+  const coloured = { ...at, ...opened, z: "series", stroke: (point) => paint.colour(point.row), strokeWidth: (point) => paint.width(point.row) };
+  const black = { ...at, z: "series", stroke: "currentColor", strokeWidth: 1.2 };
+  // A baseline stands in every panel, and can be reached by keyboard in the first.
+  const baselines = [[0, "5,3"], [1, "7,3,1.5,3"]].flatMap(([trained, strokeDasharray]) => [true, false].map((linked) => {
+    const these = base.filter((point) => Number(point.row.adversarial > 0) === trained && point.linked === linked);
+    return Plot.line(these, { ...black, strokeDasharray, ...(linked ? opened : {}) });
+  }));
+  const largest = d3.max([...own, ...base], (point) => point.eps) || 1;
+  return Plot.plot(frame(found, wide, 60 + 128 * found.down, {
+    x: { label: "ε", labelAnchor: "center", ticks: [0, largest / 2, largest], tickFormat: "~g", domain: [0, largest], labelArrow: "none" },
+    y: { label: "robust accuracy", domain: [0, 1.03], ticks: [0, 0.5, 1], labelArrow: "none", labelAnchor: "center" },
+    marks: [
+      Plot.frame({ stroke: "currentColor", strokeOpacity: 0.25 }), titles(found),
+      state.eps === null ? null : Plot.ruleX(found.panels.map((panel) => ({ ...panel, eps: state.eps })), { fx: "fx", fy: "fy", x: "eps", stroke: "var(--accent)", strokeDasharray: "2,2" }),
+      ...baselines, Plot.line(own.filter(trust), coloured), Plot.line(own.filter(doubt), { ...coloured, strokeDasharray: "1.5,2.5" }),
+      Plot.dot([...own, ...base], Plot.pointer({ ...at, r: 4, fill: "var(--accent)" })),
+      Plot.tip([...own, ...base], Plot.pointer({ ...at, title: (point) => described(point.row) + "\nε " + shown(point.eps) + ": " + share(point.share), preferredAnchor: "bottom" })),
+    ],
+  }));
+}
+
+function informationPlot(drawn, wide) {
+  const known = drawn.filter((row) => row.preserved_information !== null);
+  const found = panelsOf(known, wide);
+  const paint = colours(drawn);
+  const point = (row, panel) => ({
+    row, fx: panel.fx, fy: panel.fy, x: Math.max(0, row.preserved_information), low: row.preserved_information_low, high: row.preserved_information_high,
+    robust: robustAt(row, state.eps), clean: row.clean, linked: row.reg !== "none" || panel.first,
+  });
+  const points = found.panels.flatMap((panel) => [...found.baselines, ...found.own(panel)].map((row) => point(row, panel))).filter((each) => each.robust !== null);
+  const bars = points.filter((each) => each.low !== null && each.high !== null);
+  const fill = (each) => (each.row.reg === "none" ? "currentColor" : paint.colour(each.row));
+  const at = { fx: "fx", fy: "fy", x: "x" };
+  const bar = { fx: "fx", fy: "fy", x1: (each) => Math.max(0, each.low), x2: "high", stroke: "currentColor", strokeOpacity: 0.22, strokeWidth: 3 };
+  const opened = { href: (each) => runLink(each.row), ariaLabel: (each) => described(each.row) };
+  const dot = { ...at, y: "robust", fill, r: (each) => (each.row.reg === "none" ? 3 : paint.size(each.row)) };
+  const largest = d3.max(points, (each) => Math.max(each.x, each.high || 0)) || 1;
+  const where = state.eps === null ? "mean over ε" : "ε " + shown(state.eps);
+  const tip = (each) => described(each.row) + "\nI[X;Z] " + shown(each.x, "nats") + (each.high === null ? "" : " [" + shown(each.low, "nats") + ", " + shown(each.high, "nats") + "]") + " nats\n" + where + ": " + share(each.robust) + ", clean " + share(each.clean);
+  return Plot.plot(frame(found, wide, 60 + 128 * found.down, {
+    x: { type: "symlog", constant: 1, domain: [0, largest * 1.1], ticks: [0, 1, 3, 10, 30, 100, 300, 1000].filter((tick) => tick <= largest * 1.1), tickFormat: "~g", label: "preserved information (nats)", labelAnchor: "center", labelArrow: "none" },
+    y: { label: "accuracy", domain: [0, 1.03], ticks: [0, 0.5, 1], labelArrow: "none", labelAnchor: "center" },
+    marks: [
+      Plot.frame({ stroke: "currentColor", strokeOpacity: 0.25 }), titles(found),
+      Plot.ruleY(bars, { ...bar, y: "robust" }), Plot.ruleY(bars, { ...bar, y: "clean" }),
+      Plot.dot(points, { ...at, y: "clean", stroke: fill, symbol: "times", r: 3.2, strokeWidth: 1.5 }),
+      Plot.dot(points.filter((each) => !each.linked), dot), Plot.dot(points.filter((each) => each.linked), { ...dot, ...opened }),
+      Plot.dot(points.filter(doubt), { ...at, y: "robust", stroke: "currentColor", r: 7, strokeWidth: 1 }),
+      Plot.tip(points, Plot.pointer({ ...at, y: "robust", title: tip, preferredAnchor: "bottom" })),
+    ],
+    r: { type: "identity" },
+  }));
+}
+
+function put(id, plot, drawn) {
+  const place = document.getElementById(id);
+  plot.classList.add("plot");
+  plot.addEventListener("click", () => { if (plot.value) location.hash = runLink(plot.value.row); });
+  plot.querySelectorAll("a").forEach((anchor) => {
+    const label = anchor.querySelector("[aria-label]")?.getAttribute("aria-label");
+    if (label) anchor.setAttribute("aria-label", label.split("\n").join(", "));
+    anchor.addEventListener("focus", () => { document.getElementById("question").textContent = label.split("\n").join(", "); });
+  });
+  place.replaceChildren(plot);
+}
+
+function drawFigures() {
+  const note = document.getElementById("question");
+  if (!passing.length) {
+    ["robustness", "information"].forEach((id) => document.getElementById(id).replaceChildren(element("p", { class: "note" }, "no result passes the filters")));
+    note.textContent = "";
+    return;
+  }
+  const asked = figureRows().filter((row) => !state.hidden.has(row.reg));
+  const drawn = asked.slice(0, MOST_LINES);
+  const unknown = drawn.filter((row) => row.preserved_information === null).length;
+  const others = new Set(passing.map((row) => row.group)).size - 1;
+  note.textContent = "Figures: " + passing[0].group + "." +
+    (others ? " The table holds " + others + " more question" + (others > 1 ? "s" : "") + "; choose one above to see it drawn." : "") +
+    (asked.length > drawn.length ? " Drawn are the first " + drawn.length + " of " + asked.length + " runs; filter to see others." : "") +
+    (unknown ? " " + unknown + " of the runs drawn have no information that is known, and no point on the right." : "");
+  const wide = (id) => Math.max(280, Math.floor(document.getElementById(id).clientWidth));
+  put("robustness", robustnessPlot(drawn, wide("robustness")));
+  put("information", informationPlot(drawn, wide("information")));
+  const { domain, interpolate } = colours(drawn);
+  document.getElementById("gamma")?.remove();
+  if (drawn.some((row) => row.gamma > 0 && row.reg !== "none")) {
+    const legend = Plot.legend({ color: { type: "log", domain, interpolate, label: "γ" }, width: 180, ticks: 3, tickFormat: "~g", marginLeft: 10 });
+    legend.id = "gamma";
+    legend.setAttribute("role", "img");
+    legend.setAttribute("aria-label", "colour of γ, from " + shown(domain[0]) + " to " + shown(domain[1]));
+    document.getElementById("legend").append(legend);
+  }
+}
