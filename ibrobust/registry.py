@@ -168,7 +168,20 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "one-cycle": "learning.schedules:one_cycle",
             "constant": "learning.schedules:constant",
         },
-        "model format": {"python": "subjects.formats:PYTHON"},
+        # A text is of the last of them that accepts it.
+        "model format": {
+            "python": "subjects.formats.python:PYTHON",
+            "package": "subjects.formats.python:PACKAGE",
+            "weights": "subjects.formats.files:WEIGHTS",
+            "torchscript": "subjects.formats.files:TORCHSCRIPT",
+            "exported": "subjects.formats.exported:EXPORTED",
+            "onnx": "subjects.formats.onnx:ONNX",
+            "toml": "subjects.formats.files:TOML",
+            "torchvision": "subjects.formats.torchvision:TORCHVISION",
+            "timm": "subjects.formats.timm:TIMM",
+            "hf": "subjects.formats.hugging_face:HUGGING_FACE",
+            "robustbench": "subjects.formats.robustbench:ROBUSTBENCH",
+        },
         "attack": {
             "apgd-ce": "attacks.apgd:APGD_CE",
             "apgd-dlr": "attacks.apgd:APGD_DLR",

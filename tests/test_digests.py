@@ -12,7 +12,8 @@ from ibrobust.experiments.subject import foreign_subject
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
 from ibrobust.subjects.digests import digests
-from ibrobust.subjects.formats import load_model, module_name
+from ibrobust.subjects.formats import load_model
+from ibrobust.subjects.formats.python import module_name
 
 HELPER = "SIZE = 10\n"
 NET = """

@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,7 +67,14 @@ def test_pixels_may_be_bytes() -> None:
 
 REFUSED = {
     "raises": (Answer(lambda logits: logits @ torch.zeros(7, 7)), r"it raised RuntimeError: .* on images of shape \("),
-    "a tuple": (Answer(lambda logits: (logits, None)), "it returned an object of type tuple, not a tensor of logits"),
+    "a tuple": (
+        Answer(lambda logits: (None, logits)),
+        r"it returned an object of type tuple that holds NoneType, shape \(64, 4\), not a tensor of logits",
+    ),
+    "two tensors": (
+        Answer(lambda logits: {"a": logits, "b": logits, "n": 3}),
+        r"type dict that holds 'a': shape \(64, 4\), 'b': shape \(64, 4\), 'n': int, not a tensor of logits",
+    ),
     "one score": (Answer(lambda logits: logits[:, :1]), r"it returned shape \(64, 1\) for images of shape"),
     "a map": (Answer(lambda logits: logits[:, :, None]), r"returned shape \(64, 4, 1\).* logits are \(64, classes\)"),
     "a batch's mean": (Answer(lambda logits: logits.mean(0, keepdim=True)), r"it returned shape \(1, 4\)"),
@@ -104,6 +112,16 @@ class MixedUp(Answer):
 
 
 WARNED = {
+    "an object": (
+        Answer(lambda logits: SimpleNamespace(logits=logits, loss=None)),
+        r"SimpleNamespace, of which \.logits",
+    ),
+    "a dict": (
+        Answer(lambda logits: {"score": logits, "loss": None}),
+        "type dict, of which the entry 'score' is taken",
+    ),
+    "a dict of logits": (Answer(lambda logits: {"z": logits, "logits": logits}), "the entry 'logits' is taken"),
+    "a pair": (Answer(lambda logits: (logits, logits[:, :1])), "type tuple, of which the first of 2 entries is taken"),
     "noise": (Dropping(), r"it answers differently when asked twice: \d+\.\d% of the predictions change"),
     "batch statistics": (MixedUp(), "depend on the other samples in its batch"),
     "zero gradient": (Answer(lambda logits: logits * 1e6), "cross-entropy is exactly zero on 100.0% of the samples"),

@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ibrobust.errors import BadInput
+from ibrobust.models.answers import logits_in
 
 _UNSEEN = ("data_ptr", "untyped_storage", "storage", "numpy", "__array__")
 """What reaches a tensor's values, or replaces them, without an operation that the dispatcher sees."""
@@ -91,7 +92,7 @@ def trace(model: nn.Module, like: Tensor, *, gradient: bool = False) -> Trace:
     images = recorder.images(like)
     try:
         with torch.set_grad_enabled(gradient), _state_kept(model), _NothingUnseen(), recorder:
-            answer = model(images.requires_grad_() if gradient else images)
+            answer, _ = logits_in(model(images.requires_grad_() if gradient else images))
     except BadInput:
         raise
     except (DataDependentOutputException, DynamicOutputShapeException) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, torch_device
-from ibrobust.commands.verify import add_model_flags, model_of, results_with_images
+from ibrobust.commands.verify import add_model_flags, image_shape, model_of, results_with_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     require_writable(options.out)
     for path in files:
         evidence, card = load_evidence(evidence_path(path))
-        model, _ = model_of(card, options)
+        model, _ = model_of(card, image_shape(evidence), options)
         folder = options.out / card.settings.label / path.stem
         _save_arrays(evidence, folder / "adversarial.npz")
         shown = min(len(evidence), options.pictures)

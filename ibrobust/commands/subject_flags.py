@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser, doing, note_part_of_zoo
+from ibrobust.commands.model_flags import MODEL, add_model_option_flags, chosen_options, require_no_options
 from ibrobust.errors import BadInput
 from ibrobust.records import flag
 from ibrobust.registry import EXTENSION_POINTS
@@ -22,9 +23,11 @@ def add_subject_flags(parser: Parser) -> None:
         "run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones; --runs by default"
     )
     parser.add_argument(
-        "--model", action="append", default=[], metavar="FILE.py:FACTORY",
-        help=f"take this model instead of runs; may be repeated; formats: {EXTENSION_POINTS['model format'].choices}",
+        "--model", action="append", default=[], metavar=MODEL,
+        help="take this model instead of runs, as FILE.py:FACTORY, FILE.onnx or timm:NAME; may be repeated; "
+        f"`ibrobust models` explains the forms: {EXTENSION_POINTS['model format'].choices}",
     )  # fmt: skip
+    add_model_option_flags(parser)
     parser.add_argument("--name", action="append", default=[], help="name of the model; one for each --model")
     parser.add_argument(
         "--data", default=None,
@@ -58,6 +61,7 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
         raise BadInput(f"--name {options.name[0]}: a run has a name of its own; --name goes with --model")
     if options.data:
         raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
+    require_no_options(options)
     for key, value in _data_options(options).items():
         raise BadInput(f"{flag(key)} {value}: a run has data of its own; {flag(key)} goes with --model")
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
@@ -88,9 +92,10 @@ def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "li
     if options.name and len(options.name) != len(options.model):
         raise BadInput(f"--name: {len(options.name)} names for {len(options.model)} models; one for each, in order")
     subjects, about = [], DataOptions(**_data_options(options))
+    flags = {**flags, "about": about, "options": chosen_options(options)}
     for model in options.model:
         with doing("loading the data") as say:
-            subjects.append(foreign_subject(model, options.data, about=about, told=say, **flags))
+            subjects.append(foreign_subject(model, options.data, told=say, **flags))
     named = distinguished(subjects, options.name, results)
     for before, after in zip(subjects, named, strict=True):
         if before.name != after.name and not options.name:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, torch_device
+from ibrobust.commands.model_flags import MODEL, add_model_option_flags, chosen_options, require_no_options
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.files import in_zoo, released_zoo, rest_of_zoo, result_files
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ibrobust.robustness.card import ResultCard
+    from ibrobust.robustness.evidence import Evidence
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,8 +28,8 @@ def main(arguments: Sequence[str]) -> None:
     files = results_with_images(options.results)
     failed = []
     for path in files:
-        _, card = load_evidence(evidence_path(path))
-        model, weights_sha256 = model_of(card, options)
+        evidence, card = load_evidence(evidence_path(path))
+        model, weights_sha256 = model_of(card, image_shape(evidence), options)
         outcome = verified(path, model.to(options.device), weights_sha256, _curves(path, card))
         print(outcome, flush=True)
         failed += [outcome.run] if outcome.faults else []
@@ -55,14 +57,26 @@ def results_with_images(places: Sequence[Path]) -> list[Path]:
     return found
 
 
-def model_of(card: "ResultCard", options: Namespace) -> "tuple[nn.Module, str | None]":
-    """The model that a result is about, and the digest of its weights."""
-    from ibrobust.subjects.formats import digests_of_model, load_model
+def image_shape(evidence: "Evidence") -> tuple[int, int, int]:
+    """(C, H, W)."""
+    channels, height, width = evidence.images.shape[1:]
+    return channels, height, width
+
+
+def model_of(card: "ResultCard", shape: tuple[int, int, int], options: Namespace) -> "tuple[nn.Module, str | None]":
+    """The model that a result is about, and the digest of its weights.
+
+    Args:
+        shape: (C, H, W) of the images.
+    """
+    from ibrobust.subjects.formats import loaded
     from ibrobust.subjects.zoo import CARD, load_run
 
     if options.model:
-        model = load_model(options.model)
-        return model, digests_of_model(options.model, model)["weights_sha256"]
+        class_names = (card.data.classes if card.data else None) or ()
+        found = loaded(options.model, chosen_options(options), shape=shape, class_names=class_names)
+        return found.module, found.digests["weights_sha256"]
+    require_no_options(options)
     folders = [*options.runs, released_zoo() / "runs", released_zoo() / "mnist"]
     for folder in (place / card.run for place in folders):
         if (folder / CARD).is_file():
@@ -92,7 +106,11 @@ def add_model_flags(parser: Parser) -> None:
     """Which results, and where their models are: what `results_with_images` and `model_of` read."""
     parser.add_argument("results", type=Path, nargs="+", help="results files, or folders of them; zoo for the released")
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs")], help="folders of the runs")
-    parser.add_argument("--model", default=None, metavar="FILE.py:FACTORY", help="the model, if it is your own")
+    parser.add_argument(
+        "--model", default=None, metavar=MODEL, help="the model, if it is your own, as evaluate takes it"
+    )
+    add_model_option_flags(parser)
+    parser.add_argument("--download", action="store_true", help="fetch weights of --model that are not on disk")
     parser.add_device_flags(default_threads=None)
 
 

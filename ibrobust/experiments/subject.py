@@ -10,11 +10,11 @@ from ibrobust.datasets import PLAIN, AnySplit, DataOptions, origin_of, read_data
 from ibrobust.errors import RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
-from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard
+from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard, SourceRecord
 from ibrobust.robustness.health import require_healthy
 from ibrobust.robustness.samples import looked_at
 from ibrobust.robustness.settings import Settings
-from ibrobust.subjects.formats import FORMATS, digests_of_model, format_name, load_model
+from ibrobust.subjects.formats import NOTHING, Loaded, ModelOptions, loaded
 from ibrobust.subjects.zoo import Run
 
 
@@ -75,50 +75,66 @@ def foreign_subject(
     data_dir: Path | None,
     download: bool,
     about: DataOptions = PLAIN,
+    options: ModelOptions = NOTHING,
     told: Callable[[str], None] = lambda _doing: None,
 ) -> Subject:
     """Anybody's model, as `--model` names it, on the test part of data as `--data` names it.
 
     Args:
         about: how the data is read.
+        options: what is said about the model beside its name.
         told: what is being done, before it is.
     """
     told(f"loading the data {data}")
     dataset = read_dataset(data, about, data_dir=data_dir, download=download)
     told(f"loading the model {model}")
-    module = load_model(model)
+    address = _Address(model, options, dataset.shape, dataset.class_names)
+    found = address.loaded()
     told("looking at the model's answers and gradients")
     some = dataset.test[looked_at(len(dataset.test))]
-    warnings = require_healthy(module, some.x, some.y)
-    form = format_name(model)
-    name = as_name(f"{FORMATS[form].name(model)}-{title_of(data)}")
-    found = digests_of_model(model, module)
+    warnings = [*found.notes, *require_healthy(found.module, some.x, some.y)]
+    name = as_name(f"{found.name}-{title_of(data)}")
+    source = SourceRecord(format=found.format, **found.told) if found.told or found.format != "python" else None
+    weights_sha256, code_sha256 = found.digests["weights_sha256"], found.digests["code_sha256"]
     record = ModelRecord(
-        run=name, warnings=warnings, weights_sha256=found["weights_sha256"], code_sha256=found["code_sha256"]
+        run=name, weights_sha256=weights_sha256, code_sha256=code_sha256, source=source, warnings=warnings
     )
-    names = (("model format", form), origin_of(data))
-    made = _TheirModel(model, found["weights_sha256"], module)
+    names = (("model format", found.format), origin_of(data))
+    made = _TheirModel(address, weights_sha256, found.module)
     return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names)
+
+
+@dataclass(frozen=True)
+class _Address:
+    """Everything that a model is made of anew in another process."""
+
+    model: str
+    options: ModelOptions
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+
+    def loaded(self) -> Loaded:
+        return loaded(self.model, self.options, shape=self.shape, class_names=self.class_names)
 
 
 class _TheirModel:
     """A model that was made from an address; another process makes it anew."""
 
-    def __init__(self, address: str, weights_sha256: str, module: nn.Module) -> None:
+    def __init__(self, address: _Address, weights_sha256: str, module: nn.Module) -> None:
         self.address, self.weights_sha256, self.module = address, weights_sha256, module
 
     def __call__(self) -> nn.Module:
         return self.module
 
-    def __reduce__(self) -> tuple[Callable[[str, str], "_TheirModel"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Callable[[_Address, str], "_TheirModel"], tuple[_Address, str]]:
         return _made_again, (self.address, self.weights_sha256)
 
 
-def _made_again(address: str, weights_sha256: str) -> _TheirModel:
+def _made_again(address: _Address, weights_sha256: str) -> _TheirModel:
     """Raises:
     RunFailed: the weights are others than the first time.
     """
-    module = load_model(address)
-    if digests_of_model(address, module)["weights_sha256"] != weights_sha256:
-        raise RunFailed(f"{address} makes other weights each time; take --workers 1, or let it set a seed")
-    return _TheirModel(address, weights_sha256, module)
+    found = address.loaded()
+    if found.digests["weights_sha256"] != weights_sha256:
+        raise RunFailed(f"{address.model} makes other weights each time; take --workers 1, or let it set a seed")
+    return _TheirModel(address, weights_sha256, found.module)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.images import frozen
+from ibrobust.models.answers import logits_in
 from ibrobust.robustness.evidence import ANSWERS, CLEAN, Evidence, evidence_path, load_evidence
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import load_results
@@ -157,7 +158,7 @@ def _logits(model: nn.Module, x: Images) -> Tensor:
     starts = range(0, max(len(x), 1), _BATCH)  # Of no images there is one empty batch.
     try:
         with frozen(model), torch.no_grad():
-            return torch.cat([model(x[start : start + _BATCH].to(device)).cpu() for start in starts])
+            return torch.cat([logits_in(model(x[start : start + _BATCH].to(device)))[0].cpu() for start in starts])
     except Exception as error:
         raise BadInput(f"the model raised on the images of the evidence: {shortened(str(error))}") from error
 

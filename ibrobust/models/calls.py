@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ibrobust.models.answers import logits_in
 from ibrobust.types import Images
 
 _DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
@@ -20,17 +21,30 @@ _DEFAULT_TYPE: ContextVar[torch.dtype] = ContextVar("the caller's default type",
 def called(model: nn.Module, path: Callable[[Tensor], Any] | None = None) -> Callable[[Images], Any]:
     """The model, or one path through it, as a function of float32 images that answers in float32.
 
-    It is given a copy, so that what it writes into its input reaches nobody, in the type of its parameters. What is no
-    tensor of floating-point numbers comes back as it is.
+    Of an answer that holds logits (`logits_in`) these are taken; what is no tensor of floating-point numbers comes back
+    as it is.
     """
-    classify, parameter_type = path or model, type_of_parameters(model)
+    asked = asked_as_it_is(model, path)
 
     def call(x: Images) -> Any:
-        with callers_default_type():
-            answer = classify(x.to(parameter_type, copy=True))
+        answer, _ = logits_in(asked(x))
         return answer.to(torch.float32) if isinstance(answer, Tensor) and answer.is_floating_point() else answer
 
     return call
+
+
+def asked_as_it_is(model: nn.Module, path: Callable[[Tensor], Any] | None = None) -> Callable[[Images], Any]:
+    """The model, or one path through it, as a function of float32 images that answers with whatever it answers.
+
+    It is given a copy, so that what it writes into its input reaches nobody, in the type of its parameters.
+    """
+    classify, parameter_type = path or model, type_of_parameters(model)
+
+    def ask(x: Images) -> Any:
+        with callers_default_type():
+            return classify(x.to(parameter_type, copy=True))
+
+    return ask
 
 
 def type_of_parameters(model: nn.Module) -> torch.dtype:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ibrobust.attacks import Attack, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.norms import BALL_TOLERANCE
+from ibrobust.models.answers import Classifier
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
@@ -42,7 +43,7 @@ from ibrobust.types import Images, Labels
 
 @undisturbed()
 def breaking_radii(
-    model: nn.Module,
+    model: Classifier,
     x: Arrays | LabelledData,
     y: Arrays | None = None,
     *,
@@ -67,7 +68,9 @@ def breaking_radii(
     CPU, calling `ibrobust.cpu.allocator.keep_freed_memory` before, as the commands do, saves time.
 
     Args:
-        model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside.
+        model: images in [0, 1], (B, C, H, W) float32, to logits (B, classes); normalises inside. A module, or a
+            function, which nothing switches to evaluation mode. Of an object with `.logits`, a dict with one tensor or
+            a tuple that begins with one, that is taken.
         x, y: the samples, floating point in [0, 1] or bytes, and their labels (whole numbers or one-hot rows); tensors,
             arrays or lists. Or x is a torch `Dataset` or `DataLoader` of both.
         eps: radii as `0:0.1`, `0:0.1:21`, `2/255,0.05`, a number, or several.

@@ -62,10 +62,27 @@ class QueryCount(_Record):
     gradient: _Count
 
 
+class SourceRecord(_Record):
+    """How a model that is not of a recipe was made: the form that it is kept in, and what is said about it beside.
+
+    Attributes:
+        arguments: what the function that makes it was called with.
+        mean, std: the normalisation that stands in front of it, per channel.
+        outputs: its output for each label of the data.
+    """
+
+    format: str
+    arguments: dict[str, Any] | None = None
+    mean: list[_Number] | None = None
+    std: list[_Number] | None = None
+    outputs: list[_Count] | None = None
+
+
 class ModelRecord(_Record):
     """Which model was attacked: its name, and where they are known its recipe, its digests and its metrics by split.
 
     Attributes:
+        source: of a model without a recipe; None where it is a function in a Python file, called without arguments.
         noise: what a model of a recipe was trained with.
         warnings: what the health checks had to say.
         plugins: SHA-256 by name of those that the recipe's names come from.
@@ -77,6 +94,7 @@ class ModelRecord(_Record):
     noise: str | None = None
     weights_sha256: str | None = None
     code_sha256: str | None = None
+    source: SourceRecord | None = None
     warnings: list[str] | None = None
     plugins: dict[str, str] | None = None
 

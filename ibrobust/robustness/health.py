@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ibrobust.errors import BadInput, ModelWarning, ran_out_of_memory
 from ibrobust.images import as_images, frozen
+from ibrobust.models.answers import described, logits_in
 from ibrobust.models.bottleneck import view
-from ibrobust.models.calls import callers_default_type, undisturbed
+from ibrobust.models.calls import asked_as_it_is, callers_default_type, undisturbed
 from ibrobust.python_files import said
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.samples import looked_at
@@ -104,11 +105,11 @@ def require_healthy(model: nn.Module, x: Tensor, y: Labels) -> list[str]:
 def health(model: nn.Module, x: Tensor, y: Labels) -> list[Finding]:
     """What is odd about a model on up to 128 samples spread over the data; empty where nothing is.
 
-    Looks for: answers of the wrong kind, shape or number of classes, NaN, probabilities in place of logits, images that
-    are written into, answers that differ between two passes or with the rest of the batch, gradients that are missing,
-    zero or not finite, and accuracy that is better on pixels of another range than [0, 1]. It takes some 600 forward
-    passes of one sample and 128 gradients, which count as no attack's queries. The model is in evaluation mode
-    meanwhile, and no generator of random numbers moves.
+    Looks for: answers that hold logits among others, or are of the wrong kind, shape or number of classes, NaN,
+    probabilities in place of logits, images that are written into, answers that differ between two passes or with the
+    rest of the batch, gradients that are missing, zero or not finite, and accuracy that is better on pixels of another
+    range than [0, 1]. It takes some 600 forward passes of one sample and 128 gradients, which count as no attack's
+    queries. The model is in evaluation mode meanwhile, and no generator of random numbers moves.
     """
     return _findings(model, x, y)
 
@@ -139,6 +140,7 @@ def _found(patient: _Patient, *, noisy: bool, gradients: bool, unusable: bool) -
         return [Finding(logits, refused=True)] if unusable else []
     unsteady = _unsteady(patient, logits)
     found = [
+        _holds_logits(patient),
         _probabilities(logits),
         _writes(patient),
         None if noisy else unsteady,
@@ -160,8 +162,7 @@ def _usable_logits(patient: _Patient) -> Logits | str:
             raise
         return f"it raised {said(error)} on images of shape {tuple(batch.shape)}"
     if not isinstance(answer, Tensor):
-        kind = "None" if answer is None else f"an object of type {type(answer).__name__}"
-        return f"it returned {kind}, not a tensor of logits"
+        return f"it returned {described(answer)}, not a tensor of logits"
     if (lowest := int(patient.y.min())) < 0:
         return f"the data has label {lowest}"
     if (wrong_shape := _wrong_shape(answer, batch, int(patient.y.max()))) is not None:
@@ -182,6 +183,17 @@ def _wrong_shape(answer: Tensor, batch: Images, largest_label: int) -> str | Non
     if answer.shape[1] <= largest_label:
         return f"it knows {answer.shape[1]} classes, but the data has label {largest_label}"
     return None
+
+
+def _holds_logits(patient: _Patient) -> Finding | None:
+    """Which part of the answer is taken, where it is not a tensor."""
+    try:
+        with torch.no_grad():
+            answer = asked_as_it_is(patient.model)(patient.x[:1])
+    except Exception:
+        return None  # It takes no batch of one.
+    how = logits_in(answer)[1]
+    return Finding(how) if how else None
 
 
 def _probabilities(logits: Logits) -> Finding | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples, check_finite, image_found, image_within
@@ -23,6 +23,7 @@ from ibrobust.attacks.losses import margin
 from ibrobust.attacks.norms import drawn_in, wide
 from ibrobust.attacks.victim import HEAD_START
 from ibrobust.errors import BadInput
+from ibrobust.models.answers import Classifier
 from ibrobust.models.bottleneck import EOT_DRAWS, Bottleneck, View
 from ibrobust.models.bottleneck import view as view_of
 from ibrobust.models.calls import undisturbed
@@ -56,7 +57,7 @@ Right = Bool[Tensor, "readings batch"]
 
 @undisturbed()
 def noisy_readings(
-    model: nn.Module,
+    model: Classifier,
     x: Arrays | LabelledData,
     y: Arrays | None = None,
     *,

@@ -17,6 +17,7 @@ from ibrobust.cpu.fusion import fused
 from ibrobust.cpu.layout import channels_last
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, frozen
+from ibrobust.models.answers import Classifier, as_module
 from ibrobust.models.bottleneck import View, attacked_view
 from ibrobust.plugins import digests_of
 from ibrobust.randomness import sample_draw
@@ -129,7 +130,7 @@ class Question:
 
 
 def question(
-    model: nn.Module,
+    model: Classifier,
     samples: Samples,
     settings: Settings,
     execution: Execution = USUALLY,
@@ -144,6 +145,7 @@ def question(
     Raises:
         BadInput: an argument cannot be used.
     """
+    model = as_module(model)
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise BadInput("the model was made in torch.inference_mode, which no gradient passes; make it outside")
     place = _device(execution.device, model, samples.x)

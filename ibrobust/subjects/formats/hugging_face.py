@@ -1,0 +1,90 @@
+"""Image classifiers of Hugging Face's transformers: `hf:FOLDER`, or `hf:OWNER/NAME`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ibrobust.errors import BadInput, shortened
+from ibrobust.python_files import said
+from ibrobust.subjects.formats.interface import Format, Pixels, Say, behind_prefix, dashed, library, prefixed
+from ibrobust.subjects.formats.weights import with_weights
+
+_EXTRA = "hf"
+_FAILURES = (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError)
+
+
+def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, download: bool, say: Say) -> nn.Module:
+    """The classifier in a folder, or of that name where it is on disk or may be fetched; with `weights` of a file,
+    the folder needs no more than `config.json`. Code that comes with a model is not run."""
+    name, what = behind_prefix(model), f"model {model!r}"
+    transformers = library("transformers", what, _EXTRA)
+    here = {"local_files_only": not download, "trust_remote_code": False}
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    kind = transformers.AutoModelForImageClassification
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, **here, **arguments)
+        if weights:
+            return with_weights(kind.from_config(config), weights, what, say)
+        module, report = kind.from_pretrained(name, config=config, output_loading_info=True, **here)
+    except BadInput:
+        raise
+    except _FAILURES as error:
+        advice = "" if download or Path(name).is_dir() else "; download (--download) fetches what is not on disk"
+        raise BadInput(f"{what}: transformers raised {shortened(said(error))}{advice}") from error
+    _require_all_weights(report, what)
+    made: nn.Module = module
+    return made
+
+
+def _require_all_weights(report: Mapping[str, Any], what: str) -> None:
+    """Raises:
+    BadInput: some weights are not in the file, and would be random.
+    """
+    kinds = (("missing_keys", "lack"), ("mismatched_keys", "have another shape of"))
+    for key, words in kinds:
+        if found := sorted(map(str, report.get(key) or ())):
+            more = f" and {len(found) - 1} more" if found[1:] else ""
+            raise BadInput(f"{what}: its weights {words} {found[0]!r}{more}, which would be random")
+
+
+def _configuration(_model: str, module: nn.Module) -> str:
+    """What its layers do not say of themselves."""
+    config = getattr(module, "config", None)
+    values = config.to_diff_dict() if config is not None else {}
+    unimportant = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+    kept = {key: value for key, value in values.items() if key not in unimportant}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _pixels(model: str, _module: nn.Module) -> Pixels | None:
+    """What the preprocessor beside the model does after it has divided by 255."""
+    name = behind_prefix(model)
+    file = Path(name) / "preprocessor_config.json"
+    if not Path(name).is_dir():
+        hub = library("huggingface_hub", f"model {model!r}", _EXTRA)
+        found = hub.try_to_load_from_cache(name, file.name)
+        file = Path(found) if isinstance(found, str) else file
+    if not file.is_file():
+        return None
+    values = json.loads(file.read_text(encoding="utf-8"))
+    pixels = values.get("image_mean"), values.get("image_std")
+    return pixels if values.get("do_normalize", True) and all(isinstance(part, list) for part in pixels) else None
+
+
+HUGGING_FACE = Format(
+    "hf:FOLDER or hf:NAME",
+    accepts=prefixed("hf"),
+    load=_named,
+    name=dashed,
+    maker=lambda _model: "transformers",
+    takes=("arguments", "weights", "download", "say"),
+    also=_configuration,
+    pixels=_pixels,
+    needs=("transformers",),
+    extra=_EXTRA,
+    example="--model hf:my-vit --normalise own --data FOLDER",
+)

@@ -1,0 +1,42 @@
+"""RobustBench's models by name: `robustbench:Carmon2019Unlabeled`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ibrobust.errors import BadInput
+from ibrobust.python_files import said
+from ibrobust.subjects.formats.interface import Format, behind_prefix, dashed, library, prefixed
+
+_DEFAULTS = {"dataset": "cifar10", "threat_model": "Linf", "model_dir": "models"}
+
+
+def _named(model: str, arguments: Mapping[str, Any], download: bool) -> nn.Module:
+    """The model of a leaderboard: `dataset`, `threat_model` and the folder `model_dir` are arguments."""
+    name, what = behind_prefix(model), f"model {model!r}"
+    utils = library("robustbench.utils", what)
+    if unknown := [key for key in arguments if key not in _DEFAULTS]:
+        raise BadInput(f"{what}: no argument {unknown[0]!r}; it has {', '.join(_DEFAULTS)}")
+    chosen = {**_DEFAULTS, **arguments}
+    folder = Path(chosen["model_dir"]) / str(chosen["dataset"]) / str(chosen["threat_model"])
+    if not download and not any(folder.glob(f"{name}*")):
+        raise BadInput(f"{what}: its weights are not in {str(folder)!r}; download (--download) fetches them there")
+    try:
+        module: nn.Module = utils.load_model(model_name=name, **chosen)
+    except (KeyError, ValueError, TypeError, RuntimeError, OSError, AssertionError) as error:
+        raise BadInput(f"{what}: RobustBench raised {said(error)}") from error
+    return module
+
+
+ROBUSTBENCH = Format(
+    "robustbench:NAME",
+    accepts=prefixed("robustbench"),
+    load=_named,
+    name=dashed,
+    maker=lambda _model: "robustbench",
+    takes=("arguments", "download"),
+    needs=("robustbench",),
+    example="--model robustbench:Carmon2019Unlabeled --model-arg threat_model=Linf --data cifar10",
+)
