@@ -206,8 +206,9 @@ def test_a_model_format(desk):
     desk("evaluate", *SMALL, "--out", "out", "--model", "net.safetensors", "--data", "digits", "--attacks", "fgsm")
     found = [load_results(path) for path in sorted((desk.folder / "out").glob("*/*.parquet"))]
     assert any((after.rows["prediction"] != before.rows["prediction"]).any() for after in found)
-    refusal = desk.refusal("evaluate", "--model", "net.pt", "--data", "digits")
-    assert refusal == "error: --model 'net.pt': write FILE.py:FACTORY or FILE.safetensors"
+    refusal = desk.refusal("evaluate", "--model", "net.linear", "--data", "digits")
+    assert refusal.startswith("error: --model 'net.linear': write FILE.py:FACTORY, package.module:FACTORY, ")
+    assert refusal.endswith(", FILE.safetensors")
 
 
 @on("backend")
