@@ -1,6 +1,7 @@
 """Programs that `torch.export` saved: `FILE.pt2`."""
 
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ibrobust.subjects.formats.interface import Format, Say, missing_file
 def _program(model: str, shape: tuple[int, int, int] | None, say: Say) -> nn.Module:
     what = f"model {model!r}"
     missing_file(Path(model), what)
+    if not zipfile.is_zipfile(model):
+        raise BadInput(f"{what}: the file is not one that torch.export.save wrote")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,15 +1,25 @@
 """Image classifiers of Hugging Face's transformers: `hf:FOLDER`, or `hf:OWNER/NAME`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ibrobust.errors import BadInput, shortened
+from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import Format, Pixels, Say, behind_prefix, dashed, library, prefixed
+from ibrobust.subjects.formats.interface import (
+    Format,
+    Pixels,
+    Say,
+    behind_prefix,
+    dashed,
+    library,
+    no_number_drawn,
+    prefixed,
+)
 from ibrobust.subjects.formats.weights import with_weights
 
 _EXTRA = "hf"
@@ -22,22 +32,44 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
     name, what = behind_prefix(model), f"model {model!r}"
     transformers = library("transformers", what, _EXTRA)
     here = {"local_files_only": not download, "trust_remote_code": False}
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     kind = transformers.AutoModelForImageClassification
     try:
-        config = transformers.AutoConfig.from_pretrained(name, **here, **arguments)
-        if weights:
-            return with_weights(kind.from_config(config), weights, what, say)
-        module, report = kind.from_pretrained(name, config=config, output_loading_info=True, **here)
+        with no_number_drawn(), _silent(transformers.utils.logging):
+            config, unknown = transformers.AutoConfig.from_pretrained(
+                name, **here, **arguments, return_unused_kwargs=True
+            )
+            if unknown := [key for key in arguments if key in unknown]:
+                raise BadInput(f"{what}: its configuration has no {unknown[0]!r}")
+            if weights:
+                return with_weights(kind.from_config(config), weights, what, say)
+            module, report = kind.from_pretrained(
+                name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **here
+            )
     except BadInput:
         raise
     except _FAILURES as error:
-        advice = "" if download or Path(name).is_dir() else "; download (--download) fetches what is not on disk"
-        raise BadInput(f"{what}: transformers raised {shortened(said(error))}{advice}") from error
+        if not (download or Path(name).is_dir()):
+            raise BadInput(
+                f"{what}: it is no folder, and not on disk otherwise; download (--download) fetches it"
+            ) from error
+        raise BadInput(f"{what}: transformers raised {said(error)[:200]}") from error
     _require_all_weights(report, what)
     made: nn.Module = module
     return made
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """What transformers has to say is looked at instead (`_require_all_weights`)."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _require_all_weights(report: Mapping[str, Any], what: str) -> None:
@@ -48,7 +80,7 @@ def _require_all_weights(report: Mapping[str, Any], what: str) -> None:
     for key, words in kinds:
         if found := sorted(map(str, report.get(key) or ())):
             more = f" and {len(found) - 1} more" if found[1:] else ""
-            raise BadInput(f"{what}: its weights {words} {found[0]!r}{more}, which would be random")
+            raise BadInput(f"{what}: its weights {words} {found[0]}{more}, which would be random")
 
 
 def _configuration(_model: str, module: nn.Module) -> str:

@@ -1,12 +1,15 @@
 """What a form of models is: one entry for each that `--model` may have."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from torch import nn
 
 from ibrobust.errors import BadInput
@@ -85,6 +88,15 @@ def library(name: str, what: str, extra: str = "") -> ModuleType:
     except ImportError as error:
         advice = f": pip install 'ibrobust[{extra}]'" if extra else ""
         raise BadInput(f"{what} needs {name}, which cannot be imported ({said(error)}){advice}") from error
+
+
+@contextmanager
+def no_number_drawn() -> Iterator[None]:
+    """Inside the block a library may initialise weights that are replaced afterwards: PyTorch's generator stays where
+    it was, and libraries warn of nothing."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def prefixed(prefix: str) -> Callable[[str], bool]:

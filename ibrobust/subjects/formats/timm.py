@@ -1,6 +1,5 @@
 """timm's classifiers by name: `timm:resnet18.a1_in1k`."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,16 @@ from torch import nn
 
 from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import Format, Pixels, Say, behind_prefix, dashed, library, prefixed
+from ibrobust.subjects.formats.interface import (
+    Format,
+    Pixels,
+    Say,
+    behind_prefix,
+    dashed,
+    library,
+    no_number_drawn,
+    prefixed,
+)
 from ibrobust.subjects.formats.known_names import require_known
 from ibrobust.subjects.formats.weights import with_weights
 
@@ -34,8 +42,7 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
         )
     overlay = {"pretrained_cfg_overlay": {"file": str(file)}} if file else {}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with no_number_drawn():
             module: nn.Module = timm.create_model(name, pretrained=weights is None, **overlay, **arguments)
     except (TypeError, ValueError, RuntimeError, OSError, AssertionError) as error:
         raise BadInput(f"{what}: timm raised {said(error)}") from error

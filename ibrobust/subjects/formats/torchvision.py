@@ -9,7 +9,16 @@ from torch import nn
 
 from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import Format, Pixels, Say, behind_prefix, dashed, library, prefixed
+from ibrobust.subjects.formats.interface import (
+    Format,
+    Pixels,
+    Say,
+    behind_prefix,
+    dashed,
+    library,
+    no_number_drawn,
+    prefixed,
+)
 from ibrobust.subjects.formats.known_names import require_known
 from ibrobust.subjects.formats.weights import with_weights
 
@@ -23,7 +32,8 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
     chosen = dict(arguments)
     its_weights = None if weights else _its_weights(models, name, chosen.pop("weights", "DEFAULT"), download, what)
     try:
-        module: nn.Module = models.get_model(name, weights=its_weights, **chosen)
+        with no_number_drawn():
+            module: nn.Module = models.get_model(name, weights=its_weights, **chosen)
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise BadInput(f"{what}: torchvision raised {said(error)}") from error
     return with_weights(module, weights, what, say)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -70,10 +69,11 @@ def _content(file: Path, where: str) -> Any:
         raise BadInput(
             f"{where} hold pickled objects, or are damaged; what could run code is not read: save model.state_dict()"
         ) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # torch.load raises whatever the bytes of a file that is none of its own lead to
         if ran_out_of_memory(error):
             raise
-        raise BadInput(f"{where} cannot be read: {said(error)}") from error
+        reader = "safetensors" if file.suffix == ".safetensors" else "torch.load"
+        raise BadInput(f"{where} are no file that {reader} can read: {said(error)}") from error
 
 
 def _without_prefix(state: State, model: nn.Module, say: Callable[[str], None]) -> State:
