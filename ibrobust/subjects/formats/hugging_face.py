@@ -78,7 +78,7 @@ def _require_all_weights(report: Mapping[str, Any], what: str) -> None:
     """
     kinds = (("missing_keys", "lack"), ("mismatched_keys", "have another shape of"))
     for key, words in kinds:
-        if found := sorted(map(str, report.get(key) or ())):
+        if found := sorted(one if isinstance(one, str) else str(one[0]) for one in report.get(key) or ()):
             more = f" and {len(found) - 1} more" if found[1:] else ""
             raise BadInput(f"{what}: its weights {words} {found[0]}{more}, which would be random")
 
