@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Every test uses one thread; as many run at a time as there are cores.
 TESTS := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs dist clean
 
 demo: $(READY)
 	$(BIN)/python -m ibrobust.train --reg none --seed 1 --runs runs
@@ -28,8 +28,15 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+dist: $(READY)
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --wheel --outdir dist zoo
+
 clean:
-	rm -rf $(VENV) runs results report
+	rm -rf $(VENV) runs results report site dist
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

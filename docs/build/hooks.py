@@ -1,0 +1,59 @@
+"""What the site has beside the files of this folder: pages of the repository's root, notebooks as they run, and
+figures made now. The build fails where a page asks another host for anything."""
+
+import re
+from pathlib import Path
+
+from gallery import gallery
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from notebooks import page
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = "https://github.com/ibrobust/ibrobust/blob/main"
+
+OF_THE_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md", "zoo.md": "zoo/README.md"}
+
+_FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=["']?(?:https?:)?//[^"'\s>]+"""
+    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|preconnect|icon|dns-prefetch))[^>]*\bhref=["']?(?:https?:)?//[^>]+""",
+    re.IGNORECASE,
+)
+"""What a browser loads without being asked; a link that a reader may follow is none of it."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for name, source in OF_THE_ROOT.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, name, content=within_the_site(text)))
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        for name, content in page(notebook).items():
+            files.append(File.generated(config, name, content=content))
+    for name, content in gallery().items():
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    return at_the_source(markdown)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    fetched = {
+        f"{path.relative_to(config.site_dir)}: {found}"
+        for path in Path(config.site_dir).rglob("*.html")
+        for found in _FETCHED.findall(path.read_text(encoding="utf-8"))
+    }
+    if fetched:
+        raise PluginError("pages ask other hosts:\n" + "\n".join(sorted(fetched)))
+
+
+def within_the_site(text: str) -> str:
+    """Links of a file in the repository's root, as a page of the site has them."""
+    return re.sub(r"\]\(docs/", "](", text)
+
+
+def at_the_source(text: str) -> str:
+    """Links to files that are in the repository and not in the site lead to the repository."""
+    return re.sub(r"\]\((?:\.\./)+((?:ibrobust|tests|benchmarks|zoo)/[^)]*)\)", rf"]({SOURCE}/\1)", text)
