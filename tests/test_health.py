@@ -9,23 +9,32 @@ import torch
 from torch import Tensor
 
 import ibrobust
+from ibrobust.backends import peer_breaking_radii
+from ibrobust.backends.adapter import Adapter, PeerAttack
 from ibrobust.errors import BadInput, ModelWarning
 from ibrobust.experiments.auditing import audit
 from ibrobust.robustness.card import card_text
+from ibrobust.robustness.samples import usable_samples
+from ibrobust.robustness.settings import make_settings
 from tests.linear_truth import BROKEN_AT, RADII, Linear, X, Y
 
 ONE = {"eps": [0.12], "attacks": ["fgsm"]}
 CALLS: dict[str, Callable[..., object]] = {
     "breaking_radii": lambda model, **more: ibrobust.breaking_radii(model, X, Y, **ONE, **more),
     "noisy_readings": lambda model, **more: ibrobust.noisy_readings(model, X, Y, **ONE, **more),
+    "a library": lambda model, **more: peer_breaking_radii(
+        model, usable_samples(X, Y), make_settings({**ONE, "backend": "foolbox"}), **more
+    ),
     "audit": lambda model, **more: audit(model, X, Y, ibrobust.breaking_radii(Linear(), X, Y, **ONE), **more),
 }
 
 
 @pytest.fixture(autouse=True)
 def _no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audits that look at the model and ask nothing more."""
+    """Audits that look at the model and ask nothing more, and a library that changes no image."""
     monkeypatch.setattr("ibrobust.experiments.auditing.audited", lambda *_args, **_settings: [])
+    library = Adapter({("fgsm", "linf"): PeerAttack(lambda call: call.x)})
+    monkeypatch.setattr("ibrobust.backends.adapter_of", lambda _name: library)
 
 
 class Cut(torch.autograd.Function):
@@ -69,6 +78,9 @@ def test_what_makes_numbers_meaningless_is_refused(call: str, case: str) -> None
     with pytest.raises(BadInput, match=f"^the model cannot be evaluated: .*{message}") as refusal:
         CALLS[call](model)
     assert "\n" not in str(refusal.value)
+    assert str(refusal.value).endswith(
+        "; health 'ignore' evaluates it all the same (--health ignore on the command line)"
+    )
 
 
 def rounded(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ibrobust import noisy_readings
 from ibrobust.attacks import ATTACKS
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import LatentNoise
+from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.statistics import wilson_interval
 
 NOISE = 0.1
@@ -35,6 +36,7 @@ def samples(count: int, weight: Tensor, latent: float) -> tuple[Tensor, Tensor]:
 
 
 DLR = replace(ATTACKS["apgd-dlr"], settings=ATTACKS["apgd-dlr"].settings | {"steps": 20})
+FEWER = {"pgd": {"steps": 10}, "apgd-ce": {"steps": 20}, "apgd-dlr": {"steps": 20}}
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,18 @@ def test_the_worst_expected_accuracy_is_the_closed_form_at_every_scale_of_the_lo
         _, low, high = wilson_interval(int(right.sum()), right.size, level=0.999)
         assert low <= known <= high, (eps, right.mean(), known)
     assert right.sum() == 0, "four standard deviations beyond the boundary"
+
+
+@pytest.mark.parametrize(("scale", "norm"), [(1, "l2"), (10, "linf"), (100, "l2")])
+@pytest.mark.parametrize("attack", PROTOCOLS["strict-rand"].attacks)
+def test_each_attack_alone_reaches_the_worst_expected_accuracy(attack: str, scale: float, norm: str) -> None:
+    model, weight = linear_with_noise(scale)
+    x, y = samples(200, weight, latent=0.2)
+    slope = float(weight.abs().sum() if norm == "linf" else weight.norm())
+    reach = [0.1 / slope, 0.3 / slope, 0.6 / slope]
+    alone = {attack: replace(ATTACKS[attack], settings=ATTACKS[attack].settings | FEWER.get(attack, {}))}
+    readings = noisy_readings(model, x, y, eps=reach, norm=norm, noise="fresh", attacks=alone)
+    for eps, right in zip(reach, readings.right_EN("all", "fresh"), strict=True):
+        known = float(torch.special.ndtr(torch.tensor((0.2 - eps * slope) / NOISE)))
+        _, low, high = wilson_interval(int(right.sum()), right.size, level=0.999)
+        assert low <= known <= high, (eps, right.mean(), known)

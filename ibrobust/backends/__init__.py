@@ -3,7 +3,7 @@
 One file per library; it is imported when its backend is asked for, and so is the library.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from ibrobust.errors import BadInput
 from ibrobust.images import frozen
 from ibrobust.registry import Registry, extension_point
 from ibrobust.robustness.breaking_radii import radii_that_break
+from ibrobust.robustness.health import require_health_choice, warned_of
 from ibrobust.robustness.question import USUALLY, Execution, question
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import Samples
@@ -45,6 +46,8 @@ def peer_breaking_radii(
     samples: Samples,
     settings: Settings,
     execution: Execution = USUALLY,
+    *,
+    health: str = "check",
 ) -> BreakingRadii:
     """The answer to a question whose attacks are run by a library, every image it returns checked here.
 
@@ -52,11 +55,32 @@ def peer_breaking_radii(
     stand; its own word on success is not asked for. Its attacks see the model without latent noise. Unlike the native
     attacks, theirs draw random numbers per batch: the same seed gives the same result for the same batches only.
 
+    Args:
+        health: as `breaking_radii` takes it.
+
     Raises:
         BadInput: as `breaking_radii`, or the library is not installed, or lacks an attack or a norm.
         RunFailed: as `breaking_radii`.
     """
+    require_health_choice(health)
     attacks = peer_attacks(settings.backend, settings.attack_names, settings.norm)
+    gradients = any(not ATTACKS[name].black_box for name in attacks)
+    warned = warned_of(model, samples.x, samples.y, gradients=gradients) if health == "check" else []
+    results = radii_by_a_library(model, samples, settings, execution, attacks)
+    return replace(results, card=results.card.with_warnings(warned))
+
+
+def radii_by_a_library(
+    model: nn.Module, samples: Samples, settings: Settings, execution: Execution, attacks: Mapping[str, Attack]
+) -> BreakingRadii:
+    """The same for a model that has been looked at.
+
+    Args:
+        attacks: from `peer_attacks`.
+
+    Raises:
+        BadInput, RunFailed: as `breaking_radii`.
+    """
     place = execution.device or next((parameter.device for parameter in model.parameters()), samples.x.device)
     execution = replace(execution, device=place)
     with frozen(model):

@@ -38,6 +38,10 @@ def add_subject_flags(parser: Parser) -> None:
     parser.add_argument("--resize", help="of image files: their shorter side, or HEIGHTxWIDTH; 256:bicubic filters so")
     parser.add_argument("--crop", help="of image files, after --resize: keep the centre, 224 or HEIGHTxWIDTH")
     parser.add_argument("--label-column", metavar="NAME", help="of tables of images: the column of labels")
+    parser.add_argument(
+        "--health", choices=("check", "ignore"), default=None,
+        help="ignore: take --model although what is odd about it may make its numbers meaningless",
+    )  # fmt: skip
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_data_flags()
     parser.add_device_flags(default_threads=None)
@@ -64,6 +68,8 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
     require_no_options(options)
     for key, value in _data_options(options).items():
         raise BadInput(f"{flag(key)} {value}: a run has data of its own; {flag(key)} goes with --model")
+    if options.health:
+        raise BadInput(f"--health {options.health}: a run is always looked at; --health goes with --model")
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     places = options.run or [options.runs if own else Path("zoo")]
     note_part_of_zoo(places)
@@ -81,7 +87,7 @@ def _data_options(options: Namespace) -> dict[str, str]:
 
 def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "list[Subject]":
     from ibrobust.datasets import DataOptions
-    from ibrobust.experiments.subject import foreign_subject
+    from ibrobust.experiments.subject import foreign_subject, unexamined_subject
     from ibrobust.experiments.subject_names import distinguished
 
     first = options.model[0]
@@ -91,11 +97,12 @@ def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "li
         raise BadInput(f"--model {first}: needs --data, a data set's name, a file or a folder")
     if options.name and len(options.name) != len(options.model):
         raise BadInput(f"--name: {len(options.name)} names for {len(options.model)} models; one for each, in order")
+    subject_of = unexamined_subject if options.health == "ignore" else foreign_subject
     subjects, about = [], DataOptions(**_data_options(options))
     flags = {**flags, "about": about, "options": chosen_options(options)}
     for model in options.model:
         with doing("loading the data") as say:
-            subjects.append(foreign_subject(model, options.data, told=say, **flags))
+            subjects.append(subject_of(model, options.data, told=say, **flags))
     named = distinguished(subjects, options.name, results)
     for before, after in zip(subjects, named, strict=True):
         if before.name != after.name and not options.name:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from ibrobust.backends import peer_breaking_radii
+from ibrobust.backends import peer_attacks, radii_by_a_library
 from ibrobust.datasets import Split
 from ibrobust.errors import ModelWarning
 from ibrobust.experiments.jobs import Tell
@@ -124,7 +124,8 @@ class AttackedBlocks:
     def _attacked(self, task: Task, model: nn.Module, samples: Samples, work: Work) -> Results:
         execution = replace(self.execution, work=work)
         if task.settings.backend != NATIVE:
-            return peer_breaking_radii(model, samples, task.settings, execution)
+            attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
+            return radii_by_a_library(model, samples, task.settings, execution, attacks)
         asked = question(model, samples, task.settings, execution)
         return radii_that_break(asked) if task.settings.view == "mean" else readings_under_noise(asked)
 

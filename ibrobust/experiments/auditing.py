@@ -135,7 +135,7 @@ def audit_subject(
             bar.update()
 
         model = subject.model().to(execution.device)
-        found = audit(model, split.x, split.y, claim, twin=twin, progress=progress, health="check")
+        found = audit(model, split.x, split.y, claim, twin=twin, progress=progress, health=subject.health)
     judged = results.card.model_copy(update={"verdict": found.verdict, "audit": found.record})
     save_results(replace(results, card=judged), path)
     return found, replace(results, card=judged)

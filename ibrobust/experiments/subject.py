@@ -1,7 +1,7 @@
 """What is evaluated: a run of the zoo or anybody's model, the samples to attack, and what a card says of both."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +11,7 @@ from ibrobust.errors import RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
 from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard, SourceRecord
-from ibrobust.robustness.health import require_healthy
+from ibrobust.robustness.health import IGNORED, require_healthy
 from ibrobust.robustness.samples import looked_at
 from ibrobust.robustness.settings import Settings
 from ibrobust.subjects.formats import NOTHING, Loaded, ModelOptions, loaded
@@ -24,6 +24,7 @@ class Subject:
 
     Attributes:
         names: the kind and name of everything registered that the model or its data come from.
+        health: `check`, or `ignore` where whoever asks knows what is odd about the model.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Subject:
     model_record: ModelRecord
     data_record: DataRecord
     names: tuple[tuple[str, str], ...] = ()
+    health: str = "check"
 
     def plugins(self, settings: Settings) -> dict[str, str] | None:
         """What a card says of the plugins that model, data and settings come from; None where there are none."""
@@ -78,30 +80,55 @@ def foreign_subject(
     options: ModelOptions = NOTHING,
     told: Callable[[str], None] = lambda _doing: None,
 ) -> Subject:
-    """Anybody's model, as `--model` names it, on the test part of data as `--data` names it.
+    """Anybody's model, as `--model` names it, on the test part of data as `--data` names it, once it has been looked at.
 
     Args:
         about: how the data is read.
         options: what is said about the model beside its name.
         told: what is being done, before it is.
+
+    Raises:
+        BadInput: the model or the data cannot be loaded, or no number measured on the model would mean anything.
     """
+    found = unexamined_subject(
+        model, data, data_dir=data_dir, download=download, about=about, options=options, told=told
+    )
+    told("looking at the model's answers and gradients")
+    some = found.test[looked_at(len(found.test))]
+    notes = [note for note in found.model_record.warnings or [] if note != IGNORED]
+    warnings = [*notes, *require_healthy(found.model(), some.x, some.y)]
+    return replace(found, model_record=found.model_record.model_copy(update={"warnings": warnings}), health="check")
+
+
+def unexamined_subject(
+    model: str,
+    data: str,
+    *,
+    data_dir: Path | None,
+    download: bool,
+    about: DataOptions = PLAIN,
+    options: ModelOptions = NOTHING,
+    told: Callable[[str], None] = lambda _doing: None,
+) -> Subject:
+    """The same without a look at the model, which its record says."""
     told(f"loading the data {data}")
     dataset = read_dataset(data, about, data_dir=data_dir, download=download)
     told(f"loading the model {model}")
     address = _Address(model, options, dataset.shape, dataset.class_names)
     found = address.loaded()
-    told("looking at the model's answers and gradients")
-    some = dataset.test[looked_at(len(dataset.test))]
-    warnings = [*found.notes, *require_healthy(found.module, some.x, some.y)]
     name = as_name(f"{found.name}-{title_of(data)}")
     source = SourceRecord(format=found.format, **found.told) if found.told or found.format != "python" else None
     weights_sha256, code_sha256 = found.digests["weights_sha256"], found.digests["code_sha256"]
     record = ModelRecord(
-        run=name, weights_sha256=weights_sha256, code_sha256=code_sha256, source=source, warnings=warnings
+        run=name,
+        weights_sha256=weights_sha256,
+        code_sha256=code_sha256,
+        source=source,
+        warnings=[*found.notes, IGNORED],
     )
     names = (("model format", found.format), origin_of(data))
     made = _TheirModel(address, weights_sha256, found.module)
-    return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names)
+    return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names, "ignore")
 
 
 @dataclass(frozen=True)

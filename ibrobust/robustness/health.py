@@ -21,6 +21,8 @@ from ibrobust.types import Images, Labels, Logits
 
 HEALTH = ("check", "ignore")
 """Whether a model is looked at before it is attacked."""
+IGNORED = "it was not looked at before it was attacked (health 'ignore')"
+_ALL_THE_SAME = "health 'ignore' evaluates it all the same (--health ignore on the command line)"
 
 _BATCHES = (64, 16, 1)
 """Images per pass: fewer where memory runs out."""
@@ -74,7 +76,7 @@ def warned_of(model: nn.Module, x: Tensor, y: Labels, *, noisy: bool = False, gr
     texts = []
     for finding in _findings(model, x, y, noisy=noisy, gradients=gradients, unusable=False):
         if finding.refused:
-            raise BadInput(f"the model cannot be evaluated: {finding.text}; health='ignore' does so all the same")
+            raise BadInput(f"the model cannot be evaluated: {finding.text}; {_ALL_THE_SAME}")
         texts.append(finding.text)
     for text in texts:
         warnings.warn(text, ModelWarning, stacklevel=4)
@@ -98,7 +100,7 @@ def require_healthy(model: nn.Module, x: Tensor, y: Labels) -> list[str]:
     findings = health(model, x, y)
     for finding in findings:
         if finding.refused:
-            raise BadInput(f"the model cannot be evaluated: {finding.text}")
+            raise BadInput(f"the model cannot be evaluated: {finding.text}; {_ALL_THE_SAME}")
     return [finding.text for finding in findings]
 
 
