@@ -80,7 +80,7 @@ def foreign_subject(
     options: ModelOptions = NOTHING,
     told: Callable[[str], None] = lambda _doing: None,
 ) -> Subject:
-    """Anybody's model, as `--model` names it, on the test part of data as `--data` names it, once it has been looked at.
+    """Anybody's model, as `--model` names it, on the test part of data as `--data` names it. It is looked at.
 
     Args:
         about: how the data is read.
