@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/docs
 # Every test uses one thread; as many run at a time as there are cores.
 TESTS := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
@@ -28,8 +29,8 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
-docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 
 dist: $(READY)
 	$(BIN)/python -m build --outdir dist .
@@ -41,4 +42,11 @@ clean:
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
+	touch $@
+
+# On top of the other environment, which holds torch: mkdocs-material and torchattacks want different versions of requests.
+$(DOCS)/.ready: $(READY)
+	$(BIN)/python -m venv $(DOCS)
+	$(DOCS)/bin/python docs/build/on_top_of.py $(BIN)/python
+	$(DOCS)/bin/python -m pip install --quiet --editable '.[docs]'
 	touch $@
