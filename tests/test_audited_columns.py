@@ -8,8 +8,8 @@ import torch
 
 from ibrobust.attacks import ATTACKS
 from ibrobust.checks import CHECKS, Case
-from ibrobust.experiments.auditing import with_stored_columns
 from ibrobust.experiments.evaluation import evaluate_subject
+from ibrobust.experiments.stored_claims import with_stored_columns
 from ibrobust.experiments.subject import foreign_subject
 from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.question import Execution

@@ -5,9 +5,11 @@ import shutil
 import pytest
 
 from ibrobust.checks import Finding
-from ibrobust.experiments import auditing
+from ibrobust.experiments import audited_subjects, auditing
+from ibrobust.experiments.subject import run_subject
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results
+from ibrobust.subjects.zoo import load_run
 from tests.refusals import RUN, exit_of, refused
 
 PAPER = released_zoo() / "results" / "paper" / f"{RUN}.parquet"
@@ -73,7 +75,9 @@ def test_audit_ends_as_the_verdict_says(results, capsys, monkeypatch, means, req
     finding = Finding("effort", 0.5, 0.05, means is None, means or "masked", "half of them fall")
     found = auditing.Audit(claim, 0.05, [finding])
     judged = claim.card.model_copy(update={"verdict": found.verdict, "audit": found.record})
-    monkeypatch.setattr(auditing, "audit_subject", lambda *_, **__: (found, type(claim)(claim.rows, judged)))
+    subject = run_subject(load_run(results / "runs" / RUN), data_dir=None, download=False)
+    audited = audited_subjects.Audited(subject, found, type(claim)(claim.rows, judged), "")
+    monkeypatch.setattr(audited_subjects, "audit_subjects", lambda *_, **__: iter([audited]))
     ended, err = exit_of(capsys, monkeypatch, "audit", "--require", required)
     assert (ended or 0) == code, err
     assert (results / "results" / "audit.csv").is_file()

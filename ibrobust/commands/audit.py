@@ -1,27 +1,18 @@
 """`python -m ibrobust.audit`: can a robustness number be believed? Checks, reasons and a verdict."""
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, parsed, torch_device, warnings_about
+from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
+from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import NotMet
-from ibrobust.experiments.jobs import answers
 from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.card import VERDICTS
-from ibrobust.robustness.settings import Settings
-
-if TYPE_CHECKING:
-    from ibrobust.experiments.auditing import Audit
-    from ibrobust.experiments.subject import Subject
-    from ibrobust.robustness.storage import Results
-    from ibrobust.subjects.zoo import Run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,8 +21,9 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
+    from ibrobust.experiments.audited_subjects import audit_subjects
     from ibrobust.experiments.auditing import twin_of
-    from ibrobust.files import require_replaceable, require_writable
+    from ibrobust.files import alone_in, require_replaceable, require_writable
     from ibrobust.robustness.findings import FINDINGS, earlier_findings, save_findings
     from ibrobust.subjects.zoo import find_runs
 
@@ -48,37 +40,22 @@ def main(arguments: Sequence[str]) -> None:
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
     doubted = []
-    for (subject, _), (found, judged, told) in answers(
-        partial(_audited, options=options, settings=settings),
-        claims,
-        place_of(options),
-        begin=partial(share_cores, options),
-    ):
-        save_findings(judged, path)
-        asked = judged.card.settings
-        print(f"{subject.name}, {asked.label}, {asked.norm}, view {asked.view}{told}\n{found}\n", flush=True)
-        if options.require and VERDICTS.index(found.verdict) < VERDICTS.index(options.require):
-            doubted.append(f"{subject.name} is {found.verdict}: {'; '.join(found.reasons)}")
+    named = hasattr(options, "columns") or options.settings is not None
+    with shown_progress(radius=settings.radii[-1]) as watch:
+        for audited in audit_subjects(
+            claims, settings, device=options.device, samples=options.samples, out=options.results, columns_named=named,
+            place=place_of(options), begin=partial(share_cores, options), watch=watch,
+        ):  # fmt: skip
+            with alone_in(options.results):
+                save_findings(audited.results, path)
+            found, asked = audited.audit, audited.results.card.settings
+            name = audited.subject.name
+            print(f"{name}, {asked.label}, {asked.norm}, view {asked.view}{audited.told}\n{found}\n", flush=True)
+            if options.require and VERDICTS.index(found.verdict) < VERDICTS.index(options.require):
+                doubted.append(f"{name} is {found.verdict}: {'; '.join(found.reasons)}")
     print(path)
     if doubted:
         raise NotMet("; ".join(doubted))
-
-
-def _audited(
-    claim: "tuple[Subject, Run | None]", *, options: Namespace, settings: Settings
-) -> "tuple[Audit, Results, str]":
-    """One job."""
-    from ibrobust.experiments.auditing import audit_subject, with_stored_columns
-    from ibrobust.robustness.question import Execution
-
-    subject, twin = claim
-    execution = Execution(device=options.device)
-    model = twin.model() if twin else None
-    named = hasattr(options, "columns") or options.settings is not None
-    settings, told = with_stored_columns(subject, settings, options.results, named=named)
-    with warnings_about(subject.name):
-        found = audit_subject(subject, settings, execution, samples=options.samples, out=options.results, twin=model)
-    return *found, told
 
 
 def _parser() -> Parser:

@@ -1,22 +1,16 @@
 """`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
+from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.experiments.jobs import answers
-
-if TYPE_CHECKING:
-    from ibrobust.experiments.subject import Subject
-    from ibrobust.robustness.results import BreakingRadii
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,14 +18,12 @@ def main(arguments: Sequence[str]) -> None:
     settings = chosen_settings(options, norm="linf", view="mean")
     options.device = torch_device(options.device, options.threads)
 
-    import pandas as pd
-
     from ibrobust.datasets import sorted_samples
-    from ibrobust.experiments.auditing import require_certifiable, stored_claim
+    from ibrobust.experiments.certification import certify_subjects, require_certifiable
+    from ibrobust.experiments.stored_claims import stored_claim
     from ibrobust.files import require_replaceable, require_writable
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
-    from ibrobust.tables import save_table
 
     require_writable(options.results)
     path = options.results / "certified.csv"
@@ -50,31 +42,21 @@ def main(arguments: Sequence[str]) -> None:
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
         claims.append((subject, first_samples(claim, options.samples)))
-    rows = [
-        row
-        for _, row in answers(
-            partial(_certified, options=options), claims, place_of(options), begin=partial(share_cores, options)
+    with shown_progress() as watch:
+        table = certify_subjects(
+            claims,
+            path,
+            device=options.device,
+            place=place_of(options),
+            begin=partial(share_cores, options),
+            watch=watch,
         )
-    ]
-    table = pd.DataFrame(rows)
-    save_table(table, path)
     print(table_text(table, float_format="{:.4f}".format))
     print(f"\n{path}")
-    if wrong := [str(row["run"]) for row in rows if row["refuted"]]:
+    if wrong := table.loc[table["refuted"] > 0, "run"].tolist():
         raise RunFailed(
             f"an attack succeeded where the certificate says that none can, which is a bug: {', '.join(wrong)}"
         )
-
-
-def _certified(claim: "tuple[Subject, BreakingRadii]", *, options: Namespace) -> "dict[str, str | int | float]":
-    """One job."""
-    from tqdm import tqdm
-
-    from ibrobust.experiments.auditing import certified_row
-
-    subject, results = claim
-    with tqdm(total=len(results.sample_N), desc=f"certify {subject.name}", disable=None) as bar:
-        return certified_row(subject, results, device=options.device, progress=lambda done: bar.update(done - bar.n))
 
 
 def _parser() -> Parser:

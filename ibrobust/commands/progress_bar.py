@@ -19,20 +19,19 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar:20}| [{elapsed}{postfix}]"
 
 
 @contextmanager
-def shown_progress(unit: str = "samples", radius: float | None = None) -> Iterator[Watch]:
+def shown_progress(radius: float | None = None) -> Iterator[Watch]:
     """Inside the block, what is told is shown on stderr.
 
     Args:
-        unit: what is counted.
         radius: at which samples are broken; None where none are.
     """
     if "TQDM_DISABLE" in os.environ or sys.stderr is None:
-        yield Watch(warn=_warned(_print), unit=unit)
+        yield Watch(warn=_warned(_print))
     elif sys.stderr.isatty():
         with _bar(radius) as (tell, say):
-            yield Watch(tell, _warned(say), say, unit)
+            yield Watch(tell, _warned(say), say)
     else:
-        yield Watch(_Lines(radius).tell, _warned(_print), _print, unit)
+        yield Watch(_Lines(radius).tell, _warned(_print), _print)
 
 
 def in_words(progress: Progress, radius: float | None) -> str:

@@ -4,14 +4,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from ibrobust.backends import peer_attacks, radii_by_a_library
-from ibrobust.datasets import Split
 from ibrobust.errors import ModelWarning
+from ibrobust.experiments.blocks import Block, Latest, Teller
 from ibrobust.experiments.jobs import Tell
 from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
@@ -25,35 +25,6 @@ from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import Results
 from ibrobust.robustness.work import Work, expected_work
 from ibrobust.subjects.zoo import versions
-
-_TOLD_EVERY = 0.5
-"""Seconds between two messages of a job."""
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Block:
-    """Samples of one run that are attacked together.
-
-    Attributes:
-        piece: the number of the run in the call.
-        rows: the samples' numbers.
-        split: their images and labels.
-        look: the model is looked at on them instead, and what is odd about it is the answer.
-    """
-
-    piece: int
-    rows: range
-    split: Split
-    look: bool = False
-
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.rows.start, self.rows.stop
-
-    def __len__(self) -> int:
-        return 0 if self.look else len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -73,23 +44,6 @@ def task_of(subject: Subject, settings: Settings) -> Task:
         "plugins": subject.plugins(settings),
     }
     return Task(subject.model, settings, about)
-
-
-class Latest(Generic[Value]):
-    """What was made last; another process makes it anew."""
-
-    def __init__(self) -> None:
-        self._made: tuple[object, Value] | None = None
-
-    def of(self, key: object, make: Callable[[], Value]) -> Value:
-        """What the key stands for, made only if it is not what was asked for last."""
-        if self._made is None or self._made[0] != key:
-            self._made = None  # Two models need not fit in memory.
-            self._made = key, make()
-        return self._made[1]
-
-    def __reduce__(self) -> tuple[type["Latest[Value]"], tuple[()]]:
-        return Latest, ()
 
 
 @dataclass
@@ -131,13 +85,10 @@ class AttackedBlocks:
 
     def _work(self, block: Block, tell: Tell) -> Work:
         """The account of a block, which expects what earlier blocks of the same run took."""
-        settings, told = self.tasks[block.piece].settings, 0.0
+        settings, say = self.tasks[block.piece].settings, Teller(tell)
 
         def telling(attack: str, done: int, left: float) -> None:
-            nonlocal told
-            if (now := time.perf_counter()) - told > _TOLD_EVERY or not left:
-                told = now
-                tell(Told(done / (done + left) if done else 0.0, attack, work.broken))
+            say(Told(done / (done + left) if done else 0.0, attack, work.broken))
 
         # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
         walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)

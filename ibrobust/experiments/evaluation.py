@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ibrobust.errors import BadInput
-from ibrobust.experiments.attacked_blocks import AttackedBlocks, Block, task_of
+from ibrobust.experiments.attacked_blocks import AttackedBlocks, task_of
+from ibrobust.experiments.blocks import Block
 from ibrobust.experiments.jobs import HERE, Place, nothing
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Watch

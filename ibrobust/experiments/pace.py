@@ -1,12 +1,29 @@
-"""How large blocks are: about half a minute of work each, by what earlier ones took."""
+"""How large blocks are: about half a minute of work each, by what earlier ones took.
+
+A block takes a + b · n seconds for n samples: passes of few rows cost nearly as much as those of many. Where a is
+large, half a minute is too little to be worth it, and a block takes longer.
+"""
 
 from dataclasses import dataclass, field
+
+import numpy as np
 
 SECONDS = 30.0
 """Work of a block: what a kill costs at most, for each worker."""
 
 FIRST = 16
 """Samples of a block while nothing is known. Fewer are filled up to as many before they go through a model."""
+
+_OVERHEAD = 0.1
+"""Share of a block's seconds that may be the a, if the block ..."""
+_LONGEST = 120.0
+"""... then takes no more seconds than these."""
+
+_TAIL = 0.3
+"""The same share for the last blocks, which are small so that all workers end together."""
+
+_INSTANT = 1e-6
+"""Seconds; a clock may say that no time has passed."""
 
 _MOST = 2000
 """Beyond that many samples in a block nothing gets faster."""
@@ -24,24 +41,46 @@ class Pace:
     """
 
     workers: int
-    _seconds: dict[int, float] = field(default_factory=dict)
-    _latest: float | None = None
-    _largest: int = 1
+    _took: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    _latest: int | None = None
 
     def took(self, piece: int, samples: int, seconds: float) -> None:
         """A block of a piece took so long."""
         if samples:
-            self._seconds[piece] = self._latest = seconds / samples
-            self._largest = max(self._largest, samples)
+            self._took.setdefault(piece, []).append((samples, seconds))
+            self._latest = piece
 
     def size(self, piece: int, left: int, all_left: int) -> int:
         """Samples of the next block, of those that are left of the piece, and of all pieces that nobody works on yet.
 
         Towards the end blocks get smaller, so that all workers end at about the same time.
         """
-        seconds = self._seconds.get(piece, self._latest)
-        size = FIRST if seconds is None else int(min(SECONDS / max(seconds, 1e-9), _GROWTH * self._largest, _MOST))
+        known = self._took.get(piece) or self._took.get(-1 if self._latest is None else self._latest)
+        size, least = _sizes(known) if known else (FIRST, FIRST)
         if self.workers > 1:
-            size = min(size, -(-all_left // (2 * self.workers)))
+            size = min(size, max(-(-all_left // (2 * self.workers)), least))
         size = max(size // FIRST * FIRST, FIRST)
         return left if left - size < FIRST else size
+
+
+def _sizes(took: list[tuple[int, float]]) -> tuple[int, int]:
+    """The best number of samples, and the least that is not mostly overhead."""
+    a, b = _line(took)
+    largest = max(samples for samples, _ in took)
+    best = max(SECONDS - a, min(a * (1 / _OVERHEAD - 1), _LONGEST - a)) / b
+    if all(samples == largest for samples, _ in took):  # Then the a is a guess.
+        best = min(best, 2 * SECONDS * largest / max(_INSTANT, *(seconds for _, seconds in took)))
+    return int(min(best, _GROWTH * largest, _MOST)), int(min(a * (1 / _TAIL - 1) / b, _MOST))
+
+
+def _line(took: list[tuple[int, float]]) -> tuple[float, float]:
+    """The a and b of a block's seconds, by least squares; of blocks of one size alone, half of the first sixteen
+    samples' time is taken to be the a."""
+    samples, seconds = np.asarray(took, float).T
+    if len(set(samples)) > 1:
+        b, a = np.polyfit(samples, seconds, 1)
+        if b > 0:
+            return max(float(a), 0.0), float(b)
+    mean, count = float(seconds.mean()), float(samples.mean())
+    b = max(mean, _INSTANT) / (count + FIRST)
+    return max(mean - b * count, 0.0), b

@@ -72,19 +72,26 @@ class Piece(Protocol):
 
 
 def results_of(
-    pieces: Sequence[Piece], job: Job, place: Place, *, begin: Callable[[], None] = nothing, watch: Watch
+    pieces: Sequence[Piece],
+    job: Job,
+    place: Place,
+    *,
+    begin: Callable[[], None] = nothing,
+    watch: Watch,
+    unit: str = "samples",
 ) -> Iterator[tuple[int, Any]]:
     """The number and the result of each piece, as soon as it is there.
 
     Args:
         job: what is done with an item; its answer is an `Answer`. What it tells goes to the account.
         begin: as in a `Workload`.
+        unit: what is counted.
 
     Raises:
         BadInput: a job refused its input.
         RunFailed: after all others are done, with what failed.
     """
-    account = Account(watch, [piece.name for piece in pieces], sum(piece.total for piece in pieces))
+    account = Account(watch, unit, [piece.name for piece in pieces], sum(piece.total for piece in pieces))
     work = _Work(pieces, Pace(place.workers), account)
     waited = False
     try:

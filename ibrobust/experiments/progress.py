@@ -61,13 +61,11 @@ class Watch:
         tell: told how far it is, often.
         warn: told a run's name and what is odd about it.
         say: told what else there is to say, as that another process is waited for.
-        unit: what is counted.
     """
 
     tell: Callable[[Progress], None] = told_nothing
     warn: Callable[[str, str], None] = warned
     say: Callable[[str], None] = lambda _text: None
-    unit: str = "samples"
 
 
 NOBODY = Watch()
@@ -78,11 +76,13 @@ class Account:
     """What is done and what is left, from what pieces, items and jobs say.
 
     Attributes:
+        unit: what is counted.
         names: of the pieces.
         total: samples of all pieces.
     """
 
     watch: Watch
+    unit: str
     names: Sequence[str]
     total: int
     _before: int = 0
@@ -136,7 +136,7 @@ class Account:
         left = (self.total - self._before - now) / rate if rate else None
         piece, doing = self._last
         return Progress(
-            self.names[piece], piece + 1, len(self.names), self.watch.unit, self._before + now, self.total, rate, left,
+            self.names[piece], piece + 1, len(self.names), self.unit, self._before + now, self.total, rate, left,
             broken, of, doing,
         )  # fmt: skip
 

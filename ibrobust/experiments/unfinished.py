@@ -47,7 +47,10 @@ class Unfinished:
         if self.folder.is_dir() and self.hold():
             shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):  # There are others.
-                self.folder.parent.rmdir()
+                for place in self.folder.parents:
+                    place.rmdir()
+                    if place.name == FOLDER:
+                        break
             self.release()
 
     def path(self, rows: range) -> Path:

@@ -1,0 +1,188 @@
+"""From stored results to radii within which nothing can change a prediction, block by block."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
+from ibrobust.errors import BadInput
+from ibrobust.experiments.blocks import Block, Latest, Teller
+from ibrobust.experiments.jobs import HERE, Place, Tell, nothing
+from ibrobust.experiments.pieces import Answer, results_of
+from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
+from ibrobust.experiments.subject import Subject
+from ibrobust.experiments.unfinished import FOLDER, Gaps, Unfinished
+from ibrobust.files import written_whole
+from ibrobust.robustness.results import BreakingRadii
+from ibrobust.subjects.zoo import versions
+from ibrobust.tables import save_table
+
+Row = dict[str, str | int | float]
+
+
+def require_certifiable(subject: Subject) -> None:
+    """Raises:
+    BadInput: no certificate for the subject's model, whatever the samples.
+    """
+    try:
+        piecewise_linear_network(subject.model(), subject.test.x.shape[1:], torch.device("cpu"))
+    except BadInput as error:
+        raise BadInput(f"{subject.name}: {error}") from error
+
+
+def certify_subjects(
+    claims: Sequence[tuple[Subject, BreakingRadii]],
+    path: Path,
+    *,
+    device: str,
+    place: Place = HERE,
+    begin: Callable[[], None] = nothing,
+    watch: Watch = NOBODY,
+) -> pd.DataFrame:
+    """A row for each claim, written to the file of a table, too. Finished blocks are kept beside it until then.
+
+    A row holds certified and attacked radii on average, both cut at the largest radius, and the share of the way in
+    between that is closed; at half of the largest radius, the share of samples that is certain and the share not
+    broken. `refuted` counts samples that an attack broke within their certified radius: a bug if it is not 0.
+
+    Args:
+        claims: a model, and the results of its samples.
+        begin: as in a `Workload`.
+
+    Raises:
+        BadInput: no certificate for a model.
+    """
+    pieces = [_Certification(index, *claim, path) for index, claim in enumerate(claims)]
+    job = CertifiedBlocks([(subject.model, claim.card.settings.radii) for subject, claim in claims], device)
+    rows = dict(results_of(pieces, job, place, begin=begin, watch=watch))
+    table = pd.DataFrame([rows[index] for index in sorted(rows)])
+    save_table(table, path)
+    for piece in pieces:
+        piece.unfinished.remove()
+    return table
+
+
+@dataclass
+class CertifiedBlocks:
+    """A job: a block to the certified radii of its samples.
+
+    Attributes:
+        tasks: how the model is made, and the radii, by the number of the piece.
+    """
+
+    tasks: list[tuple[Callable[[], nn.Module], list[float]]]
+    device: str
+    _model: Latest[nn.Module] = field(default_factory=Latest)
+
+    def __call__(self, block: Block, tell: Tell) -> Answer:
+        make, radii = self.tasks[block.piece]
+        model, say = self._model.of(block.piece, lambda: make().to(self.device)), Teller(tell)
+        began = time.perf_counter()
+        certified_N = certified_eps_N(
+            model, block.split.x.to(self.device), block.split.y.to(self.device), radii,
+            progress=lambda done: say(Told(done / len(block), "bounds")),
+        )  # fmt: skip
+        return Answer(certified_N, time.perf_counter() - began)
+
+
+@dataclass
+class _Certification:
+    """One row of the table in the making: a piece of work, whose samples are those of the claim, in its order."""
+
+    index: int
+    subject: Subject
+    claim: BreakingRadii
+    table: Path
+    gaps: Gaps = field(default_factory=lambda: Gaps([]))
+    blocks: dict[range, NDArray[np.float32]] = field(default_factory=dict)
+    unfinished: Unfinished = field(init=False)
+
+    def __post_init__(self) -> None:
+        claim = f"{self.claim.card.settings.label}-{self.claim.card.settings.file_stem(self.subject.name)}"
+        self.unfinished = Unfinished(self.table.parent / FOLDER / self.table.stem / claim)
+
+    @property
+    def name(self) -> str:
+        return self.subject.name
+
+    @property
+    def total(self) -> int:
+        return len(self.claim.rows)
+
+    @property
+    def left(self) -> int:
+        return self.gaps.left
+
+    def begin(self, account: Account) -> bool:
+        if not self.unfinished.hold():
+            return False
+        self.blocks = dict(self.unfinished.blocks(range(self.total), self._stored))
+        self.gaps = Gaps.between(range(self.total), list(self.blocks))
+        account.there(self.total - self.gaps.left, 0)
+        return True
+
+    def next_item(self, size: int) -> Block | None:
+        rows = self.gaps.take(size)
+        if rows is None:
+            return None
+        samples = self.claim.rows["sample"].to_numpy()[rows.start : rows.stop]
+        return Block(self.index, rows, self.subject.test[torch.tensor(samples)])
+
+    def keep(self, item: Block, answer: Answer) -> int:
+        self.blocks[item.rows] = answer.result
+        table = pa.table({"certified": answer.result}).replace_schema_metadata({b"about": self._about.encode()})
+        with written_whole(self.unfinished.path(item.rows)) as unfinished:
+            pq.write_table(table, unfinished)
+        return 0
+
+    def finish(self) -> Row:
+        certified_N = np.concatenate([self.blocks[rows] for rows in sorted(self.blocks, key=lambda rows: rows.start)])
+        return _row(self.subject.name, self.claim, certified_N)
+
+    def release(self) -> None:
+        self.unfinished.release()
+
+    @property
+    def _about(self) -> str:
+        """What certified radii depend on."""
+        model, data = self.subject.model_record, self.subject.data_record.fingerprint
+        samples = self.claim.rows[["sample", "label"]].to_numpy().tobytes()
+        radii = self.claim.card.settings.radii
+        about = (model.weights_sha256, model.code_sha256, data, radii, hashlib.sha256(samples).hexdigest(), versions())
+        return repr(about)
+
+    def _stored(self, path: Path, rows: range) -> NDArray[np.float32] | None:
+        try:
+            table = pq.read_table(path)
+            about, certified = (table.schema.metadata or {}).get(b"about", b""), table["certified"].to_numpy()
+        except (OSError, pa.ArrowException, KeyError):
+            return None
+        return certified if about.decode(errors="replace") == self._about and len(certified) == len(rows) else None
+
+
+def _row(name: str, claim: BreakingRadii, certified_N: NDArray[np.float32]) -> Row:
+    radii_E, attacked_N = claim.radii_E, claim.all_attacks_N
+    half = radii_E[np.abs(radii_E - radii_E[-1] / 2).argmin()]
+    upper_N = np.minimum(attacked_N, radii_E[-1])
+    return {
+        "run": name,
+        "protocol": claim.card.settings.label,
+        "n": len(claim.rows),
+        "certified": float(certified_N.mean()),
+        "attacked": float(upper_N.mean()),
+        "closed": float(certified_N.sum() / upper_N.sum()) if upper_N.any() else 1.0,
+        "eps": float(half),
+        "certified@eps": float((certified_N >= half).mean()),
+        "robust@eps": float((attacked_N > half).mean()),
+        "refuted": int(((attacked_N <= certified_N) & (attacked_N > 0)).sum()),
+    }
