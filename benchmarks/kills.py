@@ -49,11 +49,12 @@ def main() -> None:
         worked, rewritten, lost = killed_often(words, Path(killed), options, undisturbed * options.patience)
         same = contents(Path(calm)) == contents(Path(killed))
         left = [str(path) for path in Path(killed).rglob("*.unfinished*")]
+        print(f"{options.command}, {options.workers} workers: {lost} kills while it worked")
+        print(f"undisturbed {undisturbed:.1f} s, with kills {worked:.1f} s in all")
         print(
-            f"{options.command}, {options.workers} workers: {lost} kills while it worked; undisturbed {undisturbed:.1f} s, "
-            f"with kills {worked:.1f} s in all, {(worked - undisturbed) / max(lost, 1):.1f} s repeated for each, of which "
-            f"starting is a part; finished blocks written again: {rewritten}; the same bytes: {same}; left over: {left}"
+            f"{(worked - undisturbed) / max(lost, 1):.1f} s repeated for each kill, the start of a command among them"
         )
+        print(f"finished blocks written again: {rewritten}; the same bytes: {same}; left over: {left}")
         sys.exit(0 if same and not rewritten and not left else 1)
 
 
