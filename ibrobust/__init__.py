@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from ibrobust.robustness.breaking_radii import breaking_radii
     from ibrobust.robustness.noisy_readings import noisy_readings
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["breaking_radii", "noisy_readings"]
 
 _HOME = {"breaking_radii": "ibrobust.robustness.breaking_radii", "noisy_readings": "ibrobust.robustness.noisy_readings"}

@@ -2,6 +2,7 @@
 builds both."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -106,6 +107,14 @@ def test_the_metadata_says_what_is_tested(metadata):
     assert metadata["Requires-Python"] == f">={versions[0]}"
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     assert {text.partition(",")[0] for text in metadata.get_all("Project-URL")} >= {"Homepage", "Documentation"}
+
+
+def test_the_version_has_its_changes_and_is_what_is_cited():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    dated = rf"^## \[{re.escape(ibrobust.__version__)}\] - (\d{{4}}-\d\d-\d\d)$"
+    (date,) = re.findall(dated, changes, re.MULTILINE)
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {ibrobust.__version__}\ndate-released: {date}\n" in cited
 
 
 def test_the_extra_takes_the_zoo_of_this_checkout(metadata):
