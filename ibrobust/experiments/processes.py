@@ -8,9 +8,10 @@ import atexit
 import os
 import pickle
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ibrobust.errors import RunFailed
-from ibrobust.experiments.jobs import Outcome, Workload, outcome_here, packed, unpacked
+from ibrobust.experiments.jobs import Job, Outcome, Tell, Workload, outcome_here, packed, unpacked
 from ibrobust.experiments.lifelines import serve_parent, signals_held
 
 _DIED = "a worker process died, most likely for want of memory; try fewer --workers"
@@ -130,13 +131,7 @@ class _Crew:
             self.work.told(item, said)
             return None
         worker.task = None
-        if kind == _ANSWERED:
-            return Outcome(item, said)
-        error, trace = said
-        if isinstance(error, RunFailed):
-            return Outcome(item, failure=error)
-        error.__cause__ = _Elsewhere(trace)
-        raise error
+        return outcome_of(item, kind, said)
 
     def _buried(self, worker: _Worker) -> Outcome | None:
         assert worker.task
@@ -174,14 +169,31 @@ def _serve(pipe: Connection, parent: int) -> None:
     with suppress(EOFError, OSError):
         sent = pipe.recv_bytes()
         while True:
-            _say(pipe, *_answer(pipe, sent, pipe.recv_bytes()))
+            item = pipe.recv_bytes()
+            _say(pipe, *answered(partial(unpacked, sent), item, partial(_say, pipe, _TOLD)))
 
 
-def _answer(pipe: Connection, sent: bytes, item: bytes) -> tuple[str, Any]:
+def answered(job: Callable[[], Job], item: bytes, tell: Tell) -> tuple[str, Any]:
+    """What a job, once it is loaded, makes of an item in this process, in a form that can be sent."""
     try:
-        return _ANSWERED, unpacked(sent)(pickle.loads(item), lambda message: _say(pipe, _TOLD, message))
+        return _ANSWERED, job()(pickle.loads(item), tell)
     except Exception as error:
         return _RAISED, (_movable(error), traceback.format_exc())
+
+
+def outcome_of(item: Any, kind: str, said: Any) -> Outcome:
+    """What became of an item in another process, by what `answered` said there.
+
+    Raises:
+        Exception: what the job raised, but for `RunFailed`.
+    """
+    if kind == _ANSWERED:
+        return Outcome(item, said)
+    error, trace = said
+    if isinstance(error, RunFailed):
+        return Outcome(item, failure=error)
+    error.__cause__ = _Elsewhere(trace)
+    raise error
 
 
 def _movable(error: Exception) -> Exception:

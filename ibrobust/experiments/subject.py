@@ -114,7 +114,7 @@ def unexamined_subject(
     told(f"loading the data {data}")
     dataset = read_dataset(data, about, data_dir=data_dir, download=download)
     told(f"loading the model {model}")
-    address = _Address(model, options, dataset.shape, dataset.class_names)
+    address = Address(model, options, dataset.shape, dataset.class_names)
     found = address.loaded()
     name = as_name(f"{found.name}-{title_of(data)}")
     source = SourceRecord(format=found.format, **found.told) if found.told or found.format != "python" else None
@@ -127,12 +127,12 @@ def unexamined_subject(
         warnings=[*found.notes, IGNORED],
     )
     names = (("model format", found.format), origin_of(data))
-    made = _TheirModel(address, weights_sha256, found.module)
+    made = TheirModel(address, weights_sha256, found.module)
     return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names, "ignore")
 
 
 @dataclass(frozen=True)
-class _Address:
+class Address:
     """Everything that a model is made of anew in another process."""
 
     model: str
@@ -144,24 +144,24 @@ class _Address:
         return loaded(self.model, self.options, shape=self.shape, class_names=self.class_names)
 
 
-class _TheirModel:
-    """A model that was made from an address; another process makes it anew."""
+class TheirModel:
+    """A model that was made from an address; another process of this machine makes it anew."""
 
-    def __init__(self, address: _Address, weights_sha256: str, module: nn.Module) -> None:
+    def __init__(self, address: Address, weights_sha256: str, module: nn.Module) -> None:
         self.address, self.weights_sha256, self.module = address, weights_sha256, module
 
     def __call__(self) -> nn.Module:
         return self.module
 
-    def __reduce__(self) -> tuple[Callable[[_Address, str], "_TheirModel"], tuple[_Address, str]]:
+    def __reduce__(self) -> tuple[Callable[[Address, str], "TheirModel"], tuple[Address, str]]:
         return _made_again, (self.address, self.weights_sha256)
 
 
-def _made_again(address: _Address, weights_sha256: str) -> _TheirModel:
+def _made_again(address: Address, weights_sha256: str) -> TheirModel:
     """Raises:
     RunFailed: the weights are others than the first time.
     """
     found = address.loaded()
     if found.digests["weights_sha256"] != weights_sha256:
         raise RunFailed(f"{address.model} makes other weights each time; take --workers 1, or let it set a seed")
-    return _TheirModel(address, weights_sha256, found.module)
+    return TheirModel(address, weights_sha256, found.module)

@@ -72,7 +72,20 @@ class Run:
         Raises:
             BadInput: the weights are missing, truncated, or not those of the card.
         """
-        return _load_weights(self.folder / WEIGHTS, self.card)
+        return trained_model(self.weights(), self.card, str(self.folder / WEIGHTS))
+
+    def weights(self) -> bytes:
+        """The file of weights.
+
+        Raises:
+            BadInput: it cannot be read.
+        """
+        path = self.folder / WEIGHTS
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"weights {str(path)!r} cannot be read: {shortened(reason)}") from error
 
     @property
     def changed_plugins(self) -> list[str]:
@@ -191,20 +204,27 @@ def versions() -> dict[str, str]:
     return {"ibrobust": ibrobust.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def _load_weights(path: Path, card: Card) -> Bottleneck:
+def trained_model(content: bytes, card: Card, name: str) -> Bottleneck:
+    """The model of a card, on the CPU, with the weights that a file holds.
+
+    Args:
+        name: what messages call the file.
+
+    Raises:
+        BadInput: the weights are truncated, or not those of the card.
+    """
     try:
-        content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != card.weights_sha256:
-            raise BadInput(f"weights {str(path)!r} are not those of the card: their SHA-256 differs")
+            raise BadInput(f"weights {name!r} are not those of the card: their SHA-256 differs")
         weights = load(content)
         _require_fitting(weights, card)
         model = recipe_model(card.recipe, card.shape, card.classes)
         model.load_state_dict(weights)
-    except (OSError, SafetensorError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+    except (SafetensorError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         if ran_out_of_memory(error):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"weights {str(path)!r} cannot be read: {shortened(reason)}") from error
+        raise BadInput(f"weights {name!r} cannot be read: {shortened(reason)}") from error
     return model
 
 

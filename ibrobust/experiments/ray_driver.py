@@ -1,0 +1,182 @@
+"""Ray's driver, as a process of its own: it passes on items and answers, and knows nothing of either."""
+
+import asyncio
+import hashlib
+import os
+import pickle
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ibrobust.errors import one_line
+from ibrobust.experiments.lifelines import serve_parent
+
+IMPORTED, READY, ROOM, FAILED = "imported", "ready", "room", "failed"
+"""What a driver says of itself: that Ray is loaded, and for how many tasks there is room, now or later."""
+
+ANSWERED, LOST, APART = "answered", "lost", "apart"
+"""What it says of an item: what its job answered or raised, that its workers died, that a node has another package."""
+
+_RETRIES = 3
+"""How often Ray begins a task again whose worker or node is lost."""
+
+_LOOK_AGAIN = 1.0
+"""Seconds between two looks at how large the cluster is."""
+
+_STORE = 2**28
+"""Bytes of the object store of a cluster that is started here, beside what is sent to it."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster: its address, or the CPUs and the folder for what Ray writes of one that is started here."""
+
+    address: str | None
+    workers: int
+    folder: str
+
+
+def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
+    """The driver's life: what is sent to every worker, then items by their numbers, until the pipe is closed."""
+    serve_parent(parent)
+    _keep_to_itself()
+    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
+    if cluster.address is None:
+        # Nothing is reported to anybody, and whoever has not the word cannot talk to this cluster.
+        os.environ |= {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+    try:
+        sent = pipe.recv_bytes()
+        import ray  # It looks at the environment now, and never again.
+
+        _say(pipe, IMPORTED, None)
+        _connect(cluster, len(sent))
+    except Exception as error:
+        _say(pipe, FAILED, _reason(error))
+        return
+    try:
+        asyncio.run(_pass_on(pipe, ray.put(sent), hashlib.sha256(sent).hexdigest()))
+    finally:
+        ray.shutdown()
+
+
+def _keep_to_itself() -> None:
+    """A session of its own: a signal to the group of the process that asked is that one's to handle. What Ray prints
+    goes nowhere."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def _connect(cluster: Cluster, size: int) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if cluster.address is not None:
+        ray.init(cluster.address, **quiet)
+        return
+    ray.init(
+        "local", num_cpus=cluster.workers, num_gpus=0, include_dashboard=False, dashboard_host="127.0.0.1",
+        object_store_memory=_STORE + 2 * size, _temp_dir=cluster.folder, **quiet,
+    )  # fmt: skip
+
+
+async def _pass_on(pipe: Connection, sent: Any, key: str) -> None:
+    import ray
+
+    from ibrobust.experiments.same_package import this_package
+
+    remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(_task())
+    here, room = this_package(), _room()
+    _say(pipe, READY, room)
+
+    async def answer(number: int, item: bytes) -> None:
+        try:
+            kind, said = await remote.remote(here, key, [sent], item)
+        except ray.exceptions.LocalRayletDiedError:
+            os._exit(1)  # Ray ends a driver whose node dies. Another one takes over.
+        except ray.exceptions.RayError as error:
+            kind, said = LOST, f"Ray lost the work: {_reason(error)}"
+        _say(pipe, kind, (number, said))
+
+    async def look() -> None:
+        nonlocal room
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN)
+            if (now := _room()) != room:
+                room = now
+                _say(pipe, ROOM, room)
+
+    # Read without end by a thread: whoever writes both ways and reads neither waits for ever.
+    come: asyncio.Queue[bytes | None] = asyncio.Queue()
+    threading.Thread(target=_read, args=(pipe, asyncio.get_running_loop(), come), daemon=True).start()
+    tasks = {asyncio.create_task(look())}
+    while (message := await come.get()) is not None:
+        task = asyncio.create_task(answer(*pickle.loads(message)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    for task in tasks:
+        task.cancel()
+
+
+def _read(pipe: Connection, loop: asyncio.AbstractEventLoop, come: "asyncio.Queue[bytes | None]") -> None:
+    message: bytes | None = b""
+    while message is not None:
+        try:
+            message = pipe.recv_bytes()
+        except (EOFError, OSError):
+            message = None
+        loop.call_soon_threadsafe(come.put_nowait, message)
+
+
+def _room() -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 0)))  # type: ignore[no-untyped-call]
+
+
+def _task() -> Callable[..., tuple[str, Any]]:
+    """What a worker of the cluster runs. Ray sends a function within a function as it is, so that a node without this
+    package, or with another one, can say so."""
+
+    def done(here: dict[str, str], key: str, sent: list[Any], item: bytes) -> tuple[str, Any]:
+        import ray
+
+        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        try:
+            import ibrobust
+        except ImportError as error:
+            return "apart", f"node {node} of the Ray cluster does not have ibrobust {here['ibrobust']}: {error}"
+        try:
+            from ibrobust.experiments.ray_worker import answer
+            from ibrobust.experiments.same_package import differences, this_package
+        except ImportError:
+            there, apart = ibrobust.__version__, here["ibrobust"]
+            return (
+                "apart",
+                f"node {node} of the Ray cluster has ibrobust {there}, and here is {apart}; install the same",
+            )
+        if apart := differences(this_package(), here):
+            return "apart", f"node {node} of the Ray cluster has {apart}; install the same"
+        return "answered", answer(key, sent, item)
+
+    return done
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return one_line(f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__)
+
+
+def _say(pipe: Connection, kind: str, what: Any) -> None:
+    with suppress(OSError):
+        pipe.send_bytes(pickle.dumps((kind, what)))
