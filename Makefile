@@ -41,7 +41,7 @@ clean:
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,peers,ray]'
 	touch $@
 
 # On top of the other environment, which holds torch: mkdocs-material and torchattacks want different versions of requests.

@@ -28,6 +28,7 @@ from ibrobust.experiments.jobs import Outcome, Workload
 from ibrobust.experiments.lifelines import signals_held
 from ibrobust.experiments.processes import outcome_of
 from ibrobust.experiments.ray_driver import ANSWERED, FAILED, LOST, READY, ROOM, Cluster, drive
+from ibrobust.experiments.same_package import this_package
 from ibrobust.experiments.shipping import shipped
 
 _TRIES = 3
@@ -63,7 +64,8 @@ def ray_cluster(work: Workload, workers: int, address: str | None) -> Iterator[O
     # Ray's sockets lie in it, and a system takes no more than some hundred characters for the path of one.
     where = "/tmp" if len(tempfile.gettempdir()) > 20 and os.path.isdir("/tmp") else None
     with tempfile.TemporaryDirectory(prefix="ibr-", dir=where, ignore_cleanup_errors=True) as folder:
-        yield from _Tasks(work, sent, Cluster(address, workers, folder), [item]).outcomes()
+        cluster = Cluster(address, workers, folder, this_package())
+        yield from _Tasks(work, sent, cluster, [item]).outcomes()
 
 
 @dataclass

@@ -33,11 +33,19 @@ _STORE = 2**28
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which cluster: its address, or the CPUs and the folder for what Ray writes of one that is started here."""
+    """Which cluster, and what this machine has that all of it should have.
+
+    Attributes:
+        address: HOST:PORT or `auto`; None starts one here.
+        workers: the CPUs of one that is started here.
+        folder: for what Ray writes of it.
+        package: as `this_package` says it.
+    """
 
     address: str | None
     workers: int
     folder: str
+    package: dict[str, str]
 
 
 def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
@@ -62,7 +70,8 @@ def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
         _say(pipe, FAILED, _reason(error))
         return
     try:
-        asyncio.run(_pass_on(pipe, ray.put(sent), hashlib.sha256(sent).hexdigest()))
+        key = hashlib.sha256(sent).hexdigest()
+        asyncio.run(_pass_on(pipe, cluster.package, key, ray.put(sent)))
     finally:
         ray.shutdown()
 
@@ -90,18 +99,16 @@ def _connect(cluster: Cluster, size: int) -> None:
     )  # fmt: skip
 
 
-async def _pass_on(pipe: Connection, sent: Any, key: str) -> None:
+async def _pass_on(pipe: Connection, package: dict[str, str], key: str, sent: Any) -> None:
     import ray
 
-    from ibrobust.experiments.same_package import this_package
-
     remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(_task())
-    here, room = this_package(), _room()
+    room = _room()
     _say(pipe, READY, room)
 
     async def answer(number: int, item: bytes) -> None:
         try:
-            kind, said = await remote.remote(here, key, [sent], item)
+            kind, said = await remote.remote(package, key, [sent], item)
         except ray.exceptions.LocalRayletDiedError:
             os._exit(1)  # Ray ends a driver whose node dies. Another one takes over.
         except ray.exceptions.RayError as error:

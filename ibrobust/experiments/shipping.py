@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.jit._script import RecursiveScriptModule
 
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import Job, Workload
@@ -43,7 +44,7 @@ def shipped(work: Workload) -> bytes:
             own.append(module)
         return _Whole, (made.module,)
 
-    ways = {Run: _run_reduced, TheirModel: reduced, torch.jit.RecursiveScriptModule: _script_reduced}
+    ways = {Run: _run_reduced, TheirModel: reduced, RecursiveScriptModule: _script_reduced}
     reducers: ChainMap[type, Any] = ChainMap(ways, cloudpickle.Pickler.dispatch_table)
     buffer = io.BytesIO()
     try:
@@ -76,18 +77,22 @@ def unloaded(sent: bytes) -> Job:
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """A run without its folder."""
+class _Sent:
+    """A run without its folder. It is what `Run.model` and others of its methods make a model of, too."""
 
-    content: bytes
+    folder: Path
     card: Card
+    content: bytes
+
+    def weights(self) -> bytes:
+        return self.content
 
     def model(self) -> Bottleneck:
-        return trained_model(self.content, self.card, f"weights of {self.card.run}")
+        return trained_model(self.content, self.card, str(self.folder))
 
 
 def _run_reduced(run: Run) -> tuple[Any, ...]:
-    return _Weights, (run.weights(), run.card)
+    return _Sent, (run.folder, run.card, run.weights())
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def _own_modules(model: nn.Module) -> list[ModuleType]:
     return list({module.__name__: module for module in modules.values()}.values())
 
 
-def _file_of(module: ModuleType) -> Path | None:
+def _file_of(module: object) -> Path | None:
     file = getattr(module, "__file__", None)
     return Path(file).resolve() if isinstance(file, str) else None
 
@@ -120,7 +125,8 @@ def _script_reduced(model: torch.jit.ScriptModule) -> tuple[Any, ...]:
 
 
 def _script(content: bytes, training: bool) -> nn.Module:
-    return torch.jit.load(io.BytesIO(content), map_location="cpu").train(training)
+    model: nn.Module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
+    return model.train(training)
 
 
 @dataclass(frozen=True)
