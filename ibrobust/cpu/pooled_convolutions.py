@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ibrobust.models.relus import current_gate, recording
 from ibrobust.types import Images
 
 Features = Float[Tensor, "batch channels rows columns"]
@@ -25,6 +26,7 @@ class PooledConvolution(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
+        self.as_written = _as_written(convolution)
         assert not isinstance(convolution.padding, str)
         self.kernels = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
         self.bias = None if convolution.bias is None else convolution.bias.detach()
@@ -37,6 +39,9 @@ class PooledConvolution(nn.Module):
         self.mirrored_padding = (rows - 1 - above, columns - 1 - before)
 
     def forward(self, x: Features) -> Pooled:
+        if recording():
+            written: Tensor = self.as_written(x)
+            return written
         pooled: Tensor = _Pooled.apply(x, self)
         return pooled
 
@@ -50,17 +55,18 @@ class _Pooled(torch.autograd.Function):
             upper = torch.maximum(convolved[:, :, 0:rows:2], convolved[:, :, 1:rows:2])
             pooled: Tensor = torch.maximum(upper[..., 0:columns:2], upper[..., 1:columns:2])
             return pooled.relu_()
-        pooled, which = torch.ops.aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
-        ctx.save_for_backward(convolved, which, pooled.relu_())
+        largest, which = torch.ops.aten.max_pool2d_with_indices(convolved, [2, 2], [2, 2])
+        ctx.soft, passing, pooled = _gated(largest)
+        ctx.save_for_backward(convolved, which, passing)
         ctx.layer, ctx.image = layer, x.shape
         return pooled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        convolved, which, pooled = ctx.saved_tensors
+        convolved, which, passing = ctx.saved_tensors
         through = torch.ops.aten.max_pool2d_with_indices_backward(
-            _where_positive(pooled, gradient), convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, which
+            _let_through(passing, gradient, ctx.soft), convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, which
         )
         return _spread_over_columns(through, ctx.layer, ctx.image), None
 
@@ -80,6 +86,7 @@ class PooledGreyConvolution(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
+        self.as_written = _as_written(convolution)
         size = convolution.kernel_size[0]
         kernels = convolution.weight.new_zeros(2, 2, convolution.out_channels, 1, size + 1, size + 1)
         for row in range(2):
@@ -90,6 +97,9 @@ class PooledGreyConvolution(nn.Module):
         self.padding = convolution.padding
 
     def forward(self, x: Images) -> Pooled:
+        if recording():
+            written: Tensor = self.as_written(x)
+            return written
         pooled: Tensor = _PooledGrey.apply(x, self.kernels, self.bias, self.padding)
         return pooled
 
@@ -102,23 +112,40 @@ class _PooledGrey(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return window.amax(1).relu_()
         upper, lower = (torch.maximum(window[:, i], window[:, i + 1]) for i in (0, 2))
-        pooled = torch.maximum(upper, lower).relu_()
-        ctx.save_for_backward(window, upper, lower, pooled, kernels)
+        ctx.soft, passing, pooled = _gated(torch.maximum(upper, lower))
+        ctx.save_for_backward(window, upper, lower, passing, kernels)
         ctx.padding, ctx.image = padding, x.shape[2:]
         return pooled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        window, upper, lower, pooled, kernels = ctx.saved_tensors
+        window, upper, lower, passing, kernels = ctx.saved_tensors
         through = torch.empty_like(window)
-        gradient = _where_positive(pooled, gradient.contiguous())
+        gradient = _let_through(passing, gradient.contiguous(), ctx.soft)
         # As max pooling has it, the first of equal values takes it all.
         to_lower = _where_positive(lower - upper, gradient)
         for i, to_row in ((0, gradient - to_lower), (2, to_lower)):
             _where_positive(window[:, i + 1] - window[:, i], to_row, out=through[:, i + 1])
             torch.sub(to_row, through[:, i + 1], out=through[:, i])
         return _spread(through.flatten(1, 2), kernels, ctx.image, ctx.padding), None, None, None
+
+
+def _as_written(convolution: nn.Conv2d) -> nn.Module:
+    """The three layers that one stands for, ReLU and pooling in either order: the same function."""
+    return nn.Sequential(convolution, nn.ReLU(), nn.MaxPool2d(2))
+
+
+def _gated(largest: Tensor) -> tuple[bool, Tensor, Tensor]:
+    """Whether the ReLU is softened, what says how much of the gradient it lets through, and the pooled values."""
+    if (gate := current_gate()) is None:
+        pooled = largest.relu_()
+        return False, pooled, pooled
+    return True, gate.passing(largest), largest.clamp(min=0)
+
+
+def _let_through(passing: Tensor, gradient: Tensor, soft: bool) -> Tensor:
+    return gradient * passing if soft else _where_positive(passing, gradient)
 
 
 def _where_positive(x: Tensor, gradient: Tensor, out: Tensor | None = None) -> Tensor:
