@@ -40,6 +40,55 @@ def lenet(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     )
 
 
+def strided(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Two convolutions with stride 2 and two linear layers, no pooling (as Wong & Kolter 2018)."""
+    channels, height, width = shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * (height // 4) * (width // 4), 100),
+        nn.ReLU(),
+        nn.Linear(100, classes),
+    )
+
+
+class Block(nn.Module):
+    """Batch norm before each of two convolutions, and a way around them (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.around = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Images) -> Images:
+        before = torch.relu(self.norm1(x))
+        features: Images = self.around(before) + self.conv2(torch.relu(self.norm2(self.conv1(before))))
+        return features
+
+
+def residual(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """A small pre-activation ResNet of two blocks."""
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 8, 3, 2, 1, bias=False),
+        Block(8, 16, 2),
+        Block(16, 32, 2),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, classes),
+    )
+
+
+ARCHITECTURES = {"lenet": lenet, "strided": strided, "residual": residual}
+
+
 def benchmark_data(name: str | None = None) -> Dataset:
     """MNIST from `$IBROBUST_DATA`, scikit-learn's digits where it is not there; or the data set of that name."""
     folder = os.environ.get("IBROBUST_DATA")
@@ -82,3 +131,24 @@ def _moved(model: nn.Module, x: Images, y: Labels, eps: float, generator: torch.
             (gradient,) = torch.autograd.grad(cross_entropy(model(x_adv), y).sum(), x_adv)
             x_adv = (x_adv.detach() + eps / 2 * gradient.sign()).clamp(x - eps, x + eps).clamp(0, 1)
     return x_adv
+
+
+def adversarially_trained(name: str, data: Dataset, *, eps: float, steps: int, seed: int = 0) -> nn.Sequential:
+    """One of `ARCHITECTURES`, Adam on batches of 128 images that a short PGD moved by up to that radius, which grows
+    over the first half; batch norm learns from the moved images, which are made with its averages."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ARCHITECTURES[name](data.shape, data.classes)
+    optimizer = torch.optim.Adam(model.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
+    for step in range(steps):
+        rows = torch.randint(len(data.train), (128,), generator=generator)
+        x, y = as_images(data.train.x[rows]), data.train.y[rows]
+        radius = eps * min(1.0, 2 * step / steps)
+        moved = _moved(model.eval(), x, y, radius, generator) if radius else x
+        optimizer.zero_grad()
+        cross_entropy(model.train()(moved), y).mean().backward()
+        optimizer.step()
+        schedule.step()
+    return model.eval()

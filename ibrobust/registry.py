@@ -191,7 +191,9 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "fgsm": "attacks.gradient_ascent:FGSM",
             "bim": "attacks.gradient_ascent:BIM",
             "pgd": "attacks.gradient_ascent:PGD",
+            "soft-t": "attacks.soft_ascent:SOFT_T",
             "square": "attacks.square:SQUARE",
+            "survivors": "attacks.survivors.search:SURVIVORS",
         },
         "norm": {
             "linf": "attacks.norms.linf:LINF",
@@ -201,6 +203,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
         "protocol": {
             "paper": "robustness.protocols:PAPER",
             "strict": "robustness.protocols:STRICT",
+            "strongest": "robustness.protocols:STRONGEST",
             "strict-rand": "robustness.protocols:STRICT_RAND",
         },
         "distance": {"l2": "entropies.entropy:L2", "max": "entropies.entropy:MAX"},

@@ -32,11 +32,13 @@ FIXED_RADIUS = sorted(set(ATTACKS) - set(MINIMAL))
 ITERATIVE = sorted(set(FIXED_RADIUS) - {"fgsm", "square"})
 SHORTER = {
     name: replace(
-        attack, settings=attack.settings | {"square": {"queries": 300}, "apgd-t": {"steps": 30}}.get(name, {})
+        attack,
+        settings=attack.settings
+        | {"square": {"queries": 300}, "apgd-t": {"steps": 30}, "survivors": {"generations": 1}}.get(name, {}),
     )
     for name, attack in ATTACKS.items()
 }
-"""The attacks with settings that fit a test: the two longest are given less time."""
+"""The attacks with settings that fit a test: the longest are given less time."""
 
 
 def attacked(attack: Attack, problem: Problem, norm: str, eps: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ VALUES = st.fixed_dictionaries(
         "search": st.sampled_from(["bisect", "exhaustive"]),
         "columns": st.sampled_from(["own", "standing"]),
         "restarts": st.integers(1, 9),
+        "generations": st.integers(10, 14),
         "seed": st.integers(0, 2**40),
     },
 )
@@ -47,6 +48,13 @@ def test_settings_survive_toml_and_the_card_of_a_file(tmp_path_factory, values, 
     assert card_of(card_text(kept)) == kept
 
 
+def test_a_card_says_how_many_generations_where_they_are_not_the_usual_ones():
+    usual, more = (card(run="net", data="digits", **given) for given in ({}, {"generations": 90}))
+    assert "generations" not in json.loads(card_text(usual))
+    assert json.loads(card_text(more))["generations"] == 90
+    assert (card_of(card_text(usual)), card_of(card_text(more))) == (usual, more)
+
+
 @pytest.mark.parametrize("view", ["fresh", "averaged:4"])
 def test_with_noise_a_card_names_no_search(view):
     kept = card(run="net", data="digits", view=view, protocol="strict-rand")
@@ -64,13 +72,13 @@ def test_every_setting_is_a_flag_and_flags_win_over_the_file(tmp_path):
     assert flags() == Settings()
     words = {
         "eps": "0.1,0.2", "norm": "l2", "view": "mean", "search": "exhaustive", "columns": "standing",
-        "restarts": "2", "seed": "7", "attacks": "pgd, fgsm",
+        "restarts": "2", "seed": "7", "attacks": "pgd, fgsm", "generations": "3",
     }  # fmt: skip
     found = flags(*(f"--{key}={word}" for key, word in words.items()))
     assert found.attacks == ("pgd", "fgsm")
     assert found.eps == (0.1, 0.2)
-    assert (found.norm, found.search, found.columns, found.restarts, found.seed) == (
-        "l2", "exhaustive", "standing", 2, 7
+    assert (found.norm, found.search, found.columns, found.restarts, found.seed, found.generations) == (
+        "l2", "exhaustive", "standing", 2, 7, 3
     )  # fmt: skip
     assert flags("--noise", "fresh", "--protocol", "strict-rand").view == "fresh"
     assert flags("--backend", "foolbox").search == "exhaustive"

@@ -1,6 +1,7 @@
 """One attack against one group of samples, its answer checked and classified outside of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Int
@@ -16,16 +17,19 @@ from ibrobust.types import Images, Labels, Logits, PerSample
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples that are attacked together, the victim bound to them, and the names that errors call them by."""
+    """Samples that are attacked together, the victim bound to them, and the names that errors call them by; `ends` are
+    those of an `Attempt`."""
 
     victim: Victim
     x: Images
     y: Labels
     ids: Int[Tensor, " batch"]
     draw: Draw
+    ends: Mapping[str, Images] = field(default_factory=dict)
 
     def __getitem__(self, kept: Tensor) -> "Samples":
-        return Samples(self.victim[kept], self.x[kept], self.y[kept], self.ids[kept], self.draw[kept])
+        ends = {name: images[kept] for name, images in self.ends.items()}
+        return Samples(self.victim[kept], self.x[kept], self.y[kept], self.ids[kept], self.draw[kept], ends)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -102,7 +106,7 @@ def named(ids: Int[Tensor, " some"]) -> str:
 
 
 def _attacked(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Images:
-    attempt = Attempt(samples.victim, samples.x, samples.y, eps, samples.draw, norm)
+    attempt = Attempt(samples.victim, samples.x, samples.y, eps, samples.draw, norm, samples.ends)
     try:
         x_adv = attack.images(attempt)
     except (BadInput, RunFailed):

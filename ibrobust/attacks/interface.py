@@ -1,7 +1,7 @@
 """What an attack is: a function, its settings, and whether it needs a radius. And what it is given."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ class Attempt:
         eps: one radius per sample; inf for a minimal attack.
         draw: the random numbers of each sample.
         norm: the norm in which radii are measured.
+        ends: by the name of an attack that was asked before, its image of each sample at the largest radius that it
+            failed at; the sample itself where it failed at none. They may lie outside of the radius.
     """
 
     victim: Victim
@@ -34,10 +36,12 @@ class Attempt:
     eps: PerSample
     draw: Draw
     norm: Norm
+    ends: Mapping[str, Images] = field(default_factory=dict)
 
     def __getitem__(self, kept: Tensor) -> "Attempt":
         """The same for some of the samples (a mask or indices)."""
-        return Attempt(self.victim[kept], self.x[kept], self.y[kept], self.eps[kept], self.draw[kept], self.norm)
+        ends = {name: images[kept] for name, images in self.ends.items()}
+        return Attempt(self.victim[kept], self.x[kept], self.y[kept], self.eps[kept], self.draw[kept], self.norm, ends)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,6 +69,9 @@ class Attack:
         minimal: run once, without a radius; the distance it needs is its answer for every radius.
         black_box: asks for logits alone, so that it usually needs a larger radius than attacks with gradients.
         cross_entropy: climbs the cross-entropy's gradient, so that an audit asks whether that gradient misleads.
+        standing: too dear to repeat what others have shown, so that it is asked only below the radius at which those
+            before it broke a sample: its column holds the answer of all attacks so far.
+        noise: whether it can serve a model whose answer depends on noise.
         settings: the keyword arguments, printed in every result's card.
 
     Raises:
@@ -75,6 +82,8 @@ class Attack:
     minimal: bool = False
     black_box: bool = False
     cross_entropy: bool = False
+    standing: bool = False
+    noise: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +92,10 @@ class Attack:
         except TypeError as error:
             name, words = getattr(self.function, "__name__", "of an attack"), ", ".join(["attempt", *self.settings])
             raise BadInput(f"function {name!r}: an attack is called with ({words}): {error}") from error
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "Attack":
+        """The same attack, some of its settings changed."""
+        return replace(self, settings={**self.settings, **settings}) if settings else self
 
     def images(self, attempt: Attempt) -> Images:
         """What the attack makes of the samples."""
@@ -99,4 +112,5 @@ def protocol_attacks(protocol: str) -> dict[str, Attack]:
         BadInput: there is no such protocol.
     """
     # Protocols are records of what is asked, a floor above; the table of names is below both.
-    return {name: ATTACKS[name] for name in EXTENSION_POINTS["protocol"][protocol].attacks}
+    chosen = EXTENSION_POINTS["protocol"][protocol]
+    return {name: ATTACKS[name].with_settings(chosen.settings.get(name, {})) for name in chosen.attacks}

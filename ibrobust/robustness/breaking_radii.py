@@ -156,13 +156,14 @@ class _Evaluation:
         kept.note_unchanged((~standing).nonzero().squeeze(1))
         found, accounts, lost = {}, {"clean": asdict(unattacked.queries)}, unattacked.lost[correct]
         best = torch.full((len(correct),), len(self.radii), device=x.device)
+        ends: dict[str, Images] = {}
         for name, attack in self.asked.attacks.items():
             stream = draw[correct].fold(name)
             clean = logits[correct], gradient[correct]
             attacked = seen(stream, clean=clean)
-            samples = Samples(attacked, x[correct], y[correct], ids[correct], stream)
+            samples = Samples(attacked, x[correct], y[correct], ids[correct], stream, dict(ends))
             with self.asked.work.of(name, len(x)):
-                index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct))
+                index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct), ends)
             best = torch.minimum(best, index)
             self.asked.work.broken = len(x) - int((best == len(self.radii)).sum())
             found[name], lost = index, lost | attacked.lost
@@ -200,16 +201,20 @@ class _Evaluation:
 
         limit = torch.stack([found[name][rows] for name in climbing]).amax(0)
         attack = substitute(self.asked.attacks)
-        index = self._smallest_index(SUBSTITUTE, attack, samples, limit, noted)
+        index = self._smallest_index(SUBSTITUTE, attack, samples, limit, noted, {})
         for name in climbing:
             found[name] = found[name].index_copy(0, rows, torch.minimum(found[name][rows], index))
 
-    def _smallest_index(self, name: str, attack: Attack, samples: Samples, best: Tensor, note: Note) -> Tensor:
-        """The index of the first radius that breaks; `best` is what all attacks before this one needed, and `note`
-        is told every image that is a mistake."""
+    def _smallest_index(
+        self, name: str, attack: Attack, samples: Samples, best: Tensor, note: Note, ends: dict[str, Images]
+    ) -> Tensor:
+        """The index of the first radius that breaks; `best` is what all attacks before this one needed, `note` is told
+        every image that is a mistake, and `ends` keeps the last one of each sample that is none, for attacks that come
+        after this one and are asked about what stands."""
         if not len(samples):
             return best
-        limit = best if self.asked.settings.columns == "standing" else torch.full_like(best, len(self.radii))
+        limited = attack.standing or self.asked.settings.columns == "standing"
+        limit = best if limited else torch.full_like(best, len(self.radii))
         if attack.minimal:
             standing = limit.nonzero().squeeze(1)
             if not len(standing):
@@ -219,11 +224,16 @@ class _Evaluation:
             note(standing, index, x_adv)
             return limit.index_copy(0, standing, index.minimum(limit[standing]))
 
+        if any(other.standing for other in self.asked.attacks.values()):
+            ends[name] = samples.x.clone()
+
         def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:
             if not len(chosen):
                 return torch.zeros(0, dtype=torch.bool, device=chosen.device)
             broken, x_adv = broken_at(name, attack, samples[chosen], self.radii[radius_index], self.asked.norm)
             note(chosen[broken], radius_index[broken], x_adv[broken])
+            if name in ends:
+                ends[name][chosen[~broken]] = x_adv[~broken]
             return broken
 
         return self.search(breaks_at, limit, best + 1 if attack.black_box else best)

@@ -15,7 +15,7 @@ from ibrobust.errors import BadInput, shortened
 from ibrobust.files import checked_name
 from ibrobust.recipe import Recipe
 from ibrobust.registry import EXTENSION_POINTS
-from ibrobust.robustness.settings import NATIVE, Settings
+from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings
 
 AttackSettings = dict[str, bool | int | float | str]
 """The keyword arguments of one attack."""
@@ -27,8 +27,6 @@ _FILE_KEYS = {"eps": "radii", "view": "noise", "attacks": "chosen_attacks"}
 """The keys of settings in a file that are not their names; `attacks` there holds the attacks' own settings."""
 _OF_SEARCHES = ("search", "columns")
 """Settings that a file names only where the noise is off."""
-_NOT_ALWAYS = (*_OF_SEARCHES, "attacks", "restarts", "backend")
-"""Settings that files of some kinds or of earlier versions do not name."""
 
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -203,7 +201,7 @@ class ResultCard(_Record):
 
 def card_text(card: ResultCard) -> str:
     """The card as the JSON that stands in a results file; what a file did not say when it was read is not said."""
-    settings = card.settings.model_dump(exclude_unset=True, exclude_none=True)
+    settings = card.settings.model_dump(exclude_unset=True, exclude_none=True, exclude=card.settings.left_out)
     rest = card.model_dump(exclude={"settings"}, exclude_unset=True, exclude_none=True)
     if card.settings.view != "mean":
         settings = {key: value for key, value in settings.items() if key not in _OF_SEARCHES}
@@ -235,7 +233,7 @@ def card_of(text: str | bytes) -> ResultCard:
 
 
 def _checked_card(asked_for: Mapping[str, Any], rest: Mapping[str, Any]) -> ResultCard:
-    always = [key for key in Settings.model_fields if key not in _NOT_ALWAYS]
+    always = [key for key in Settings.model_fields if key not in NOT_ALWAYS]
     if missing := [_FILE_KEYS.get(key, key) for key in always if key not in asked_for]:
         raise BadInput(f"its card lacks {', '.join(missing)}")
     try:

@@ -100,7 +100,8 @@ def _question_digest(result: Results) -> str:
     # Cards of before PGD had restarts lack its one; where others have them, the settings say how many.
     one = {"restarts": card.settings.restarts}
     attacks = {name: {**one, **settings} for name, settings in card.attacks.items()}
-    question = [card.settings.model_dump(mode="json"), attacks, card.draws, card.dataset, fingerprint]
+    asked = card.settings.model_dump(mode="json", exclude=card.settings.left_out)
+    question = [asked, attacks, card.draws, card.dataset, fingerprint]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
     digest.update(sample_N.astype("<i8").tobytes())
     return digest.hexdigest()

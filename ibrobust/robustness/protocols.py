@@ -1,7 +1,8 @@
 """Which attacks a protocol consists of, cheapest first: an answer is where the next attack starts to look."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ibrobust.registry import Registry, extension_point
 
@@ -14,11 +15,13 @@ class Protocol:
         attacks: names of registered attacks, cheapest first.
         ranks: whether they are strong enough to rank models by; what weaker ones leave is a loose upper bound.
         noise: whether the protocol is for models that are scored with their noise on.
+        settings: what attacks are given instead of their usual settings, by name.
     """
 
     attacks: tuple[str, ...]
     ranks: bool = False
     noise: bool = False
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 PROTOCOLS: Registry[Protocol] = extension_point("protocol", Protocol)
@@ -26,6 +29,12 @@ PROTOCOLS: Registry[Protocol] = extension_point("protocol", Protocol)
 PAPER = Protocol(("fgsm", "deepfool", "bim", "pgd"))
 # And the four of AutoAttack (Croce & Hein 2020), its answer to overestimated robustness.
 STRICT = Protocol(("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "fab-t", "apgd-t", "square"), ranks=True)
+# Whatever breaks most for its time, and a search for what still stands.
+STRONGEST = Protocol(
+    ("fgsm", "deepfool", "bim", "pgd", "soft-t", "apgd-ce", "apgd-t", "survivors"),
+    ranks=True,
+    settings={"apgd-t": {"targets": 2}},  # what soft-t leaves falls to further targets as rarely as it costs much
+)
 # For models with noise, where every query is an average over it: AutoAttack's "rand" beside the paper's four.
 STRICT_RAND = Protocol(("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr"), ranks=True, noise=True)
 

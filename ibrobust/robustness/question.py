@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, victim
+from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, protocol_attacks, victim
 from ibrobust.attacks.contract import check_finite, named
 from ibrobust.attacks.filling import ROWS
 from ibrobust.attacks.losses import cross_entropy
@@ -153,6 +153,9 @@ def question(
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
     chosen = chosen_attacks(settings) if attacks is None else attacks
+    quiet = [name for name, attack in chosen.items() if not attack.noise]
+    if settings.view != "mean" and quiet:
+        raise BadInput(f"attack {quiet[0]!r} cannot serve view {settings.view!r}: it goes with view 'mean'")
     work = execution.work or Work()
     seen = attacked_view(model, settings.view)
     seen = work.watched(seen) if execution.work else seen
@@ -184,15 +187,18 @@ def settings_of_call(given: Mapping[str, object], protocol: str, attacks: Chosen
 
 
 def chosen_attacks(settings: Settings) -> dict[str, Attack]:
-    """The attacks of a question by name, those with random starts given as many as it says.
+    """The attacks of a question by name, those with random starts or generations given as many as it says.
 
     Raises:
         BadInput: there is no such protocol or attack.
     """
-    attacks = {name: ATTACKS[name] for name in settings.attack_names}
-    restarts = {"restarts": settings.restarts}
+    by_protocol = settings.attacks is None
+    attacks = (
+        protocol_attacks(settings.protocol) if by_protocol else {name: ATTACKS[name] for name in settings.attack_names}
+    )
+    said = {"restarts": settings.restarts, "generations": settings.generations}
     return {
-        name: replace(attack, settings=attack.settings | restarts) if "restarts" in attack.settings else attack
+        name: attack.with_settings({key: value for key, value in said.items() if key in attack.settings})
         for name, attack in attacks.items()
     }
 

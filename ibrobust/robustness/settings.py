@@ -20,6 +20,8 @@ NATIVE = "native"
 TOLD = ("protocol", "norm", "view", "backend", "columns")
 """What tables say of a result's settings; `protocol` names the attacks that were chosen instead of one, too."""
 
+NOT_ALWAYS = ("search", "columns", "attacks", "restarts", "generations", "backend")
+"""Settings that files of some kinds or of earlier versions do not name."""
 
 _MOST_DRAWS = 10_000
 """Samples of the noise in one query at most: beyond what memory holds of most models."""
@@ -70,6 +72,9 @@ class Settings(BaseModel):
         "own", description="own: each attack's own answer; standing: only what those before it left, faster"
     )
     restarts: Annotated[int, Field(ge=1)] = Field(1, description="random starts of PGD, APGD and Square")
+    generations: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        12, description="of survivors' search, for each sample that still stands"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of the attacks' random starts and noise")
     backend: Annotated[str, OneOf("backend", also=(NATIVE,))] = Field(NATIVE, description="whose attacks")
 
@@ -116,6 +121,11 @@ class Settings(BaseModel):
     def told(self) -> dict[str, str]:
         """The values of `TOLD`."""
         return {key: self.label if key == "protocol" else getattr(self, key) for key in TOLD}
+
+    @property
+    def left_out(self) -> set[str]:
+        """Settings that are younger than released results and stand in no file where they have their default."""
+        return {"generations"} - self.unusual.keys()
 
     @property
     def unusual(self) -> dict[str, object]:

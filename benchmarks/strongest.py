@@ -1,0 +1,170 @@
+"""What `strongest` finds beyond `strict` and the reference AutoAttack. One thread; seconds are CPU seconds.
+
+python -m benchmarks.strongest planted     200 planted counterexamples of each construction: how many are found
+python -m benchmarks.strongest stubborn    a strided CNN: what strict leaves and strongest breaks, checked in float64
+python -m benchmarks.strongest victims     three networks: samples that are left and seconds, beside the reference
+python -m benchmarks.strongest exact       certified ≤ exact ≤ attacked, by mixed-integer programming
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.autoattack import broken_in_float64, reference
+from benchmarks.victims import adversarially_trained, benchmark_data
+from ibrobust import breaking_radii
+from ibrobust.attacks import protocol_attacks
+from ibrobust.certificates.certificate import certified_eps_N
+from ibrobust.images import as_images, frozen
+from ibrobust.robustness.results import BreakingRadii
+from tests.exact_radii import exact_radius, tiny_digits
+from tests.planted_networks import CONSTRUCTIONS, EPS, Planted
+
+Answer = TypeVar("Answer")
+TRAINED = {"lenet": (0.2, 500), "strided": (0.3, 800), "residual": (0.2, 500)}
+"""Radius and batches that each network is trained with, on MNIST."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["planted", "stubborn", "victims", "exact"])
+    parser.add_argument("--samples", type=int, default=60, help="(200 planted ones whatever this says)")
+    parser.add_argument("--eps", type=float, nargs="+", default=[0.2, 0.3])
+    parser.add_argument("--victims", nargs="+", choices=sorted(TRAINED), default=sorted(TRAINED))
+    parser.add_argument("--generations", type=int, default=12)
+    parser.add_argument("--weights", type=Path, help="folder where trained weights are kept for the next time")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    {"planted": planted, "stubborn": stubborn, "victims": victims, "exact": exact}[options.part](options)
+
+
+def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
+    began = time.process_time()
+    return work(), time.process_time() - began
+
+
+def attacked(model: nn.Module, x: Tensor, y: Tensor, eps: float, protocol: str) -> BreakingRadii:
+    """Everybody attacks only what still stands, as AutoAttack does."""
+    return breaking_radii(model, x, y, eps=[eps], protocol=protocol, columns="standing", health="ignore")
+
+
+def planted(_options: argparse.Namespace) -> None:
+    print(f"{'construction':>14} {'attack':>12} {'found of 200':>12} {'seconds':>8}")
+    for name, construction in CONSTRUCTIONS.items():
+        for who in ("strict", "AutoAttack", "strongest"):
+            answers = [timed(partial(broken_by, who, construction(10, seed))) for seed in range(20)]
+            count, seconds = sum(int(fell.sum()) for fell, _ in answers), sum(took for _, took in answers)
+            print(f"{name:>14} {who:>12} {count:>12} {seconds:>8.1f}", flush=True)
+
+
+def broken_by(who: str, case: Planted) -> Tensor:
+    return ~standing(who, case.model, case.x, case.y, EPS)
+
+
+def standing(who: str, model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Which samples the reference or a protocol leaves."""
+    if who != "AutoAttack":
+        return torch.from_numpy(attacked(model, x, y, eps, who).all_attacks_N > eps * 1.0001)
+    with frozen(model):
+        return model(reference(model, x, y, eps)).argmax(1) == y
+
+
+def trained(name: str, weights: Path | None) -> nn.Module:
+    eps, steps = TRAINED[name]
+    file = weights / f"{name}.pt" if weights else None
+    data = benchmark_data("mnist")
+    model = adversarially_trained(name, data, eps=eps, steps=0 if file and file.exists() else steps)
+    if file and file.exists():
+        model.load_state_dict(torch.load(file, weights_only=True))
+    elif file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), file)
+    return model.eval()
+
+
+def samples(count: int) -> tuple[Tensor, Tensor]:
+    test = benchmark_data("mnist").test
+    return as_images(test.x[:count]), test.y[:count]
+
+
+def stubborn(options: argparse.Namespace) -> None:
+    x, y = samples(options.samples)
+    print("left by strict; broken by strongest, and that in float64; CPU seconds of both; broken per CPU minute")
+    for name in options.victims:
+        model = trained(name, options.weights)
+        for eps in options.eps:
+            left, usual = timed(partial(standing, "strict", model, x, y, eps))
+            (fell, proven), more = timed(partial(broken_of, model, x[left], y[left], eps, options.generations))
+            rate = fell / more * 60
+            print(
+                f"{name:>9} {eps:g}: {int(left.sum())}; {fell}, {proven}; {usual:.1f} and {more:.1f}; {rate:.2f}",
+                flush=True,
+            )
+
+
+def broken_of(model: nn.Module, x: Tensor, y: Tensor, eps: float, generations: int) -> tuple[int, int]:
+    """How many of these samples `strongest` breaks, and how many of its images are mistakes in float64."""
+    attacks = protocol_attacks("strongest")
+    attacks["survivors"] = attacks["survivors"].with_settings({"generations": generations})
+    found = breaking_radii(model, x, y, eps=[eps], attacks=attacks, keep_images=True, health="ignore")
+    fell = torch.from_numpy(found.all_attacks_N < eps * 1.0001)
+    if not fell.any():
+        return 0, 0
+    assert found.evidence is not None, "images are kept"
+    whose = torch.from_numpy(found.evidence.rows["sample"].to_numpy())
+    return int(fell.sum()), int(broken_in_float64(model, x[whose], y[whose], found.images, eps).sum())
+
+
+def victims(options: argparse.Namespace) -> None:
+    x, y = samples(options.samples)
+    print(f"{options.samples} samples: left standing (CPU seconds); strongest's time as a share of AutoAttack's")
+    for name in options.victims:
+        model = trained(name, options.weights)
+        for eps in options.eps:
+            answers = [timed(partial(standing, who, model, x, y, eps)) for who in ("AutoAttack", "strict", "strongest")]
+            shown = [f"{int(left.sum())} ({took:.1f})" for left, took in answers]
+            share = answers[2][1] / answers[0][1]
+            print(
+                f"{name:>9} {eps:g}: AutoAttack {shown[0]}, strict {shown[1]}, strongest {shown[2]}; {share:.2f}",
+                flush=True,
+            )
+
+
+def exact(options: argparse.Namespace) -> None:
+    model, x, y = tiny_digits()
+    right = model(x).argmax(1) == y
+    x, y = x[right][: options.samples], y[right][: options.samples]
+    grid = np.linspace(0, 0.2, 201)
+    truth = np.array([exact_radius(model, image, int(label), 0.2) for image, label in zip(x, y, strict=True)])
+    certified = certified_eps_N(model, x, y, [float(radius) for radius in grid])
+    sound = int((certified <= truth + 1e-6).sum())
+    print(f"{len(x)} digits of 4 × 4 pixels, two hidden layers of 8, exact radius {np.median(truth):.4f} in the middle")
+    print(f"certified at most exact: {sound}; tight to the grid: {_tight(certified, truth, -1)}")
+    for protocol in ("paper", "strict", "strongest"):
+        results = breaking_radii(
+            model, x, y, eps=[float(radius) for radius in grid], protocol=protocol, health="ignore"
+        )
+        found = results.all_attacks_N
+        at_least = int((found >= truth - 2e-6).sum())
+        print(
+            f"{protocol}: at least exact: {at_least}; tight to the grid of .001: {_tight(found, truth, 1)}", flush=True
+        )
+
+
+def _tight(found: NDArray[np.float32], truth: NDArray[np.float64], side: int) -> int:
+    """How many lie within one step of the grid of the truth, on their side of it."""
+    return int((side * (found - truth) <= 0.001 + 2e-6).sum())
+
+
+if __name__ == "__main__":
+    main()

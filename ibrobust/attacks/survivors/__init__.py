@@ -1,0 +1,1 @@
+"""A population search for what gradient attacks leave: its pools, their children, its first points and its polish."""
