@@ -28,6 +28,7 @@ APART = {
     "one radius": (asked_otherwise(OURS, eps=(0.05,)), "1 radius to 0.05"),
     "three radii": (asked_otherwise(OURS, eps=(0.0, 0.05, 0.1)), "2 radii to 0.1"),
     "restarts": (asked_otherwise(OURS, restarts=5), "restarts 5"),
+    "generations": (asked_otherwise(OURS, generations=90), "generations 90"),
     "columns": (asked_otherwise(OURS, columns="standing"), "columns standing"),
     "seed": (asked_otherwise(OURS, seed=1), "seed 1"),
     "search": (asked_otherwise(OURS, search="exhaustive"), "search exhaustive"),
@@ -60,6 +61,15 @@ def test_the_same_question_is_ranked_in_one_group():
     board = leaderboard([weaker, asked_otherwise(OURS, versions={"torch": "another"})])
     assert list(board["rank"]) == [1, 2]
     assert set(board["group"]) == {"digits strict linf mean, the first 500 samples, 10 radii to 0.1"}
+
+
+def test_results_of_the_strongest_protocol_that_was_run_stand_first():
+    rows = OURS.rows.assign(**{"soft-t": OURS.rows["apgd-t"], "survivors": OURS.rows["apgd-t"].clip(upper=0.05)})
+    stronger = replace(asked_otherwise(OURS, protocol="strongest"), rows=rows.drop(columns=["fab-t", "square"]))
+    board = leaderboard([OURS, stronger])
+    assert list(board["rank"]) == [1, 1]
+    assert list(board["protocol"]) == ["strongest", "strict"]
+    assert board["robust_avg"].is_monotonic_increasing
 
 
 def test_released_ranks_are_of_one_question_each():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ibrobust.robustness.protocols import strong_enough
+from ibrobust.robustness.protocols import strength, strong_enough
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
 from ibrobust.robustness.settings import TOLD
@@ -27,7 +27,8 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
     """One row per result; columns are documented in docs/leaderboard.md.
 
     Results of a strict protocol that an audit trusts come first, ranked by robust_avg among those of the same samples,
-    radii, attacks and settings; all others below, the most robust first, each with the reason for having no rank.
+    radii, attacks and settings, those of the strongest protocol that was run first, which the column `protocol` names;
+    all others below, the most robust first, each with the reason for having no rank.
     """
     rows = pd.DataFrame([_row(result) for result in results]).assign(group=groups(results))
     ranked = rows["reason"] == ""
@@ -61,8 +62,13 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
         "reason",
         "group",
     ]
-    order = {"ranked": False, "among": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
-    sortable = rows.assign(ranked=ranked, among=rows["group"].where(ranked, ""))
+    order = {"ranked": False, "strength": False, "among": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
+    strengths = [strength(result.attacks, noise=result.card.settings.view != "mean") for result in results]
+    sortable = rows.assign(
+        ranked=ranked,
+        strength=pd.Series(strengths, rows.index).where(ranked, 0),
+        among=rows["group"].where(ranked, ""),
+    )
     ordered = sortable.sort_values([*order], ascending=[*order.values()])
     return ordered[[*first, *robust_at, *last]].reset_index(drop=True)
 

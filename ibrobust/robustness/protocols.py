@@ -15,12 +15,14 @@ class Protocol:
         attacks: names of registered attacks, cheapest first.
         ranks: whether they are strong enough to rank models by; what weaker ones leave is a loose upper bound.
         noise: whether the protocol is for models that are scored with their noise on.
+        beyond: names of protocols that find no more than this one: its results stand above theirs in a leaderboard.
         settings: what attacks are given instead of their usual settings, by name.
     """
 
     attacks: tuple[str, ...]
     ranks: bool = False
     noise: bool = False
+    beyond: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -33,6 +35,7 @@ STRICT = Protocol(("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "fab-t", "apgd-t
 STRONGEST = Protocol(
     ("fgsm", "deepfool", "bim", "pgd", "soft-t", "apgd-ce", "apgd-t", "survivors"),
     ranks=True,
+    beyond=("strict",),
     settings={"apgd-t": {"targets": 2}},  # what soft-t leaves falls to further targets as rarely as it costs much
 )
 # For models with noise, where every query is an average over it: AutoAttack's "rand" beside the paper's four.
@@ -42,5 +45,15 @@ STRICT_RAND = Protocol(("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr")
 def strong_enough(attacks: Sequence[str], *, noise: bool) -> bool:
     """Whether these attacks can rank models: they include all those of a protocol that does; one that is for noise
     only counts where noise is on."""
-    known = [protocol for protocol in PROTOCOLS.values() if protocol.ranks and (noise or not protocol.noise)]
-    return any(set(protocol.attacks) <= set(attacks) for protocol in known)
+    return bool(_included(attacks, noise=noise))
+
+
+def strength(attacks: Sequence[str], *, noise: bool) -> int:
+    """How many ranking protocols these attacks include or go beyond: the more, the further up their results stand."""
+    found = _included(attacks, noise=noise)
+    return len({*found, *(name for protocol in found for name in PROTOCOLS[protocol].beyond)})
+
+
+def _included(attacks: Sequence[str], *, noise: bool) -> list[str]:
+    known = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.ranks and (noise or not protocol.noise)}
+    return [name for name, protocol in known.items() if set(protocol.attacks) <= set(attacks)]
