@@ -19,6 +19,7 @@ COMMANDS = (
     "histories",
     "verify",
     "export",
+    "models",
     "datasets",
 )
 

@@ -20,6 +20,7 @@ from ibrobust.certificates.steps import same_networks
 from ibrobust.certificates.tracing import trace
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
+from ibrobust.models.answers import logits_in
 from ibrobust.robustness.radii import Radii, parse_radii
 from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.robustness.search import bisect
@@ -154,7 +155,7 @@ def _check_labels(y: Labels, classes: int) -> None:
 def _check_same_function(model: nn.Module, network: Network, images: Images) -> None:
     """A check of the recording itself: each answer lies where rounding alone can take it."""
     with frozen(model), torch.no_grad():
-        answer = model(images.to(_dtype(model))).double()
+        answer = logits_in(model(images.to(_dtype(model))))[0].double()
     x = images.double()
     low, high = logit_interval(network, x, x)
     if answer.shape != low.shape or not ((answer >= low) & (answer <= high)).all():

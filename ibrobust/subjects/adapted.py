@@ -37,20 +37,22 @@ class Normalised(nn.Module):
 class OutputsOf(nn.Module):
     """Some outputs of a model, in the order of the data's labels."""
 
-    outputs: Tensor
-
     def __init__(self, model: nn.Module, outputs: Sequence[int]) -> None:
         super().__init__()
-        self.model = model
-        self.register_buffer("outputs", torch.tensor(outputs, dtype=torch.int64))
+        self.model, self.most = model, max(outputs)
+        self.runs: list[tuple[int, int]] = []
+        """First and last + 1 of outputs that follow each other: slices, which certificates can follow."""
+        for output in outputs:
+            first = self.runs.pop()[0] if self.runs and self.runs[-1][1] == output else output
+            self.runs.append((first, output + 1))
 
     def forward(self, x: Tensor) -> Any:
         logits, _ = logits_in(self.model(x))
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             return logits
-        if logits.shape[1] <= int(self.outputs.max()):
-            raise BadInput(f"classes names output {int(self.outputs.max())}; the model has {logits.shape[1]} outputs")
-        return logits.index_select(1, self.outputs)
+        if logits.shape[1] <= self.most:
+            raise BadInput(f"classes names output {self.most}; the model has {logits.shape[1]} outputs, from 0")
+        return torch.cat([logits[:, first:last] for first, last in self.runs], dim=1)
 
 
 class InBatchesOf(nn.Module):

@@ -61,5 +61,6 @@ EXPORTED = Format(
     accepts=lambda model: Path(model).suffix == ".pt2",
     load=_program,
     takes=("shape", "say"),
+    holds="what torch.export.save wrote",
     example="--model exported.pt2 --data mine.npz",
 )

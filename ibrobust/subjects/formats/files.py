@@ -94,6 +94,7 @@ WEIGHTS = Format(
     load=_no_model,
     stands_for=_weights_of_an_architecture,
     takes=("arguments", "architecture", "download"),
+    holds="weights of safetensors or of a state_dict that torch.save wrote; nothing in them runs",
     example="--model w.safetensors --architecture net.py:make --data mine.npz",
 )
 TORCHSCRIPT = Format(
@@ -101,6 +102,7 @@ TORCHSCRIPT = Format(
     accepts=_is_program,
     load=_program,
     takes=("weights", "say"),
+    holds="what torch.jit.save wrote",
     example="--model scripted.pt --data mine.npz",
 )
 TOML = Format(
@@ -109,5 +111,6 @@ TOML = Format(
     load=_no_model,
     stands_for=_described,
     takes=("arguments", "weights", "architecture", "download"),
+    holds="model = … and the options beside it, one key each, with [arguments] as a table",
     example="--model net.toml --data mine.npz",
 )

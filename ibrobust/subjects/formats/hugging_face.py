@@ -118,5 +118,6 @@ HUGGING_FACE = Format(
     pixels=_pixels,
     needs=("transformers",),
     extra=_EXTRA,
+    holds="an image classifier of transformers: a folder that save_pretrained wrote, or OWNER/NAME",
     example="--model hf:my-vit --normalise own --data FOLDER",
 )

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +39,8 @@ class Format:
         also: (text, model) → what else of the model counts as its code.
         pixels: (text, model) → the normalisation that it was trained with, where its library says so.
         needs: libraries that it imports, and the extra of this package that installs them.
+        holds: what it is, in a few words.
+        names: the names of all models that it knows, where it knows them.
         example: words after `evaluate`.
     """
 
@@ -54,12 +55,9 @@ class Format:
     pixels: Callable[[str, nn.Module], Pixels | None] | None = None
     needs: tuple[str, ...] = ()
     extra: str = ""
+    holds: str = ""
+    names: Callable[[], Sequence[str]] | None = None
     example: str = ""
-
-    @property
-    def lacks(self) -> list[str]:
-        """Those of the libraries that are not installed."""
-        return [library for library in self.needs if find_spec(library) is None]
 
 
 FORMATS: Registry[Format] = extension_point("model format", Format)

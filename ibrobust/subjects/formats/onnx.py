@@ -158,5 +158,6 @@ ONNX = Format(
     also=_external_data,
     needs=_NEEDS,
     extra=_EXTRA,
+    holds="ONNX of either of PyTorch's exporters, and of others; the conversion is checked against onnxruntime",
     example="--model net.onnx --data mine.npz",
 )

@@ -110,6 +110,7 @@ PYTHON = Format(
     name=lambda model: f"{Path(model.rpartition(':')[0]).stem}-{model.rpartition(':')[2]}",
     maker=lambda model: module_name(Path(model.rpartition(":")[0])),
     takes=("arguments", "weights", "say"),
+    holds="what a function in a Python file returns, or a module that the file makes; the file runs",
     example="--model net.py:make --model-arg width=32 --data mine.npz",
 )
 
@@ -120,5 +121,6 @@ PACKAGE = Format(
     name=lambda model: model.replace(":", "-"),
     maker=lambda model: model.rpartition(":")[0],
     takes=("arguments", "weights", "say"),
+    holds="the same in a package that Python can import",
     example="--model torchvision.models:resnet18 --model-arg num_classes=10 --weights w.safetensors --data cifar10",
 )

@@ -38,5 +38,6 @@ ROBUSTBENCH = Format(
     maker=lambda _model: "robustbench",
     takes=("arguments", "download"),
     needs=("robustbench",),
+    holds="a model of RobustBench's leaderboards; its library is installed from its repository",
     example="--model robustbench:Carmon2019Unlabeled --model-arg threat_model=Linf --data cifar10",
 )

@@ -76,5 +76,7 @@ TIMM = Format(
     pixels=_pixels,
     needs=("timm",),
     extra=_EXTRA,
+    holds="a classifier of timm",
+    names=lambda: library("timm", "timm", _EXTRA).list_models(),
     example="--model timm:resnet18.a1_in1k --normalise own --data FOLDER --classes outputs.txt",
 )

@@ -27,7 +27,7 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
     """The architecture with the weights in a file, or with torchvision's own if they are on disk or may be fetched;
     the argument `weights` names others than its default ones."""
     name, what = behind_prefix(model), f"model {model!r}"
-    models = library("torchvision", what).models
+    models = _models(what)
     require_known(name, models.list_models(module=models), "torchvision", what)
     chosen = dict(arguments)
     its_weights = None if weights else _its_weights(models, name, chosen.pop("weights", "DEFAULT"), download, what)
@@ -37,6 +37,10 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise BadInput(f"{what}: torchvision raised {said(error)}") from error
     return with_weights(module, weights, what, say)
+
+
+def _models(what: str) -> Any:
+    return library("torchvision", what).models
 
 
 def _its_weights(models: Any, name: str, weights: str, download: bool, what: str) -> Any:
@@ -54,8 +58,7 @@ def _its_weights(models: Any, name: str, weights: str, download: bool, what: str
 
 
 def _pixels(model: str, _module: nn.Module) -> Pixels | None:
-    models = library("torchvision", f"model {model!r}").models
-    transforms = models.get_model_weights(behind_prefix(model))["DEFAULT"].transforms()
+    transforms = _models(f"model {model!r}").get_model_weights(behind_prefix(model))["DEFAULT"].transforms()
     return tuple(transforms.mean), tuple(transforms.std)
 
 
@@ -68,5 +71,7 @@ TORCHVISION = Format(
     takes=("arguments", "weights", "download", "say"),
     pixels=_pixels,
     needs=("torchvision",),
+    holds="a classifier of torchvision",
+    names=lambda: _models("torchvision").list_models(module=_models("torchvision")),
     example="--model torchvision:resnet18 --normalise imagenet --data FOLDER --classes outputs.txt",
 )
