@@ -76,12 +76,17 @@ def checked(
     if isinstance(whole := first.get("ctx", {}).get("error"), BadInput):
         raise BadInput(f"{place}{whole}")
     if first["type"] == "literal_error":
-        choices = ", ".join(get_args(kind.model_fields[key].annotation))
+        choices = ", ".join(_literals(kind.model_fields[key].annotation))
         raise BadInput(f"{place}no {key} {shortened(repr(first['input']))}; choose from {choices}")
     given = shortened(repr(first["input"]) if file else str(first["input"]))
     value = f"{key} = {given}: " if file else f"{spelled(key)} {given}: "
     reason = first["msg"].removeprefix("Value error, ")
     raise BadInput(f"{place}{value if key else ''}{reason[:1].lower()}{reason[1:]}")
+
+
+def _literals(annotation: Any) -> list[str]:
+    """The texts of a `Literal`, which may be one of several types."""
+    return [text for part in get_args(annotation) for text in (get_args(part) or (part,)) if isinstance(text, str)]
 
 
 def toml_values(file: Path, noun: str) -> dict[str, Any]:

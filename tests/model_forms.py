@@ -88,7 +88,7 @@ def forms_in(folder: Path) -> nn.Module:
     (folder / "net.py").write_text(SOURCE)
     x, y = striped(64)
     model = trained(network(width=4), x, y)
-    save_data(folder / "mine.npz", x[:24], y[:24])
+    save_data(folder / "mine.npz", x[:16], y[:16])
     save_file(model.state_dict(), folder / "w.safetensors")
     torch.save({"state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, folder / "w.pt")
     (folder / "net.toml").write_text('model = "net.py:make"\nweights = "w.safetensors"\n\n[arguments]\nwidth = 4\n')

@@ -41,7 +41,7 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
             if unknown := [key for key in arguments if key in unknown]:
                 raise BadInput(f"{what}: its configuration has no {unknown[0]!r}")
             if weights:
-                return with_weights(kind.from_config(config), weights, what, say)
+                return with_weights(kind.from_config(config).eval(), weights, what, say)
             module, report = kind.from_pretrained(
                 name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **here
             )

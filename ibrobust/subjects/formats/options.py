@@ -98,6 +98,8 @@ def model_options(values: Mapping[str, Any], *, file: Path | None = None) -> Mod
     Raises:
         BadInput: as `records.checked`.
     """
+    if file is None and (unknown := [key for key in values if key not in ModelOptions.model_fields]):
+        raise BadInput(f"a model has no option {unknown[0]!r}; choose from {', '.join(ModelOptions.model_fields)}")
     return checked(ModelOptions, values, file=file)
 
 

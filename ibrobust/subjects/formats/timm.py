@@ -46,7 +46,7 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
             module: nn.Module = timm.create_model(name, pretrained=weights is None, **overlay, **arguments)
     except (TypeError, ValueError, RuntimeError, OSError, AssertionError) as error:
         raise BadInput(f"{what}: timm raised {said(error)}") from error
-    return with_weights(module, weights, what, say)
+    return with_weights(module.eval(), weights, what, say)
 
 
 def _file_on_disk(config: Any) -> Path | None:

@@ -36,7 +36,7 @@ def _named(model: str, arguments: Mapping[str, Any], weights: Path | None, downl
             module: nn.Module = models.get_model(name, weights=its_weights, **chosen)
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise BadInput(f"{what}: torchvision raised {said(error)}") from error
-    return with_weights(module, weights, what, say)
+    return with_weights(module.eval(), weights, what, say)
 
 
 def _models(what: str) -> Any:
