@@ -1,6 +1,6 @@
 """Convolution weights with their channels innermost, where a model does not mind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -30,6 +30,6 @@ def channels_last(model: nn.Module, x: Images) -> Iterator[None]:
         _put_back(kernels, stored)
 
 
-def _put_back(kernels: list[torch.Tensor], stored: list[torch.Tensor]) -> None:
+def _put_back(kernels: Sequence[torch.Tensor], stored: list[torch.Tensor]) -> None:
     for kernel, data in zip(kernels, stored, strict=True):
         kernel.data = data
