@@ -38,7 +38,7 @@ CASES = {
     "not for it": (["net.py:make", "--architecture", "net.py:make"], ["architecture cannot be given", "'python'"]),
     "no architecture": (["w.safetensors"], ["weights alone are no model", "--architecture"]),
     "no fit": (["w.safetensors", "--architecture", "net.py:make"], ["'0.weight' is (4, 1, 3, 3) in the file and (8,"]),
-    "no weights": (["net.py:make", "--weights", "text.pt"], ["weights 'text.pt' are no file that torch.load can read"]),
+    "no weights": (["net.py:make", "--weights", "text.pt"], ["weights 'text.pt' hold pickled objects, or are damaged"]),
     "no pickles": (["net.py:make", "--weights", "whole.pt"], ["what could run code is not read"]),
     "no ONNX": (["text.onnx"], ["it is no ONNX file that can be read"]),
     "no logits": (["tuple.py:Pair"], ["an object of type tuple that holds int, shape (8, 1, 8, 8), not a tensor"]),
@@ -68,14 +68,13 @@ def test_an_operator_that_the_converter_lacks(place, capsys, monkeypatch):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnx2pytorch")
     pytest.importorskip("onnxruntime")
-    ends = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in (("x", ["n", 1, 8, 8]), ("y", ["n", 1]))
-    ]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Det", ["x"], ["y"])], "g", ends[:1], ends[1:])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), place / "det.onnx")
-    said = ["the converter onnx2pytorch lacks something of it", "op_type=Det"]
-    refused(place, capsys, monkeypatch, [*ASK, "mine.npz", "--model", "det.onnx"], said)
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 1, 8, 8]) for name in ("x", "y")]
+    node = onnx.helper.make_node("QuickGelu", ["x"], ["y"], domain="com.microsoft")
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+    domains = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=domains), place / "gelu.onnx")
+    said = ["the converter onnx2pytorch lacks something of it", "op_type=QuickGelu"]
+    refused(place, capsys, monkeypatch, [*ASK, "mine.npz", "--model", "gelu.onnx"], said)
 
 
 @pytest.mark.parametrize("words", [["--weights", "w.pt"], ["--model-arg", "a=1"], ["--classes", "c.txt"]])
