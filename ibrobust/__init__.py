@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ibrobust.robustness.breaking_radii import breaking_radii
+    from ibrobust.robustness.corruption_accuracy import corruption_accuracy
     from ibrobust.robustness.noisy_readings import noisy_readings
 
 __version__ = "0.3.0"
-__all__ = ["breaking_radii", "noisy_readings"]
+__all__ = ["breaking_radii", "corruption_accuracy", "noisy_readings"]
 
-_HOME = {"breaking_radii": "ibrobust.robustness.breaking_radii", "noisy_readings": "ibrobust.robustness.noisy_readings"}
+_HOME = {name: f"ibrobust.robustness.{name}" for name in __all__}
 
 
 def __getattr__(name: str) -> Any:

@@ -205,6 +205,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "strict": "robustness.protocols:STRICT",
             "strongest": "robustness.protocols:STRONGEST",
             "strict-rand": "robustness.protocols:STRICT_RAND",
+            "corruptions": "robustness.protocols:CORRUPTIONS",
         },
         "distance": {"l2": "entropies.entropy:L2", "max": "entropies.entropy:MAX"},
         "search": {"bisect": "robustness.search:bisect", "exhaustive": "robustness.search:exhaustive"},

@@ -32,7 +32,7 @@ VALUES = st.fixed_dictionaries(
     },
 )
 WHOSE = st.one_of(
-    st.sampled_from([{"protocol": name} for name in PROTOCOLS]),
+    st.sampled_from([{"protocol": name} for name in PROTOCOLS if PROTOCOLS[name].attacks]),
     st.lists(st.sampled_from(sorted(ATTACKS)), min_size=1, unique=True).map(lambda names: {"attacks": names}),
 )
 

@@ -9,7 +9,7 @@ from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.gates import add_floor_flag, require_floors, require_radii
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
-from ibrobust.commands.report import print_report, stored_results
+from ibrobust.commands.report import add_reference_flag, print_report, stored_corruptions, stored_results
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
@@ -20,17 +20,30 @@ def main(arguments: Sequence[str]) -> None:
     settings = chosen_settings(options)
     if options.keep_images != "none" and settings.view != "mean":
         raise BadInput(f"--keep-images: with noise ({settings.view}) no single image proves that a sample is broken")
+    if settings.corrupts and (options.keep_images != "none" or options.fail_below):
+        flag = "--fail-below" if options.fail_below else "--keep-images"
+        raise BadInput(f"{flag}: protocol {settings.label} attacks nothing")
     require_radii(options.fail_below, settings.radii, "this evaluation")
+    if options.sample and options.samples:
+        raise BadInput(
+            f"--sample {options.sample}: leave out --samples {options.samples}; one of them says which samples"
+        )
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.evaluation import evaluate_subjects
+    from ibrobust.experiments.selection import drawn
     from ibrobust.experiments.timings import TIMINGS, save_timing, timings
     from ibrobust.files import alone_in, require_replaceable, require_writable
+    from ibrobust.robustness.corruption_board import reference_errors
     from ibrobust.robustness.question import Execution
 
     subjects = [subject for subject, _ in chosen_subjects(options, options.out)]
+    if options.sample:
+        subjects = [drawn(subject, options.sample) for subject in subjects]
+    if options.mce_reference:
+        reference_errors(options.mce_reference)
     require_writable(options.out)
     require_replaceable(*(options.out / name for name in ("leaderboard.csv", "curves.csv", "noise.csv", TIMINGS)))
     if (options.out / TIMINGS).is_file():
@@ -41,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         for warning in [*(subject.model_record.warnings or []), *sorted_by_class]:
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
     execution = Execution(options.batch_size, options.device, kept=options.keep_images)
-    with shown_progress(radius=settings.radii[-1]) as watch:
+    with shown_progress(radius=None if settings.corrupts else settings.radii[-1]) as watch:
         for _, path, seconds in evaluate_subjects(
             subjects, samples, settings, execution, out=options.out, place=place_of(options),
             begin=partial(share_cores, options), watch=watch,
@@ -50,7 +63,8 @@ def main(arguments: Sequence[str]) -> None:
                 save_timing(options.out / TIMINGS, path, seconds)
     with alone_in(options.out):  # Whoever writes last has read everything.
         results = stored_results([options.out])
-        print_report(results, options.out)
+        corrupted = stored_corruptions([options.out])
+        print_report(results, options.out, corrupted=corrupted, reference=options.mce_reference)
     asked = [result for result in results if result.card.settings == settings]
     require_floors(options.fail_below, [one for one in asked if any(s.describes(one.card) for s in subjects)])
 
@@ -71,6 +85,10 @@ def _parser() -> Parser:
     add_subject_flags(parser)
     add_settings_flags(parser)
     parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
+    parser.add_argument(
+        "--sample", default=None, metavar="HOW:N:SEED",
+        help="instead: random:N:SEED, or stratified:N:SEED, which keeps the classes' shares; seed 0 by default",
+    )  # fmt: skip
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
     parser.add_argument(
         "--keep-images",
@@ -81,6 +99,7 @@ def _parser() -> Parser:
         help="keep the adversarial image at each sample's smallest breaking radius; each: one for every attack",
     )
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
+    add_reference_flag(parser)
     add_floor_flag(parser)
     add_job_flags(parser)
     return parser

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ibrobust.page.entries import Entry
+    from ibrobust.robustness.corruption_results import CorruptionResults
     from ibrobust.robustness.storage import Results
 
 _SETTINGS = tuple(key for key in TOLD if key != "protocol")
@@ -43,7 +44,12 @@ def main(arguments: Sequence[str]) -> None:
         if options.protocol in (None, entry.results.card.settings.label)
         and options.data in (None, entry.results.card.dataset)
     ]
-    if not entries:
+    corrupted = [
+        result
+        for result in stored_corruptions(options.results)
+        if options.protocol in (None, result.card.settings.label) and options.data in (None, result.card.dataset)
+    ]
+    if not entries and not corrupted:
         asked = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
         folders = ", ".join(str(folder) for folder in options.results)
         raise BadInput(
@@ -52,7 +58,9 @@ def main(arguments: Sequence[str]) -> None:
         )
     note_part_of_zoo(options.results)
     results = [entry.results for entry in entries]
-    print_report(results, options.out, formats=options.format)
+    print_report(results, options.out, formats=options.format, corrupted=corrupted, reference=options.mce_reference)
+    if (options.html or options.single_file) and not entries:
+        raise BadInput("--html: the page shows attacks' results, and there are none; leaderboard.csv has the others")
     if options.html or options.single_file:
         print(_page(entries, options))
     require_floors(options.fail_below, results)
@@ -87,9 +95,27 @@ def stored_entries(folders: Sequence[Path]) -> "list[Entry]":
     for given in folders:
         folder = released_zoo() / "results" if str(given) == "zoo" else in_zoo(given)
         findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
-        for path in result_files(folder):
+        for path in _result_files([given], corruptions=False):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
     return [entry for _, paths in sorted(shards.items()) for entry in _joined(paths, findings)]
+
+
+def stored_corruptions(folders: Sequence[Path]) -> "list[CorruptionResults]":
+    """All results under corruptions below the folders."""
+    from ibrobust.robustness.storage import joined, load_corruptions, versions_apart
+
+    shards = defaultdict(list)
+    for path in _result_files(folders, corruptions=True):
+        shards[path.stem.partition("@")[0]].append(load_corruptions(path))
+    return [joined(version) for _, parts in sorted(shards.items()) for version in versions_apart(parts)]
+
+
+def _result_files(folders: Sequence[Path], *, corruptions: bool) -> list[Path]:
+    """The files below the folders that hold results under corruptions, or all others."""
+    from ibrobust.robustness.storage import is_of_corruptions
+
+    places = [released_zoo() / "results" if str(given) == "zoo" else in_zoo(given) for given in folders]
+    return [path for folder in places for path in result_files(folder) if is_of_corruptions(path) == corruptions]
 
 
 def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "list[Entry]":
@@ -106,32 +132,57 @@ def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]
         raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
 
 
-def print_report(results: "Sequence[Results]", out: Path, *, formats: Sequence[str] = ()) -> None:
-    """Write leaderboard.csv, curves.csv and figures to `out`, and for models with noise noise.csv; print the
-    leaderboard, what noise alone does, and the paths.
+def print_report(
+    results: "Sequence[Results]",
+    out: Path,
+    *,
+    formats: Sequence[str] = (),
+    corrupted: "Sequence[CorruptionResults]" = (),
+    reference: Path | None = None,
+) -> None:
+    """Write leaderboard.csv, curves.csv and figures to `out`, for models with noise noise.csv, and under corruptions
+    corruptions.csv; print the leaderboard, what noise alone does, and the paths.
 
     Args:
         formats: what else the leaderboard is written as, with the columns that are printed: latex, markdown.
+        corrupted: results under corruptions, which have rows of their own below.
+        reference: the file of errors that mCE divides by.
 
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
+    from ibrobust.robustness.corruption_board import (
+        corruption_table,
+        corruption_text,
+        reference_errors,
+        with_corruptions,
+    )
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
     from ibrobust.tables import save_table
 
-    board, all_curves = leaderboard(results), curves(results)
+    attacked = leaderboard(results) if results else None
+    errors = reference_errors(reference) if reference else None
+    board = with_corruptions(attacked, corrupted, errors) if corrupted else attacked
+    assert board is not None, "there are results of one kind or the other"
     text = printable(board)
     save_table(text, out / "leaderboard.csv")
-    save_table(curve_text(all_curves), out / "curves.csv")
-    paths = [out / "leaderboard.csv", out / "curves.csv"]
+    paths = [out / "leaderboard.csv"]
+    if corrupted:
+        save_table(corruption_text(corruption_table(corrupted)), out / "corruptions.csv")
+        paths.append(out / "corruptions.csv")
+    if attacked is not None:
+        all_curves = curves(results)
+        save_table(curve_text(all_curves), out / "curves.csv")
+        paths.append(out / "curves.csv")
     paths += [save_as(kind, _shown(text), out / "leaderboard.csv") for kind in FORMATS if kind in formats]
     noisy = [result for result in results if isinstance(result, Readings)]
     readings = noise_table(noisy) if noisy else None
     if readings is not None:
         save_table(curve_text(readings), out / "noise.csv")
         paths.append(out / "noise.csv")
-    with doing("drawing figures"):
-        paths += _figures(board, all_curves, out)
+    if attacked is not None:
+        with doing("drawing figures"):
+            paths += _figures(attacked, all_curves, out)
     # Everything is written before the first line is printed, which may fail.
     print(table_text(_shown(text), na_rep=""))
     if readings is not None:
@@ -197,5 +248,15 @@ def _parser() -> Parser:
         "--pictures", type=count, default=12,
         help="samples whose adversarial images the page shows, of results that were evaluated with --keep-images",
     )  # fmt: skip
+    add_reference_flag(parser)
     add_floor_flag(parser)
     return parser
+
+
+def add_reference_flag(parser: Parser) -> None:
+    """What the mean corruption error is measured against."""
+    parser.add_argument(
+        "--mce-reference", type=Path, default=None, metavar="FILE",
+        help="add the column mce: errors under corruptions relative to these, of stored results (.parquet) or a CSV of "
+        "corruption,error",
+    )  # fmt: skip

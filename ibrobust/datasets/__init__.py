@@ -9,12 +9,12 @@ from ibrobust.datasets.interface import DATASETS, STORED, Dataset, Loader, Parts
 from ibrobust.datasets.layouts import AUTO
 from ibrobust.datasets.options import PLAIN, DataOptions
 from ibrobust.datasets.samples import sorted_samples
-from ibrobust.datasets.splits import AnySplit, Split, StoredSplit
+from ibrobust.datasets.splits import AnySplit, Corrupted, Split, StoredSplit
 from ibrobust.errors import BadInput, shortened
 
 __all__ = [
-    "DATASETS", "FORMS", "PLAIN", "STORED", "AnySplit", "DataOptions", "Dataset", "Form", "Loader", "Parts", "Split",
-    "StoredSplit", "load_dataset", "read_dataset", "origin_of", "sorted_samples", "title_of",
+    "DATASETS", "FORMS", "PLAIN", "STORED", "AnySplit", "Corrupted", "DataOptions", "Dataset", "Form", "Loader",
+    "Parts", "Split", "StoredSplit", "load_dataset", "read_dataset", "origin_of", "sorted_samples", "title_of",
 ]  # fmt: skip
 
 

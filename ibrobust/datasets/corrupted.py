@@ -4,7 +4,6 @@ Each file holds the same samples at severity 1, then at severity 2, and so on up
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,43 +14,14 @@ from torch import Tensor
 
 from ibrobust.datasets.arrays import Named, stored_split
 from ibrobust.datasets.forms import Form
-from ibrobust.datasets.interface import Parts, StoredSplit, held
+from ibrobust.datasets.interface import AnySplit, Parts, StoredSplit, held
 from ibrobust.datasets.layouts import AUTO
 from ibrobust.datasets.npz_arrays import npy_array
 from ibrobust.datasets.options import DataOptions
-from ibrobust.datasets.splits import StoredImages
+from ibrobust.datasets.splits import SEVERITIES, Corrupted, StoredImages
 from ibrobust.errors import BadInput, shortened
 
-SEVERITIES = (1, 2, 3, 4, 5)
 LABELS = "labels.npy"
-
-
-@dataclass(frozen=True)
-class Corrupted:
-    """A folder of corrupted images of the same samples.
-
-    Attributes:
-        y: the labels of the samples, once.
-        splits: corruption → its images at all severities, one severity after the other.
-    """
-
-    folder: Path
-    y: Tensor
-    splits: dict[str, StoredSplit]
-
-    @property
-    def corruptions(self) -> list[str]:
-        """Their names, sorted."""
-        return sorted(self.splits)
-
-    def at(self, corruption: str, severity: int, first: int, last: int) -> Tensor:
-        """The images of the samples from `first` up to `last` under a corruption."""
-        start = (severity - 1) * len(self.y)
-        return self.splits[corruption][start + first : start + last].x
-
-    def files(self) -> list[Path]:
-        """What the images and labels are read from."""
-        return [self.folder / LABELS, *(self.folder / f"{name}.npy" for name in self.corruptions)]
 
 
 def is_corrupted_folder(folder: Path) -> bool:
@@ -81,7 +51,7 @@ def corrupted_data(folder: Path, *, layout: str = AUTO, only: Sequence[str] = ()
             shapes = f"{first}.npy has {arrays[first].shape}, {name}.npy {array.shape}"
             raise BadInput(f"data {str(folder)!r}: the corruptions differ in shape: {shapes}")
     splits = {name: stored_split(array, labels, _names(folder, name), layout) for name, array in arrays.items()}
-    return Corrupted(folder, _labels_once(labels, folder), splits)
+    return Corrupted(_labels_once(labels, folder), splits)
 
 
 def _names(folder: Path, name: str) -> Named:
@@ -106,20 +76,23 @@ def _load(data: str, options: DataOptions) -> Parts:
     """`FOLDER:CORRUPTION:SEVERITY`, the samples under one corruption as any other data."""
     folder, name, text = _parsed(data)
     if not name:
-        raise BadInput(
-            f"data {data!r} holds corrupted images: take protocol corruptions (--protocol corruptions), or one of them "
-            f"as {folder}:fog:3"
-        )
+        found = corrupted_data(folder, layout=options.layout)
+        test = _part(found, found.corruptions[0], 1)
+        return Parts(test[:0], test, corrupted=found)
     if not text.isdecimal() or int(text[:3]) not in SEVERITIES:
         raise BadInput(f"data {data!r}: severity {shortened(text)!r}; write FOLDER:CORRUPTION:SEVERITY, from 1 to 5")
     found = corrupted_data(folder, layout=options.layout, only=(name,))
-    count, x = len(found.y), found.splits[name].x
-    start = (int(text) - 1) * count
-    shifted = StoredImages(
-        (count, *x.shape[1:]), x.dtype, partial(_shifted, x, start), x.files, f"{x.made} from {start}", x.check
-    )
-    test = held(StoredSplit(shifted, found.y))
+    test = _part(found, name, int(text))
     return Parts(test[:0], test)
+
+
+def _part(found: Corrupted, corruption: str, severity: int) -> AnySplit:
+    """The samples under one corruption at one severity."""
+    count, x = len(found.y), found.splits[corruption].x
+    start = (severity - 1) * count
+    made = f"{x.made} from {start}"
+    part = StoredImages((count, *x.shape[1:]), x.dtype, partial(_shifted, x, start), x.files, made, x.check)
+    return held(StoredSplit(part, found.y))
 
 
 def _shifted(images: StoredImages, start: int, rows: NDArray[np.int64]) -> Tensor:
@@ -136,10 +109,11 @@ def _parsed(data: str) -> tuple[Path, str, str]:
 
 
 CORRUPTED = Form(
-    "FOLDER:CORRUPTION:SEVERITY",
+    "FOLDER or FOLDER:CORRUPTION:SEVERITY",
     accepts=lambda data: is_corrupted_folder(_parsed(data)[0]),
     load=_load,
-    holds="CIFAR-10-C's layout: a .npy file per corruption, labels.npy, five severities by position",
+    holds="CIFAR-10-C's layout: a .npy file per corruption, labels.npy, five severities by position; the folder is "
+    "for --protocol corruptions, FOLDER:fog:3 is data as any other",
     takes=("layout",),
-    example="CIFAR-10-C:fog:3",
+    example="CIFAR-10-C --protocol corruptions",
 )

@@ -19,21 +19,21 @@ _SETTLED = 2.0
 """Seconds that a file has to be unchanged: within the clock's resolution it may change again without a trace."""
 
 
-def fingerprint_of(train: AnySplit, test: AnySplit) -> str:
-    """SHA-256 of the images and labels of both parts, with their types and shapes; the same however they are held.
+def fingerprint_of(*parts: AnySplit) -> str:
+    """SHA-256 of the images and labels of all parts, with their types and shapes; the same however they are held.
 
     Where images are read from files, the user's cache folder (`files.user_cache`) remembers it by the files' paths,
     sizes and times, so that it is not computed again. A folder that cannot be written costs only the time.
     """
-    stored = [split.x for split in (train, test) if isinstance(split, StoredSplit)]
-    place = _place(stored, train.y, test.y) if stored else None
+    stored = [split.x for split in parts if isinstance(split, StoredSplit)]
+    place = _place(stored, *(split.y for split in parts)) if stored else None
     if place and (known := _remembered(place)):
         return known
     for images in stored:
         if images.check:
             images.check()
     digest = hashlib.sha256()
-    for tensor in (train.x, train.y, test.x, test.y):
+    for tensor in (tensor for split in parts for tensor in (split.x, split.y)):
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         each = max(1, _BLOCK_BYTES // max(1, tensor[:1].numel() * tensor.dtype.itemsize)) if len(tensor) else 1
         for start in range(0, len(tensor), each):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ibrobust.datasets.fingerprints import fingerprint_of
-from ibrobust.datasets.splits import AnySplit, Split, StoredSplit
+from ibrobust.datasets.splits import AnySplit, Corrupted, Split, StoredSplit
 from ibrobust.errors import BadInput
 from ibrobust.registry import Registry, extension_point
 
@@ -25,6 +25,7 @@ class Parts(NamedTuple):
         order: how the samples of each part are ordered.
         test_part: what the test part is called, where a folder has several that could be it.
         transform: how the images were brought to one size, in words; empty where they are as they are stored.
+        corrupted: the test part's samples under corruptions, where that is what the data is; `test` is one of them.
     """
 
     train: AnySplit
@@ -33,6 +34,7 @@ class Parts(NamedTuple):
     order: str = STORED
     test_part: str = ""
     transform: str = ""
+    corrupted: Corrupted | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,12 @@ class Dataset:
     order: str = STORED
     test_part: str = ""
     transform: str = ""
+    corrupted: Corrupted | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fingerprint", fingerprint_of(self.train, self.test))
+        more = [self.corrupted.splits[name] for name in self.corrupted.corruptions] if self.corrupted else []
+        object.__setattr__(self, "fingerprint", fingerprint_of(self.train, self.test, *more))
 
     @property
     def shape(self) -> tuple[int, int, int]:

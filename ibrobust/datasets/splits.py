@@ -81,6 +81,35 @@ class StoredSplit:
 
 AnySplit = Split | StoredSplit
 
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """Corrupted images of the same samples.
+
+    Attributes:
+        y: the labels of the samples, once.
+        splits: corruption → its images at all severities, one severity after the other.
+    """
+
+    y: Tensor
+    splits: dict[str, StoredSplit]
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Their names, sorted."""
+        return sorted(self.splits)
+
+    def variants(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The images of some samples under every corruption, by `fog@3`, … ."""
+        count = len(self.y)
+        return {
+            f"{name}@{severity}": self.splits[name].x.read(rows + (severity - 1) * count)
+            for name in self.corruptions
+            for severity in SEVERITIES
+        }
+
 
 def _numbers(rows: Tensor, count: int) -> NDArray[np.int64]:
     numbers: NDArray[np.int64] = rows.cpu().numpy().astype(np.int64)

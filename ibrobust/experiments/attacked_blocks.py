@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ibrobust.backends import peer_attacks, radii_by_a_library
 from ibrobust.errors import ModelWarning
@@ -17,12 +17,14 @@ from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
 from ibrobust.experiments.subject import Subject
 from ibrobust.robustness.breaking_radii import radii_that_break
+from ibrobust.robustness.corruption_accuracy import corruption_results
+from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.health import warned_of
 from ibrobust.robustness.noisy_readings import readings_under_noise
 from ibrobust.robustness.question import Execution, chosen_attacks, question
 from ibrobust.robustness.samples import Samples, usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
-from ibrobust.robustness.storage import Results
+from ibrobust.robustness.storage import AnyStored
 from ibrobust.robustness.work import Work, expected_work
 from ibrobust.subjects.zoo import versions
 
@@ -62,7 +64,7 @@ class AttackedBlocks:
     def __call__(self, block: Block, tell: Tell) -> Answer:
         task = self.tasks[block.piece]
         model = self._model.of(block.piece, lambda: task.model().to(self.execution.device))
-        rows = torch.arange(block.rows.start, block.rows.stop)
+        rows = torch.arange(block.rows.start, block.rows.stop) if block.ids is None else torch.from_numpy(block.ids)
         # Told again by the process that asked, of the whole.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ModelWarning)
@@ -71,12 +73,17 @@ class AttackedBlocks:
                 return Answer(warned_of(model, x, y, noisy=task.settings.view != "mean"), 0.0)
             samples = usable_samples(block.split.x, block.split.y, rows)
             began = time.perf_counter()
-            results = self._attacked(task, model, samples, self._work(block, tell))
-        card = results.card.model_copy(update={**task.about, "warnings": None})
+            results = self._results(task, model, samples, self._work(block, tell), block.variants)
+        about = task.about if isinstance(results, CorruptionResults) else {**task.about, "warnings": None}
+        card = results.card.model_copy(update=about)
         return Answer(replace(results, card=card), time.perf_counter() - began)
 
-    def _attacked(self, task: Task, model: nn.Module, samples: Samples, work: Work) -> Results:
+    def _results(
+        self, task: Task, model: nn.Module, samples: Samples, work: Work, variants: Mapping[str, Tensor] | None
+    ) -> AnyStored:
         execution = replace(self.execution, work=work)
+        if task.settings.corrupts:
+            return corruption_results(model, samples, task.settings, execution, variants)
         if task.settings.backend != NATIVE:
             attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
             return radii_by_a_library(model, samples, task.settings, execution, attacks)

@@ -1,9 +1,13 @@
 """Blocks of samples, the usual items of work, and what their jobs have in common."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ibrobust.datasets import Split
 from ibrobust.experiments.jobs import Tell
@@ -23,6 +27,8 @@ class Block:
         piece: the number of the run in the call.
         rows: the samples' numbers.
         split: their images and labels.
+        ids: the samples' numbers, where those are not their places, `rows`.
+        variants: the samples under corruptions, by corruption and severity, where they are not to be made.
         look: the model is only looked at on them, and what is odd about it is the answer.
     """
 
@@ -30,6 +36,8 @@ class Block:
     rows: range
     split: Split
     look: bool = False
+    ids: NDArray[np.int64] | None = None
+    variants: Mapping[str, Tensor] | None = None
 
     @property
     def key(self) -> tuple[int, int]:

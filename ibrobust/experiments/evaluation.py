@@ -14,14 +14,18 @@ from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Watch
 from ibrobust.experiments.subject import Subject
 from ibrobust.experiments.unfinished import FOLDER, Gaps, Unfinished
+from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.evidence import Kept, evidence_path, joined_evidence, load_evidence, save_evidence
 from ibrobust.robustness.lost_gradients import sentences_about_lost
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import looked_at
 from ibrobust.robustness.settings import Settings
-from ibrobust.robustness.storage import Results, joined, load_results, save_results
+from ibrobust.robustness.storage import AnyStored, joined, load_stored, save_results
 from ibrobust.subjects.zoo import versions
+
+_CORRUPTED = 200
+"""Samples under corruptions in a block at most: each is 75 images."""
 
 
 def evaluate_subject(
@@ -82,6 +86,11 @@ def _piece(
     index: int, subject: Subject, samples: tuple[int, int] | None, settings: Settings, kept: Kept, out: Path
 ) -> "_Evaluation":
     first, last = samples or (0, len(subject.test))
+    if subject.corrupted and not settings.corrupts:
+        raise BadInput(
+            f"protocol {settings.label!r}: the data {subject.data_record.name!r} holds corrupted images; take protocol "
+            "corruptions, or one of them as FOLDER:fog:3"
+        )
     if last > len(subject.test):
         raise BadInput(f"samples {last}: {subject.name} has {len(subject.test)} test samples")
     path = results_path(subject, settings, out, first=(first, last))
@@ -136,7 +145,7 @@ class _Evaluation:
             account.there(self.total, broken_samples(there))
             self.unfinished.remove()
             return True
-        found: Iterator[tuple[range, Results]] = self.unfinished.blocks(self.rows, self._stored)
+        found: Iterator[tuple[range, AnyStored]] = self.unfinished.blocks(self.rows, self._stored)
         for rows, results in found:
             self.blocks.append(rows)
             account.there(len(rows), broken_samples(results))
@@ -148,8 +157,11 @@ class _Evaluation:
         if self.look:
             self.look = False
             return Block(self.index, self.rows, self.subject.test[self.rows.start + looked_at(self.total)], look=True)
-        rows = self.gaps.take(size)
-        return None if rows is None else Block(self.index, rows, self.subject.test[rows.start : rows.stop])
+        rows = self.gaps.take(min(size, _CORRUPTED) if self.settings.corrupts else size)
+        if rows is None:
+            return None
+        ids, variants = self.subject.numbers(rows), self.subject.variants(rows)
+        return Block(self.index, rows, self.subject.test[rows.start : rows.stop], ids=ids, variants=variants)
 
     def keep(self, item: Block, answer: Answer) -> int:
         assert self.seconds is not None
@@ -166,9 +178,9 @@ class _Evaluation:
         if self.seconds is None:
             return self.path, None
         places = [self.unfinished.path(rows) for rows in sorted(self.blocks, key=lambda rows: rows.start)]
-        whole = joined([load_results(place) for place in places])
+        whole = joined([load_stored(place) for place in places])
         lost = sentences_about_lost(whole.rows)
-        self._warn(lost)
+        self._warn([*lost, *((whole.card.warnings or []) if self.settings.corrupts else [])])
         whole = replace(whole, card=whole.card.with_warnings([*lost, *self.warned]))
         if self.kept != "none":
             parts = [load_evidence(evidence_path(place))[0] for place in places]
@@ -184,24 +196,27 @@ class _Evaluation:
         for text in texts:
             self.watch.warn(self.name, text)
 
-    def _stored(self, path: Path, rows: range) -> Results | None:
+    def _stored(self, path: Path, rows: range) -> AnyStored | None:
         """The results in a file if they are of exactly this model, these samples and settings, by this version, and
         have the images that are to be kept."""
         if not path.is_file() or not (self.kept == "none" or evidence_path(path).is_file()):
             return None
-        results = load_results(path)
+        results = load_stored(path)
         card = results.card
         about = (self.subject.model_record, self.subject.data_record, versions(), self.subject.plugins(self.settings))
         same = (card.model, card.data, card.versions, card.plugins) == about and card.settings == self.settings
-        return results if same and list(results.sample_N["sample"]) == list(rows) else None
+        return results if same and list(results.sample_N["sample"]) == self.subject.numbers(rows).tolist() else None
 
 
-def broken_samples(results: Results) -> int:
-    """How many are broken at the largest radius, those that are wrong without an attack among them."""
+def broken_samples(results: AnyStored) -> int:
+    """How many are broken at the largest radius, those that are wrong without an attack among them; none where nothing
+    is attacked."""
+    if isinstance(results, CorruptionResults):
+        return 0
     return int(np.count_nonzero(~results.robust_EN[-1]))
 
 
-def _save(results: Results, path: Path) -> None:
+def _save(results: AnyStored, path: Path) -> None:
     """The images come first, so that results that are there have all of theirs."""
     if isinstance(results, BreakingRadii) and results.evidence is not None:
         save_evidence(results.evidence, results.card, evidence_path(path))

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from ibrobust.datasets import PLAIN, AnySplit, DataOptions, origin_of, read_dataset, title_of
+from ibrobust.datasets import PLAIN, AnySplit, Corrupted, DataOptions, origin_of, read_dataset, title_of
 from ibrobust.errors import RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
@@ -25,6 +27,8 @@ class Subject:
     Attributes:
         names: the kind and name of everything registered that the model or its data come from.
         health: `check`, or `ignore` where whoever asks knows what is odd about the model.
+        corrupted: the samples under corruptions, where that is what the data holds.
+        ids: the numbers in the data of the samples of `test`; their places by default.
     """
 
     name: str
@@ -34,6 +38,16 @@ class Subject:
     data_record: DataRecord
     names: tuple[tuple[str, str], ...] = ()
     health: str = "check"
+    corrupted: Corrupted | None = None
+    ids: NDArray[np.int64] | None = None
+
+    def numbers(self, rows: range) -> NDArray[np.int64]:
+        """The numbers in the data of samples by their place in `test`."""
+        return np.arange(rows.start, rows.stop) if self.ids is None else self.ids[rows.start : rows.stop]
+
+    def variants(self, rows: range) -> dict[str, Tensor] | None:
+        """Their images under corruptions, where the data has them."""
+        return self.corrupted.variants(self.numbers(rows)) if self.corrupted else None
 
     def plugins(self, settings: Settings) -> dict[str, str] | None:
         """What a card says of the plugins that model, data and settings come from; None where there are none."""
@@ -128,7 +142,7 @@ def unexamined_subject(
     )
     names = (("model format", found.format), origin_of(data))
     made = TheirModel(address, weights_sha256, found.module)
-    return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names, "ignore")
+    return Subject(name, made, dataset.test, record, DataRecord(**dataset.card), names, "ignore", dataset.corrupted)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ibrobust.errors import BadInput, shortened
 from ibrobust.files import checked_name
 from ibrobust.recipe import Recipe
 from ibrobust.registry import EXTENSION_POINTS
-from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings
+from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings, make_settings
 
 AttackSettings = dict[str, bool | int | float | str]
 """The keyword arguments of one attack."""
@@ -27,6 +27,8 @@ _FILE_KEYS = {"eps": "radii", "view": "noise", "attacks": "chosen_attacks"}
 """The keys of settings in a file that are not their names; `attacks` there holds the attacks' own settings."""
 _OF_SEARCHES = ("search", "columns")
 """Settings that a file names only where the noise is off."""
+_OF_CORRUPTIONS = ("protocol", "seed")
+"""All that a file of corrupted images names."""
 
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -109,7 +111,7 @@ class ModelRecord(_Record):
 
 class DataRecord(_Record):
     """Which data the samples are from; of folders also the names of the classes by label, the order of the samples,
-    which folder is the test part, and how the images were brought to one size."""
+    which folder is the test part, and how the images were brought to one size; and how samples were drawn from it."""
 
     name: str
     fingerprint: str | None = None
@@ -117,6 +119,14 @@ class DataRecord(_Record):
     order: str | None = None
     test_part: str | None = None
     transform: str | None = None
+    sample: str | None = None
+
+
+class CorruptionRecord(_Record):
+    """Which corruptions were asked about, and what made them: libraries with their versions, or files."""
+
+    names: list[str]
+    made: str
 
 
 class FindingRecord(_Record):
@@ -150,6 +160,7 @@ class ResultCard(_Record):
         model, data, versions: None where a Python caller did not say.
         warnings: what is odd about the model, or happened to an attack; None where nothing is.
         plugins: SHA-256 by name of those whose attacks, norms, … were used; None where none was.
+        corruptions: of results on corrupted images alone.
     """
 
     settings: Settings
@@ -161,6 +172,7 @@ class ResultCard(_Record):
     versions: dict[str, str] | None = None
     warnings: list[str] | None = None
     plugins: dict[str, str] | None = None
+    corruptions: CorruptionRecord | None = None
     verdict: Verdict | None = None
     audit: AuditRecord | None = None
 
@@ -205,6 +217,8 @@ def card_text(card: ResultCard) -> str:
     rest = card.model_dump(exclude={"settings"}, exclude_unset=True, exclude_none=True)
     if card.settings.view != "mean":
         settings = {key: value for key, value in settings.items() if key not in _OF_SEARCHES}
+    if card.corruptions:
+        settings = {key: value for key, value in settings.items() if key in _OF_CORRUPTIONS}
     if card.settings.attacks is not None:
         settings["protocol"] = card.settings.label
     named = {_FILE_KEYS.get(key, key): value for key, value in settings.items()}
@@ -234,6 +248,9 @@ def card_of(text: str | bytes) -> ResultCard:
 
 def _checked_card(asked_for: Mapping[str, Any], rest: Mapping[str, Any]) -> ResultCard:
     always = [key for key in Settings.model_fields if key not in NOT_ALWAYS]
+    if "corruptions" in rest:
+        always = [*_OF_CORRUPTIONS]
+        asked_for = {**make_settings({}).model_dump(), **asked_for}
     if missing := [_FILE_KEYS.get(key, key) for key in always if key not in asked_for]:
         raise BadInput(f"its card lacks {', '.join(missing)}")
     try:
@@ -266,7 +283,8 @@ def _complete(card: ResultCard) -> ResultCard:
     Raises:
         BadInput: it lacks something, or names what is not registered.
     """
-    if missing := [key for key in ("model", "data", "queries", "attacks") if not getattr(card, key)]:
+    kind = "corruptions" if card.settings.corrupts or card.corruptions else "attacks"
+    if missing := [key for key in ("model", "data", "queries", kind) if not getattr(card, key)]:
         raise BadInput(f"its card lacks {', '.join(missing)}")
     try:
         _require_known(card.settings.names, card.plugins)
@@ -274,7 +292,9 @@ def _complete(card: ResultCard) -> ResultCard:
         raise BadInput(f"its card: {error}") from error
     for name in card.attacks:
         checked_name(name, "its card's attacks")
-    if set(card.queries) != {"clean", *card.attacks}:
+    if card.corruptions and not (card.settings.corrupts and not card.attacks):
+        raise BadInput("its card's corruptions do not go with its protocol")
+    if not card.corruptions and set(card.queries) != {"clean", *card.attacks}:
         raise BadInput("its card's queries are not those of its attacks and of the clean images")
     return card
 

@@ -1,10 +1,14 @@
 """Whether the rows of a results file can be what its card says they are."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.robustness.card import ResultCard
+from ibrobust.robustness.corrupted_images import SEVERITIES
+from ibrobust.robustness.corruption_results import UNKNOWN, column
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS
 from ibrobust.robustness.results import ALL_ATTACKS, NAN_GRADIENT, SAMPLE_COLUMNS
 
@@ -24,6 +28,9 @@ def check_rows(rows: pd.DataFrame, card: ResultCard) -> None:
     """Raises:
     BadInput: a column is missing, of another kind, or holds what no evaluation leaves behind; names the column.
     """
+    if card.corruptions:
+        _check_corruptions(rows, card.corruptions.names)
+        return
     noisy = card.settings.view != "mean"
     expected = [*SAMPLE_COLUMNS, *(["attack", "eps"] if noisy else card.attacks)]
     if missing := [name for name in expected if name not in rows]:
@@ -42,6 +49,22 @@ def check_rows(rows: pd.DataFrame, card: ResultCard) -> None:
         _check_readings(rows, card)
     else:
         _check_radii(rows, card)
+
+
+def _check_corruptions(rows: pd.DataFrame, names: Sequence[str]) -> None:
+    """A class, a whole number from 0 on, in each column; the clean prediction may be unknown."""
+    answers = [column(name, severity) for name in names for severity in SEVERITIES]
+    expected = ["sample", "label", "prediction", *answers]
+    if set(rows) != set(expected) or not answers:
+        odd = sorted(set(rows) ^ set(expected), key=str) or ["fog@1"]
+        raise BadInput(f"its rows do not have the columns of its corruptions: {shortened(repr(odd[0]))}")
+    if not len(rows):
+        raise BadInput("it holds no samples")
+    for name in expected:
+        if rows[name].dtype.kind not in "iu" or rows[name].min() < (UNKNOWN if name == "prediction" else 0):
+            raise BadInput(f"its column {shortened(repr(name))} does not hold whole numbers from 0 on")
+    if rows["sample"].duplicated().any():
+        raise BadInput("its column sample names a sample twice")
 
 
 def _check_kind(column: pd.Series, name: str) -> None:

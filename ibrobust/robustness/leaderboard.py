@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.protocols import strength, strong_enough
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
 from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error, wilson_interval
-from ibrobust.robustness.storage import Results
+from ibrobust.robustness.storage import AnyStored, Results
 
-_SHARES = ["clean", "robust_avg", "robust_avg_error", "zero_grad"]
+_SHARES = [
+    "clean", "robust_avg", "robust_avg_error", "zero_grad", "corruption_avg", "corruption_avg_error", "mce"
+]  # fmt: skip
 _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
 _KEYS = ["run", *TOLD]
@@ -77,7 +80,11 @@ def groups(results: Sequence[Results]) -> list[str]:
     """For each result, which of the others it can be compared with, in words: they answer the same question about the
     same samples. Questions that differ in what the words leave out are numbered."""
     words = [_question_in_words(result) for result in results]
-    digests = [_question_digest(result) for result in results]
+    return numbered_groups(words, [_question_digest(result) for result in results])
+
+
+def numbered_groups(words: Sequence[str], digests: Sequence[str]) -> list[str]:
+    """The words of each question, with a number behind where questions of the same words have different digests."""
     known: dict[str, list[str]] = {}
     for word, digest in sorted(set(zip(words, digests, strict=True))):
         known.setdefault(word, []).append(digest)
@@ -88,16 +95,22 @@ def groups(results: Sequence[Results]) -> list[str]:
 
 
 def _question_in_words(result: Results) -> str:
-    settings, sample_N = result.card.settings, np.sort(result.sample_N["sample"].to_numpy())
-    first, last = int(sample_N[0]), int(sample_N[-1])
-    which = "the first" if first == 0 else f"{first} to {last}:"
-    count = len(sample_N)
-    samples = f"{which} {count} samples" if count == last - first + 1 else f"{count} samples of {first} to {last}"
+    settings, samples = result.card.settings, samples_in_words(result)
     positive = [radius for radius in settings.radii if radius > 0]
     radii = f"{len(positive)} {'radii' if len(positive) > 1 else 'radius'} to {positive[-1]:g}"
     unusual = [f"{key} {value}" for key, value in settings.unusual.items() if key not in ("eps", "attacks", *TOLD[:3])]
     asked = f"{result.card.dataset} {settings.label} {settings.norm} {settings.view}"
     return ", ".join([asked, samples, radii, *unusual])
+
+
+def samples_in_words(result: AnyStored) -> str:
+    """Which samples a result is of."""
+    sample_N = np.sort(result.sample_N["sample"].to_numpy())
+    first, last, count = int(sample_N[0]), int(sample_N[-1]), len(sample_N)
+    if result.card.data and result.card.data.sample:
+        return f"{count} samples, {result.card.data.sample}"
+    which = "the first" if first == 0 else f"{first} to {last}:"
+    return f"{which} {count} samples" if count == last - first + 1 else f"{count} samples of {first} to {last}"
 
 
 def _question_digest(result: Results) -> str:
@@ -140,8 +153,13 @@ def printable(board: pd.DataFrame) -> pd.DataFrame:
         elif column in _NATS:
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
         elif column in ("gamma", "adversarial", "eps_max", "noise"):
-            text[column] = board[column].map(lambda value: value if isinstance(value, str) else f"{value:g}")
+            text[column] = board[column].map(_plain)
     return text
+
+
+def _plain(value: str | float) -> str:
+    """A text as it is, a number shortly, and nothing where there is none."""
+    return value if isinstance(value, str) else "" if math.isnan(value) else f"{value:g}"
 
 
 def curve_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -164,18 +182,10 @@ def _row(result: Results) -> dict[str, Any]:
     alone = curves_of[~curves_of["attack"].isin([ALL_ATTACKS, NULL_ATTACK])]
     by_attack = alone.groupby("attack", sort=False, observed=True)["robust"].mean()
     robust_E = result.robust_EN.mean(1)
-    recipe = card.model.recipe if card.model else None
     metrics = (card.model.metrics or {}).get("train", {}) if card.model else {}
     return {
         **_keys(result),
-        "dataset": card.dataset,
-        "model": recipe.model if recipe else card.run,
-        "reg": recipe.reg if recipe else "",
-        "gamma": recipe.gamma if recipe else "",
-        "adversarial": recipe.adversarial if recipe else "",
-        "noise": (card.model and card.model.noise) or "",
-        "latent": recipe.latent if recipe else "",
-        "seed": recipe.seed if recipe else "",
+        **about_model(card),
         "n": len(result.sample_N),
         "clean": result.clean,
         "robust_avg": result.robust_avg,
@@ -188,6 +198,21 @@ def _row(result: Results) -> dict[str, Any]:
         "eps_max": radii[-1],
         "verdict": card.stated_verdict,
         "reason": _reason(result),
+    }
+
+
+def about_model(card: ResultCard) -> dict[str, Any]:
+    """The columns that say which model on which data a result is of."""
+    recipe = card.model.recipe if card.model else None
+    return {
+        "dataset": card.dataset,
+        "model": recipe.model if recipe else card.run,
+        "reg": recipe.reg if recipe else "",
+        "gamma": recipe.gamma if recipe else "",
+        "adversarial": recipe.adversarial if recipe else "",
+        "noise": (card.model and card.model.noise) or "",
+        "latent": recipe.latent if recipe else "",
+        "seed": recipe.seed if recipe else "",
     }
 
 

@@ -17,6 +17,7 @@ class Protocol:
         noise: whether the protocol is for models that are scored with their noise on.
         beyond: names of protocols that find no more than this one: its results stand above theirs in a leaderboard.
         settings: what attacks are given instead of their usual settings, by name.
+        corruptions: whether images are corrupted instead of attacked.
     """
 
     attacks: tuple[str, ...]
@@ -24,6 +25,7 @@ class Protocol:
     noise: bool = False
     beyond: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    corruptions: bool = False
 
 
 PROTOCOLS: Registry[Protocol] = extension_point("protocol", Protocol)
@@ -40,6 +42,8 @@ STRONGEST = Protocol(
 )
 # For models with noise, where every query is an average over it: AutoAttack's "rand" beside the paper's four.
 STRICT_RAND = Protocol(("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr"), ranks=True, noise=True)
+# No attack: accuracy by corruption and severity (Hendrycks & Dietterich 2019), ranked apart.
+CORRUPTIONS = Protocol((), corruptions=True)
 
 
 def strong_enough(attacks: Sequence[str], *, noise: bool) -> bool:

@@ -152,6 +152,8 @@ def question(
     batch_size = _default_batch_size(samples.x, place) if execution.batch_size is None else execution.batch_size
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
+    if settings.corrupts and attacks is None:
+        raise BadInput(f"protocol {settings.protocol!r} has no attacks; ask corruption_accuracy")
     chosen = chosen_attacks(settings) if attacks is None else attacks
     quiet = [name for name, attack in chosen.items() if not attack.noise]
     if settings.view != "mean" and quiet:

@@ -103,7 +103,23 @@ class Settings(BaseModel):
         for problem, found in problems.items():
             if found:
                 raise BadInput(problem)
+        if self.corrupts:
+            for key, value in self:
+                if key not in ("protocol", "seed") and value != type(self).model_fields[key].get_default():
+                    self._refuse_beside_corruptions(key, value)
         return self
+
+    def _refuse_beside_corruptions(self, key: str, value: object) -> None:
+        usual = parse_radii("0:0.1") if key == "eps" else None
+        if usual is None or list(value) != usual:  # type: ignore[call-overload]
+            shown = ",".join(f"{radius:g}" for radius in self.eps) if key == "eps" else value
+            raise BadInput(f"{key} {shortened(str(shown))}: protocol {self.protocol!r} has no attacks; leave it out")
+
+    @property
+    def corrupts(self) -> bool:
+        """Whether images are corrupted instead of attacked."""
+        known = self.attacks is None and self.protocol in PROTOCOLS
+        return known and PROTOCOLS[self.protocol].corruptions
 
     @property
     def radii(self) -> list[float]:

@@ -1,6 +1,7 @@
 """Results on disk: one Parquet file each, its card in the metadata, shards of one evaluation joined again."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +15,21 @@ from ibrobust.errors import BadInput, shortened
 from ibrobust.files import as_name, written_whole
 from ibrobust.robustness.card import QueryCount, ResultCard, card_of, card_text
 from ibrobust.robustness.checked_rows import check_rows
+from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.readings import Readings
 from ibrobust.robustness.results import NAN_GRADIENT, BreakingRadii
 
 Results = BreakingRadii | Readings
-"""What an evaluation leaves behind: of a model without noise, or with it."""
+"""What attacks leave behind: of a model without noise, or with it."""
+AnyStored = Results | CorruptionResults
+"""What an evaluation leaves behind."""
 
-AnyResults = TypeVar("AnyResults", bound=Results)
+AnyResults = TypeVar("AnyResults", bound=AnyStored)
 
 _OF_A_SHARD = {"queries", "verdict", "audit", "warnings"}
 
 
-def save_results(results: Results, path: Path) -> None:
+def save_results(results: AnyStored, path: Path) -> None:
     """One Parquet file, the card in its metadata; a reader never sees half of it."""
     table = pa.Table.from_pandas(results.rows, preserve_index=False)
     card = card_text(results.card).encode()
@@ -34,6 +38,26 @@ def save_results(results: Results, path: Path) -> None:
 
 
 def load_results(path: Path) -> Results:
+    """Raises:
+    BadInput: the file is not a whole file of attacks' results.
+    """
+    results = load_stored(path)
+    if isinstance(results, CorruptionResults):
+        raise BadInput(f"{path}: it holds accuracy under corruptions, and no attack's results")
+    return results
+
+
+def load_corruptions(path: Path) -> CorruptionResults:
+    """Raises:
+    BadInput: the file is not a whole file of results under corruptions.
+    """
+    results = load_stored(path)
+    if not isinstance(results, CorruptionResults):
+        raise BadInput(f"{path}: it holds attacks' results, and no accuracy under corruptions")
+    return results
+
+
+def load_stored(path: Path) -> AnyStored:
     """Raises:
     BadInput: the file is not a whole results file.
     """
@@ -51,7 +75,19 @@ def load_results(path: Path) -> Results:
         check_rows(rows, card)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
+    if card.corruptions:
+        return CorruptionResults(rows, card)
     return (BreakingRadii if card.settings.view == "mean" else Readings)(rows, card)
+
+
+def is_of_corruptions(path: Path) -> bool:
+    """Whether a file says that it holds accuracy under corruptions; a file that is damaged says nothing."""
+    try:
+        text = (pq.read_schema(path).metadata or {}).get(b"ibrobust", b"")
+        content = json.loads(text)
+    except Exception:
+        return False
+    return isinstance(content, dict) and "corruptions" in content
 
 
 def card_in(path: Path) -> ResultCard:
@@ -76,7 +112,7 @@ def first_samples(results: AnyResults, count: int) -> AnyResults:
     return replace(results, rows=results.rows[results.rows["sample"].isin(first)])
 
 
-def joined(shards: Sequence[Results]) -> Results:
+def joined(shards: Sequence[AnyResults]) -> AnyResults:
     """Shards of one evaluation, of disjoint samples, as one table sorted by sample; queries add up, and a verdict on
     one shard is none on the whole.
 
@@ -105,9 +141,9 @@ def joined(shards: Sequence[Results]) -> Results:
     return type(shards[0])(rows, card.with_warnings(told))
 
 
-def versions_apart(shards: Sequence[Results]) -> list[list[Results]]:
+def versions_apart(shards: Sequence[AnyResults]) -> list[list[AnyResults]]:
     """The shards of each model and data; where several share a name, a digest of theirs stands behind it."""
-    apart: dict[tuple[str | None, ...], list[Results]] = {}
+    apart: dict[tuple[str | None, ...], list[AnyResults]] = {}
     for shard in shards:
         model, data = shard.card.model, shard.card.data
         digests = (model.weights_sha256, model.code_sha256) if model else (None, None)
@@ -117,7 +153,7 @@ def versions_apart(shards: Sequence[Results]) -> list[list[Results]]:
     return [[_of_version(shard, identity) for shard in version] for identity, version in apart.items()]
 
 
-def _of_version(results: Results, identity: tuple[str | None, ...]) -> Results:
+def _of_version(results: AnyResults, identity: tuple[str | None, ...]) -> AnyResults:
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     model = results.card.model
     assert model is not None, "the card of a file names its model"
