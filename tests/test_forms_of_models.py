@@ -1,5 +1,6 @@
 """Models as people keep them: scripted, frozen, exported; a module or a factory, in a file or in a package."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import nn
 
 import ibrobust
 from ibrobust.errors import BadInput
+from ibrobust.models.answers import as_module
 from ibrobust.subjects.formats import load_model
 from tests.linear_truth import X, Y
 
@@ -80,3 +82,21 @@ def test_models_of_two_folders_import_what_lies_beside_each(tmp_path: Path) -> N
         source = "from sizes_beside import CLASSES\nfrom torch import nn\ndef make(): return nn.Linear(2, CLASSES)\n"
         (folder / "net.py").write_text(source)
         assert load_model(f"{folder}/net.py:make").out_features == number + 2
+
+
+def test_a_function_will_do_and_a_class_will_not() -> None:
+    model = plain().train()
+    expected = ibrobust.breaking_radii(plain(), X, Y, **SETTINGS).rows
+    functions = [lambda x: x.flatten(1) @ WEIGHT.T, model.forward, functools.partial(model.__call__)]
+    for function in functions:
+        assert ibrobust.breaking_radii(function, X, Y, **SETTINGS).rows.equals(expected)
+    assert model.training, "as it was"
+    for wrong, kind in ((nn.Linear, "the class Linear"), ("net.py:make", "an object of type str"), (None, "None")):
+        with pytest.raises(BadInput, match=f"^model is {kind}, not an nn.Module"):
+            as_module(wrong)
+
+
+def test_a_factory_may_return_a_function(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("def make(scale=1):\n    return lambda x: scale * x.flatten(1)\n")
+    model = load_model(f"{tmp_path}/net.py:make", arguments={"scale": 3})
+    assert torch.equal(model(X), 3 * X.flatten(1))

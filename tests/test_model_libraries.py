@@ -66,6 +66,16 @@ def test_weights_of_torchvision_that_are_on_disk(nowhere):
     assert torch.equal(model(x), theirs((x - 0.5) / 0.5))
 
 
+def test_weights_are_fetched_where_that_is_asked_for(nowhere, monkeypatch):
+    from torchvision.models import _api, resnet18
+
+    fetched, theirs = [], resnet18().eval()
+    monkeypatch.setattr(_api, "load_state_dict_from_url", lambda url, **_: fetched.append(url) or theirs.state_dict())
+    model = load_model("torchvision:resnet18", normalise="half", download=True)
+    assert torch.equal(model.model.fc.weight, theirs.fc.weight)
+    assert [url.rpartition("/")[2] for url in fetched] == ["resnet18-f37072fd.pth"]
+
+
 def test_timm_by_name_is_timms_vision_transformer(nowhere):
     timm = pytest.importorskip("timm")
     arguments = {"depth": 1, "num_classes": 4}

@@ -7,11 +7,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ibrobust.__main__ import main
 from ibrobust.errors import BadInput
+from ibrobust.experiments.evaluation import evaluate_subject
+from ibrobust.experiments.subject import foreign_subject
 from ibrobust.foreign import load_model
+from ibrobust.robustness.question import Execution
+from ibrobust.robustness.settings import make_settings
+from ibrobust.robustness.storage import card_in
 from ibrobust.subjects.formats import loaded, model_options
 from ibrobust.subjects.formats.options import parsed_arguments
-from tests.model_forms import SOURCE, network, striped
+from tests.model_forms import SOURCE, network, save_data, striped
 
 X = striped(6)[0]
 
@@ -171,3 +177,40 @@ def test_a_toml_file_says_what_flags_say_and_flags_win(folder):
         file.write_text(text)
         with pytest.raises(BadInput, match=message):
             load_model(str(file))
+
+
+def test_results_are_found_again_only_where_the_same_is_said(folder):
+    save_data(folder / "mine.npz", *striped(8))
+
+    def evaluated(**said) -> float | None:
+        options = model_options(said)
+        subject = foreign_subject("net.py:make", "mine.npz", data_dir=None, download=False, options=options)
+        settings = make_settings({"eps": "0.1", "attacks": "fgsm"})
+        path, seconds = evaluate_subject(subject, None, settings, Execution(device="cpu"), out=folder / "out")
+        source = card_in(path).model.source
+        assert (source.model_dump(exclude_none=True) if source else None) == expected
+        return seconds
+
+    expected = None
+    assert evaluated() is not None
+    assert evaluated() is None
+    expected = {"format": "python", "arguments": {"width": 8}, "mean": [0.5], "std": [0.5], "outputs": [3, 2, 1, 0]}
+    said = {"arguments": {"width": 8}, "normalise": "half", "classes": (3, 2, 1, 0)}
+    assert evaluated(**said) is not None
+    assert evaluated(**said) is None
+    expected = {**expected, "outputs": [3, 2, 0, 1]}
+    assert evaluated(**{**said, "classes": (3, 2, 0, 1)}) is not None
+
+
+def test_verification_asks_for_the_same_normalisation(folder, capsys, monkeypatch):
+    save_data(folder / "mine.npz", *striped(8))
+    model = ["--model", "net.py:make"]
+    asked = ["--data", "mine.npz", "--attacks", "fgsm", "--eps", "0.2", "--keep-images", "--mean", "0.25", "--std", "1"]
+    main(["evaluate", *model, *asked])
+    main(["verify", "results", *model, "--mean", "0.25", "--std", "1"])
+    assert "proven broken: holds" in capsys.readouterr().out
+    for words, now in (([], "not given"), (["--mean", "0.5", "--std", "1"], r"\[0\.5\]")):
+        with pytest.raises(
+            BadInput, match=rf"of a model with mean \[0\.25\], and this one has mean {now}; give --mean"
+        ):
+            main(["verify", "results", *model, *words])

@@ -1,12 +1,14 @@
 """The flags that say which model of your own: `--model`, and one for each field of `ModelOptions`."""
 
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser
 from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
+    from ibrobust.robustness.card import ResultCard
     from ibrobust.subjects.formats.options import ModelOptions
 
 MODEL = "MODEL"
@@ -51,3 +53,18 @@ def require_no_options(options: Namespace) -> None:
             said = value[0] if isinstance(value, list) else value
             flag = f"--{key.replace('_', '-')}"
             raise BadInput(f"{flag} {said}: a run says everything about its model; {flag} goes with --model")
+
+
+def require_same_classifier(card: "ResultCard", told: Mapping[str, Any]) -> None:
+    """Raises:
+    BadInput: what stands around a model now is not what stood around the one that a result is about.
+    """
+    if card.model is None:
+        return
+    for key, flags in (("mean", "--mean"), ("std", "--std"), ("outputs", "--classes")):
+        then, now = getattr(card.model.source, key, None), told.get(key)
+        if then != now:
+            raise BadInput(
+                f"{card.run}: the results are of a model with {key} {then or 'not given'}, and this one has {key} "
+                f"{now or 'not given'}; give {flags} as then"
+            )

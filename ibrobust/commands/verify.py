@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, torch_device
-from ibrobust.commands.model_flags import MODEL, add_model_option_flags, chosen_options, require_no_options
+from ibrobust.commands.model_flags import (
+    MODEL,
+    add_model_option_flags,
+    chosen_options,
+    require_no_options,
+    require_same_classifier,
+)
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.files import in_zoo, released_zoo, rest_of_zoo, result_files
 
@@ -75,6 +81,7 @@ def model_of(card: "ResultCard", shape: tuple[int, int, int], options: Namespace
     if options.model:
         class_names = (card.data.classes if card.data else None) or ()
         found = loaded(options.model, chosen_options(options), shape=shape, class_names=class_names)
+        require_same_classifier(card, found.told)
         return found.module, found.digests["weights_sha256"]
     require_no_options(options)
     folders = [*options.runs, released_zoo() / "runs", released_zoo() / "mnist"]
