@@ -6,7 +6,6 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbconvert import MarkdownExporter
 from nbformat import NotebookNode
 
 SOURCE = "https://github.com/ibrobust/ibrobust/blob/main/docs/notebooks"
@@ -27,6 +26,9 @@ def executed(path: Path) -> NotebookNode:
 @cache
 def page(path: Path) -> dict[str, bytes]:
     """The page, by the names of its Markdown file and its pictures."""
+    # Of the site's environment alone: it looks for its templates in the environment that runs.
+    from nbconvert import MarkdownExporter
+
     name = f"notebook-{path.stem}"
     resources = {"unique_key": name, "output_files_dir": f"{name}-files"}
     text, told = MarkdownExporter().from_notebook_node(executed(path), resources=resources)
