@@ -33,11 +33,12 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         BadInput: a file beside the result is not whole.
     """
     results, card = entry.results, entry.results.card
-    in_order = results.sample_N["sample"].to_numpy().argsort()
+    samples_N = results.sample_N["sample"].to_numpy()
+    in_order = samples_N.argsort()
     history = histories.get(entry.weights or "")
     return {
         "about": _about(card),
-        "commands": commands_of(card, results.sample_N["sample"].tolist()),
+        "commands": commands_of(card, samples_N.tolist()),
         "curves": _curves(results),
         "first": first_breakers(results) if isinstance(results, BreakingRadii) else None,
         "audit": card.audit.model_dump(exclude={"plugins"}) if card.audit else None,
@@ -45,7 +46,7 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         "certificate": certificate_of(entry),
         "metrics": card.model.metrics if card.model else None,
         "history": _history(history_in(history)) if history else None,
-        "samples": results.sample_N["sample"].to_numpy()[in_order].tolist(),
+        "samples": samples_N[in_order].tolist(),
         "survives": [_bits(row) for row in results.robust_EN[:, in_order]],
         "classes": (card.data and card.data.classes) or None,
         "pictures": pictures_of(entry, samples),
@@ -101,13 +102,17 @@ def _about(card: ResultCard) -> dict[str, Any]:
 def _curves(results: Results) -> dict[str, Any]:
     """Radii, and for each attack the share that survives with its 95 % Wilson interval."""
     n = len(results.sample_N)
-    table = results.curves()
     order = [ALL_ATTACKS, *results.attacks, *([NULL_ATTACK] if isinstance(results, Readings) else [])]
-    curves = []
-    for attack in order:
-        right_E = (table.loc[table["attack"] == attack, "robust"].to_numpy(float) * n).round()
-        shares = [np.asarray(each).round(4).tolist() for each in wilson_interval(right_E, n)]
-        curves.append({"attack": attack, **dict(zip(("robust", "low", "high"), shares, strict=True))})
+    if isinstance(results, Readings):
+        right_AE = np.array([results.right_EN(attack, results.reading).sum(1) for attack in order])
+    else:
+        breaking_AN = np.vstack([results.all_attacks_N, results.breaking_eps_AN])
+        right_AE = (breaking_AN[:, None, :] > results.radii_E[None, :, None]).sum(2)
+    ends = [np.asarray(each).round(4).tolist() for each in wilson_interval(right_AE, n)]
+    names = ("robust", "low", "high")
+    curves = [
+        {"attack": attack, **dict(zip(names, three, strict=True))} for attack, *three in zip(order, *ends, strict=True)
+    ]
     return {"radii": results.card.settings.radii, "n": n, "attacks": curves}
 
 

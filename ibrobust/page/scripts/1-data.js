@@ -8,7 +8,8 @@ const rows = board.rows.map((values, index) => {
   row.radii = board.grids[board.grid[index]];
   row.right = board.right[index];
   row.doubted = row.verdict === "suspect" || row.verdict === "masked";
-  row.words = board.columns.map((column) => (column.kind === "text" ? row[column.name] : "")).join(" ").toLowerCase();
+  const named = board.columns.filter((column) => column.kind === "text" && column.name !== "reason");
+  row.words = named.map((column) => row[column.name]).join(" ").toLowerCase();
   return row;
 });
 const byKey = new Map(rows.map((row) => [row.key, row]));

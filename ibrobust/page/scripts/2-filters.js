@@ -15,7 +15,8 @@ function makeFilters() {
   const form = document.getElementById("filters");
   const search = element("input", { type: "search", id: "search", placeholder: "any word", autocomplete: "off", spellcheck: "false" });
   search.addEventListener("input", () => { state.search = search.value.trim().toLowerCase(); refilter(); });
-  form.append(element("label", {}, "Search", search));
+  const field = (name, title, control) => element("div", { class: "field " + name }, element("label", { for: control.id }, title), control);
+  form.append(field("search", "Search", search));
   for (const [name, title] of Object.entries(FILTERS)) {
     const values = [...new Set(rows.map((row) => String(row[name])))].sort();
     const select = element("select", { id: "filter-" + name }, element("option", { value: "" }, "all"),
@@ -25,7 +26,7 @@ function makeFilters() {
       else delete state.chosen[name];
       refilter();
     });
-    form.append(element("label", { class: name }, title, select));
+    form.append(field(name, title, select));
   }
   form.append(element("button", { type: "reset" }, "Clear"));
   form.addEventListener("reset", () => { state.search = ""; state.chosen = {}; refilter(); });

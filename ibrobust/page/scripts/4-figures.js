@@ -2,12 +2,13 @@
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const MOST_LINES = 400;
+let onPaper = false;
 
 function colours(drawn) {
   const gammas = drawn.map((row) => row.gamma).filter((gamma) => typeof gamma === "number" && gamma > 0);
   const [low, high] = d3.extent(gammas);
   const domain = low === undefined ? [1e-4, 1] : low === high ? [low / 10, high * 10] : [low, high];
-  const interpolate = dark.matches ? (t) => d3.interpolateViridis(0.3 + 0.7 * t) : (t) => d3.interpolateViridis(0.85 * t);
+  const interpolate = dark.matches && !onPaper ? (t) => d3.interpolateViridis(0.3 + 0.7 * t) : (t) => d3.interpolateViridis(0.85 * t);
   const place = d3.scaleLog(domain, [0, 1]).clamp(true);
   const scale = (row) => (row.gamma > 0 ? place(row.gamma) : 0);
   return { domain, interpolate, colour: (row) => interpolate(scale(row)), width: (row) => 1 + 1.8 * scale(row), size: (row) => 3 + 2.2 * scale(row) };
@@ -32,9 +33,10 @@ const described = (row) => {
 function frame(found, wide, height, more) {
   return {
     width: wide, height, marginTop: 22, marginLeft: 48, marginRight: 8, marginBottom: 34, style: { fontSize: "11px", overflow: "visible" },
-    fx: { axis: null, padding: 0.17, domain: d3.range(found.across) }, fy: { axis: null, padding: 0.26, domain: d3.range(found.down) }, ...more,
+    fx: { axis: null, padding: found.across > 1 ? 0.17 : 0, domain: d3.range(found.across) }, fy: { axis: null, padding: found.down > 1 ? 0.26 : 0, domain: d3.range(found.down) }, ...more,
   };
 }
+const heightOf = (found) => (found.down > 1 ? 60 + 128 * found.down : 230);
 const titles = (found) => Plot.text(found.panels, { fx: "fx", fy: "fy", text: "title", frameAnchor: "top-left", dy: -15, fontWeight: 600 });
 const doubt = (point) => point.row.doubted;
 const trust = (point) => !point.row.doubted;
@@ -59,7 +61,7 @@ function robustnessPlot(drawn, wide) {
     return Plot.line(these, { ...black, strokeDasharray, ...(linked ? opened : {}) });
   }));
   const largest = d3.max([...own, ...base], (point) => point.eps) || 1;
-  return Plot.plot(frame(found, wide, 60 + 128 * found.down, {
+  return Plot.plot(frame(found, wide, heightOf(found), {
     x: { label: "ε", labelAnchor: "center", ticks: [0, largest / 2, largest], tickFormat: "~g", domain: [0, largest], labelArrow: "none" },
     y: { label: "robust accuracy", domain: [0, 1.03], ticks: [0, 0.5, 1], labelArrow: "none", labelAnchor: "center" },
     marks: [
@@ -90,7 +92,7 @@ function informationPlot(drawn, wide) {
   const largest = d3.max(points, (each) => Math.max(each.x, each.high || 0)) || 1;
   const where = state.eps === null ? "mean over ε" : "ε " + shown(state.eps);
   const tip = (each) => described(each.row) + "\nI[X;Z] " + shown(each.x, "nats") + (each.high === null ? "" : " [" + shown(each.low, "nats") + ", " + shown(each.high, "nats") + "]") + " nats\n" + where + ": " + share(each.robust) + ", clean " + share(each.clean);
-  return Plot.plot(frame(found, wide, 60 + 128 * found.down, {
+  return Plot.plot(frame(found, wide, heightOf(found), {
     x: { type: "symlog", constant: 1, domain: [0, largest * 1.1], ticks: [0, 1, 3, 10, 30, 100, 300, 1000].filter((tick) => tick <= largest * 1.1), tickFormat: "~g", label: "preserved information (nats)", labelAnchor: "center", labelArrow: "none" },
     y: { label: "accuracy", domain: [0, 1.03], ticks: [0, 0.5, 1], labelArrow: "none", labelAnchor: "center" },
     marks: [
@@ -138,7 +140,9 @@ function drawFigures() {
   const { domain, interpolate } = colours(drawn);
   document.getElementById("gamma")?.remove();
   if (drawn.some((row) => row.gamma > 0 && row.reg !== "none")) {
-    const legend = Plot.legend({ color: { type: "log", domain, interpolate, label: "γ" }, width: 180, ticks: 3, tickFormat: "~g", marginLeft: 10 });
+    const powers = d3.range(-12, 9).map((power) => Number("1e" + power)).filter((gamma) => gamma >= domain[0] && gamma <= domain[1]);
+    const legend = Plot.legend({ color: { type: "log", domain, interpolate, label: "γ" }, width: 200, marginLeft: 14, marginRight: 14,
+      ticks: powers.length > 1 ? powers : domain, tickFormat: (gamma) => (gamma < 0.001 ? gamma.toExponential(0) : shown(gamma)) });
     legend.id = "gamma";
     legend.setAttribute("role", "img");
     legend.setAttribute("aria-label", "colour of γ, from " + shown(domain[0]) + " to " + shown(domain[1]));

@@ -79,13 +79,13 @@ function certificateSection(details) {
       ["mean radius", found.certified.toFixed(4), found.attacked.toFixed(4)],
       ["share robust at ε " + shown(found.eps), share(found["certified@eps"]), share(found["robust@eps"])],
     ]),
-    intervalPlot("Mean radius: certain " + found.certified.toFixed(4) + ", attacked " + found.attacked.toFixed(4), "mean radius", [{ name: "mean radius", low: found.certified, high: found.attacked, value: null }]),
+    intervalPlot("Mean radius: certain " + found.certified.toFixed(4) + ", attacked " + found.attacked.toFixed(4), "ε", [{ name: "mean radius", low: found.certified, high: found.attacked, value: null }], 0),
     prose(found.refuted ? "✗ " + found.refuted + " samples were broken within their certified radius, which is a bug." : "No attack broke a sample within its certified radius."));
 }
 
-function intervalPlot(label, unit, bars) {
+function intervalPlot(label, unit, bars, from) {
   return element("div", { class: "scroll" }, smallPlot(label, {
-    width: 520, height: 52 + 30 * bars.length, marginLeft: 130, x: { label: unit, labelArrow: "none" }, y: { label: null, domain: bars.map((bar) => bar.name) },
+    width: 520, height: 52 + 30 * bars.length, marginLeft: 130, x: { label: unit, labelArrow: "none", ...(from === undefined ? {} : { domain: [from, 1.05 * d3.max(bars, (bar) => bar.high)] }) }, y: { label: null, domain: bars.map((bar) => bar.name) },
     marks: [
       Plot.ruleY(bars, { y: "name", x1: "low", x2: "high", stroke: "var(--accent)", strokeWidth: 6, strokeOpacity: 0.4 }),
       Plot.dot(bars.filter((bar) => bar.value !== null), { y: "name", x: "value", fill: "var(--accent)", r: 4 }),

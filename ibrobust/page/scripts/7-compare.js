@@ -40,13 +40,15 @@ function paired(a, b) {
 
 function differencePlots(found) {
   const lines = found.flatMap((at) => [{ eps: at.eps, share: at.a, run: "A" }, { eps: at.eps, share: at.b, run: "B" }]);
-  const ends = lines.slice(-2);
+  // Where the two are furthest apart, their names do not meet.
+  const place = d3.maxIndex(found, (at) => Math.abs(at.difference));
+  const named = lines.slice(2 * place, 2 * place + 2);
   const size = { width: 420, height: 220, marginRight: 24, x: { label: "ε", labelArrow: "none", ticks: 4, tickFormat: "~g" } };
   return element("div", { class: "smalls" },
     element("figure", { class: "small" }, smallPlot("Robust accuracy of A (solid) and B (dashed)", { ...size, y: { domain: [0, 1], label: null },
       marks: [Plot.line(lines.filter((point) => point.run === "A"), { x: "eps", y: "share", stroke: "var(--accent)", strokeWidth: 2 }),
         Plot.line(lines.filter((point) => point.run === "B"), { x: "eps", y: "share", stroke: "currentColor", strokeWidth: 2, strokeDasharray: "5,3" }),
-        Plot.text(ends, { x: "eps", y: "share", text: "run", dx: 10, fontWeight: 700 })] }), element("figcaption", {}, "robust accuracy: A solid, B dashed")),
+        Plot.text(named, { x: "eps", y: "share", text: "run", dx: 10, dy: -6, fontWeight: 700, stroke: "var(--paper)", fill: "currentColor" })] }), element("figcaption", {}, "robust accuracy: A solid, B dashed")),
     element("figure", { class: "small" }, smallPlot("Difference A − B with its 95 % interval", { ...size, y: { label: null, tickFormat: "+.2f" },
       marks: [Plot.ruleY([0], { strokeOpacity: 0.5 }), Plot.areaY(found, { x: "eps", y1: "low", y2: "high", fill: "var(--accent)", fillOpacity: 0.22 }),
         Plot.line(found, { x: "eps", y: "difference", stroke: "var(--accent)", strokeWidth: 2 })] }), element("figcaption", {}, "A − B with its 95 % interval")));

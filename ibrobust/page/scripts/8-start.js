@@ -75,6 +75,12 @@ tellCount();
 listeners.push(tellCount, drawLegend, drawSoon);
 dark.addEventListener("change", drawSoon);
 window.addEventListener("resize", drawSoon);
+for (const [event, paper] of [["beforeprint", true], ["afterprint", false]]) {
+  window.addEventListener(event, () => {
+    onPaper = paper;
+    if (!document.getElementById("board").hidden) drawFigures();
+  });
+}
 window.addEventListener("hashchange", route);
 if (location.hash.startsWith("#/") && location.hash.length > 2) route();
 else drawSoon();
