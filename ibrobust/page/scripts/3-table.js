@@ -9,7 +9,9 @@ const tableColumns = (() => {
   const place = named.findIndex((column) => column.name === "clean") + 1;
   return [...named.slice(0, place), ROBUST, ...named.slice(place)];
 })();
-const widths = { run: innerWidth > 560 ? 330 : 138, reason: 360, group: 360, dataset: 90, protocol: 100, rank: innerWidth > 560 ? 66 : 58, verdict: 104, gamma: 84, robust: innerWidth > 560 ? 118 : 82, clean: 78 };
+const widths = innerWidth > 560
+  ? { picked: 38, run: 330, reason: 360, group: 360, dataset: 90, protocol: 100, rank: 66, verdict: 104, gamma: 84, robust: 118, clean: 78 }
+  : { picked: 30, run: 134, reason: 220, group: 220, dataset: 76, protocol: 80, rank: 50, verdict: 84, gamma: 70, robust: 76, clean: 60 };
 
 function cellOf(column) {
   const name = column.name;
@@ -54,7 +56,7 @@ function definition(column) {
 
 function picker() {
   return {
-    title: "", field: "picked", headerSort: false, width: 38, hozAlign: "center", print: false, resizable: false,
+    title: "", field: "picked", headerSort: false, width: widths.picked, hozAlign: "center", print: false, resizable: false,
     titleFormatter: () => element("span", { class: "quiet" }, "pick to compare"),
     formatter: (cell) => {
       const row = cell.getData();
@@ -79,7 +81,7 @@ function pick(row, box) {
 function makeTable() {
   table = new Tabulator("#board-table", {
     data: passing, columns: [picker(), ...tableColumns.map(definition)], maxHeight: "72vh", layout: "fitDataFill", index: "index",
-    columnDefaults: { headerTooltip: false }, printAsHtml: true, printRowRange: "active", placeholder: "no result passes the filters",
+    columnDefaults: { headerTooltip: false, minWidth: 24 }, printAsHtml: true, printRowRange: "active", placeholder: "no result passes the filters",
     headerSortElement: (_column, direction) => element("span", { class: "arrow", "aria-hidden": "true" }, { asc: "▲", desc: "▼" }[direction] || "⇅"),
   });
   table.on("tableBuilt", () => {
