@@ -21,10 +21,10 @@ from pathlib import Path
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 ZOO = Path(__file__).parent.parent / "zoo"
 COMMANDS = {
-    "evaluate": ["evaluate", "--protocol", "strict", "--eps", "0:0.1:5", "--samples", "300", "--out", "results",
+    "evaluate": ["evaluate", "--protocol", "strict", "--eps", "0.1", "--samples", "160", "--out", "results",
                  "--keep-images"],
-    "audit": ["audit", "--samples", "100", "--results", "results"],
-    "certify": ["certify", "--samples", "400", "--results", "results"],
+    "audit": ["audit", "--samples", "40", "--results", "results"],
+    "certify": ["certify", "--samples", "200", "--results", "results"],
 }  # fmt: skip
 _IGNORED = ("timings.csv", ".png", ".svg")
 

@@ -68,9 +68,11 @@ def _sizes(took: list[tuple[int, float]]) -> tuple[int, int]:
     a, b = _line(took)
     largest = max(samples for samples, _ in took)
     best = max(SECONDS - a, min(a * (1 / _OVERHEAD - 1), _LONGEST - a)) / b
-    if all(samples == largest for samples, _ in took):  # Then the a is a guess.
-        best = min(best, 2 * SECONDS * largest / max(_INSTANT, *(seconds for _, seconds in took)))
-    return int(min(best, _GROWTH * largest, _MOST)), int(min(a * (1 / _TAIL - 1) / b, _MOST))
+    if all(samples == largest for samples, _ in took):
+        # The a is a guess until blocks of two sizes are known.
+        longest = max(_INSTANT, *(seconds for _, seconds in took))
+        best = min(best, max(2 * SECONDS / longest, 2 if longest < _LONGEST else 1) * largest)
+    return int(min(best + 1e-6, _GROWTH * largest, _MOST)), int(min(a * (1 / _TAIL - 1) / b, _MOST))
 
 
 def _line(took: list[tuple[int, float]]) -> tuple[float, float]:

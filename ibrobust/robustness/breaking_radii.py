@@ -17,8 +17,9 @@ from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.models.answers import Classifier
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
+from ibrobust.robustness.card import SUBSTITUTE
 from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
-from ibrobust.robustness.lost_gradients import SUBSTITUTE, about_samples, substitute, warned_of_lost, with_gradients
+from ibrobust.robustness.lost_gradients import about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
     Accounts,
     Chosen,

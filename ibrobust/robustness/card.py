@@ -20,6 +20,9 @@ from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings, make_sett
 AttackSettings = dict[str, bool | int | float | str]
 """The keyword arguments of one attack."""
 Verdict = Literal["masked", "suspect", "trusted"]
+SUBSTITUTE = "square"
+"""The attack without gradients that takes the place of others where theirs are not finite: a card holds its queries,
+asked for or not."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """The worst first."""
 
@@ -294,7 +297,8 @@ def _complete(card: ResultCard) -> ResultCard:
         checked_name(name, "its card's attacks")
     if card.corruptions and not (card.settings.corrupts and not card.attacks):
         raise BadInput("its card's corruptions do not go with its protocol")
-    if not card.corruptions and set(card.queries) != {"clean", *card.attacks}:
+    asked = {"clean", *card.attacks}
+    if not card.corruptions and (asked - {*card.queries} or {*card.queries} - asked - {SUBSTITUTE}):
         raise BadInput("its card's queries are not those of its attacks and of the clean images")
     return card
 

@@ -119,6 +119,8 @@ class Recorder:
         parts = [Evidence(_no_rows(), block.x[:0].cpu(), block.x[:0].cpu())]
         for slot in self._slots.values():
             found = (slot.index < len(block.radii)).nonzero().squeeze(1)
+            if not len(found):  # Shown to an attack, and not broken by it.
+                continue
             columns = (block.ids[found], block.y[found], slot.attack[found], radii[slot.index[found]])
             rows = pd.DataFrame(dict(zip(COLUMNS, (column.cpu().numpy() for column in columns), strict=True)))
             rows["attack"] = rows["attack"].map(dict(enumerate(self._names))).astype(object)

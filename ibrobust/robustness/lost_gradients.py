@@ -11,11 +11,9 @@ from torch import Tensor
 from ibrobust.attacks import ATTACKS, Attack
 from ibrobust.attacks.contract import named
 from ibrobust.errors import ModelWarning
+from ibrobust.robustness.card import SUBSTITUTE
 from ibrobust.robustness.results import NAN_GRADIENT
 from ibrobust.types import Images, Labels, Logits
-
-SUBSTITUTE = "square"
-"""The attack without gradients that takes the place of the others there."""
 
 
 def substitute(attacks: Mapping[str, Attack]) -> Attack:

@@ -28,7 +28,8 @@ from ibrobust.models.bottleneck import EOT_DRAWS, Bottleneck, View
 from ibrobust.models.bottleneck import view as view_of
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import Draw, sample_draw
-from ibrobust.robustness.lost_gradients import SUBSTITUTE, about_samples, substitute, warned_of_lost, with_gradients
+from ibrobust.robustness.card import SUBSTITUTE
+from ibrobust.robustness.lost_gradients import about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
     Accounts,
     Chosen,

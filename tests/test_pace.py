@@ -1,0 +1,79 @@
+"""How samples are cut into blocks: sizes by what blocks took, and no sample twice or not at all."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ibrobust.experiments.pace import FIRST, SECONDS, Pace
+from ibrobust.experiments.unfinished import Gaps
+
+
+def cut(total: int, seconds, workers: int = 1) -> list[int]:
+    """The sizes of all blocks where one of n samples takes `seconds(n)`, each ended before the next begins."""
+    pace, sizes, left = Pace(workers), [], total
+    while left:
+        sizes.append(pace.size(0, left, left))
+        left -= sizes[-1]
+        pace.took(0, sizes[-1], seconds(sizes[-1]))
+    return sizes
+
+
+def test_blocks_take_half_a_minute_each_after_the_first():
+    sizes = cut(5000, lambda n: 0.1 * n)
+    assert sizes[0] == FIRST
+    assert all(abs(0.1 * size - SECONDS) <= 0.1 * FIRST for size in sizes[2:-1])
+    assert sum(sizes) == 5000
+
+
+def test_where_a_pass_costs_much_whatever_its_rows_blocks_are_larger_than_half_a_minute():
+    # 8 s + n / 4: half a minute is 88 samples, a tenth of overhead is 288.
+    assert cut(5000, lambda n: 8 + n / 4)[2:10] == [288] * 8
+
+
+def test_where_one_sample_takes_minutes_a_block_is_what_one_pass_takes():
+    assert set(cut(160, lambda n: 60.0 * n)) == {FIRST}
+
+
+def test_a_clock_that_stands_still_cuts_all_the_same():
+    assert sum(cut(5000, lambda _n: 0.0)) == 5000
+
+
+def test_the_last_blocks_of_several_workers_are_smaller_and_none_is_mostly_overhead():
+    sizes = cut(5000, lambda n: 4 + n / 10, workers=2)
+    assert max(sizes) == 352
+    assert sizes[-5:-1] == sorted(sizes[-5:-1], reverse=True)
+    assert all(4 / (4 + size / 10) < 0.4 for size in sizes[2:-1])
+
+
+def test_another_run_begins_with_the_size_of_the_last_one():
+    pace = Pace(1)
+    pace.took(0, 100, 10.0)
+    pace.took(0, 200, 20.0)
+    assert pace.size(1, 10_000, 10_000) == 288
+
+
+edges = st.lists(st.integers(0, 60), min_size=2, max_size=12, unique=True).map(sorted)
+
+
+@given(edges=edges, sizes=st.lists(st.integers(1, 30), min_size=60, max_size=60))
+def test_blocks_fill_the_gaps_between_finished_ones_exactly(edges, sizes):
+    finished = [range(*pair) for pair in zip(edges[1:-1:2], edges[2:-1:2], strict=False)]
+    whole = range(edges[0], edges[-1])
+    gaps, found = Gaps.between(whole, finished), []
+    assert gaps.left == len(whole) - sum(map(len, finished))
+    for size in sizes:
+        if (rows := gaps.take(size)) is not None:
+            assert 1 <= len(rows) <= size
+            found.append(rows)
+    assert sorted(sample for rows in (*finished, *found) for sample in rows) == list(whole)
+    assert gaps.left == 0
+
+
+def test_of_nothing_there_are_no_gaps():
+    assert Gaps.between(range(3, 3), []).take(5) is None
+
+
+@pytest.mark.parametrize("left", [1, 15, 16, 17, 31])
+def test_no_block_of_fewer_than_a_pass_is_left_for_the_end(left):
+    assert Pace(1).size(0, left, left) in (left, FIRST)
+    assert left - Pace(1).size(0, left, left) not in range(1, FIRST)
