@@ -225,3 +225,13 @@ def test_a_deep_image_is_scaled_as_it_is_resized(tmp_path):
     exact = torch.from_numpy(values.astype(np.float32) / 65535)[None]
     expected = v2.functional.resize(exact, [3, 4], v2.InterpolationMode.BICUBIC).clamp(0, 1)
     assert torch.equal(got[0], expected)
+
+
+def test_a_folder_is_not_what_lies_in_the_current_folder(tmp_path, monkeypatch):
+    corrupted(tmp_path)
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    Image.fromarray(IMAGES[0]).save(tmp_path / "photos" / "a" / "0.png")
+    monkeypatch.chdir(tmp_path / "c")
+    (tmp_path / "photos").rename(tmp_path / "c" / "photos")
+    assert load_dataset("photos").class_names == ("a",)
+    assert torch.equal(load_dataset(".:fog:3").test[:].x, X)

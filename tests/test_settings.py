@@ -150,10 +150,10 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len(named) + (arguments.vararg is not None) + (arguments.kwarg is not None)
 
 
-PUBLIC = {"breaking_radii", "noisy_readings"}
+PUBLIC = {"breaking_radii", "corruption_accuracy", "noisy_readings"}
 
 
-def test_no_function_below_the_commands_takes_more_than_seven_parameters_but_the_two_public_ones():
+def test_no_function_below_the_commands_takes_more_than_seven_parameters_but_the_public_ones():
     """A longer list is a record that is missing."""
     found: dict[str, int] = {}
     for path in sorted((ROOT / "ibrobust").rglob("*.py")):

@@ -103,9 +103,8 @@ def _parsed(data: str) -> tuple[Path, str, str]:
     """Folder, corruption and severity; the latter two may be left out."""
     if is_corrupted_folder(Path(data)):
         return Path(data), "", ""
-    folder, _, severity = data.rpartition(":")
-    folder, _, corruption = folder.rpartition(":")
-    return Path(folder), corruption, severity
+    folder, *which = data.rsplit(":", 2)
+    return (Path(folder), which[0], which[1]) if folder and len(which) == 2 else (Path(data), "", "")
 
 
 CORRUPTED = Form(
