@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from ibrobust.robustness.card import DataRecord, ModelRecord, QueryCount, ResultCard
+from ibrobust.robustness.card import ModelRecord, QueryCount, ResultCard
+from ibrobust.robustness.card_records import DataRecord
 from ibrobust.robustness.settings import Settings, make_settings
 from ibrobust.robustness.storage import AnyResults
 

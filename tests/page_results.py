@@ -8,7 +8,8 @@ import ibrobust
 from ibrobust.datasets import load_dataset
 from ibrobust.files import released_zoo
 from ibrobust.page.entries import Entry
-from ibrobust.robustness.card import DataRecord, ModelRecord
+from ibrobust.robustness.card import ModelRecord
+from ibrobust.robustness.card_records import DataRecord
 from ibrobust.robustness.evidence import evidence_path, save_evidence
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import save_results

@@ -11,7 +11,8 @@ from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
 from ibrobust.experiments.verification import verified
 from ibrobust.files import released_zoo
-from ibrobust.robustness.card import DataRecord, ModelRecord
+from ibrobust.robustness.card import ModelRecord
+from ibrobust.robustness.card_records import DataRecord
 from ibrobust.robustness.evidence import ANSWERS, evidence_path, load_evidence, save_evidence
 from ibrobust.robustness.storage import save_results
 from ibrobust.subjects.zoo import load_run

@@ -16,7 +16,8 @@ from ibrobust.models.noise import LatentNoise
 from ibrobust.models.stochastic import Dropout
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness import noisy_readings as module
-from ibrobust.robustness.card import DataRecord, ModelRecord
+from ibrobust.robustness.card import ModelRecord
+from ibrobust.robustness.card_records import DataRecord
 from ibrobust.robustness.leaderboard import noise_table
 from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.statistics import wilson_interval

@@ -12,7 +12,8 @@ from ibrobust.datasets import PLAIN, AnySplit, Corrupted, DataOptions, origin_of
 from ibrobust.errors import RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
-from ibrobust.robustness.card import DataRecord, ModelRecord, ResultCard, SourceRecord
+from ibrobust.robustness.card import ModelRecord, ResultCard
+from ibrobust.robustness.card_records import DataRecord, SourceRecord
 from ibrobust.robustness.health import IGNORED, require_healthy
 from ibrobust.robustness.samples import looked_at
 from ibrobust.robustness.settings import Settings

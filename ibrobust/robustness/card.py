@@ -7,14 +7,15 @@ settings; two of the settings have names there that are older than this record.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.files import checked_name
 from ibrobust.recipe import Recipe
 from ibrobust.registry import EXTENSION_POINTS
+from ibrobust.robustness.card_records import CorruptionRecord, Count, DataRecord, Number, Record, SourceRecord
 from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings, make_settings
 
 AttackSettings = dict[str, bool | int | float | str]
@@ -34,10 +35,6 @@ _OF_CORRUPTIONS = ("protocol", "seed")
 """All that a file of corrupted images names."""
 
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=0)]
-
-
 @runtime_checkable
 class _Judged(Protocol):
     """One check's answer: whether it passed, and what it means if not."""
@@ -54,34 +51,14 @@ def verdict_of(findings: Sequence[_Judged]) -> Verdict:
     return "masked" if "masked" in failed else "suspect" if failed else "trusted"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), strict=True)
-
-
-class QueryCount(_Record):
+class QueryCount(Record):
     """Forward and gradient evaluations, summed over samples."""
 
-    forward: _Count
-    gradient: _Count
+    forward: Count
+    gradient: Count
 
 
-class SourceRecord(_Record):
-    """How a model that is not of a recipe was made: the form that it is kept in, and what is said about it beside.
-
-    Attributes:
-        arguments: what the function that makes it was called with.
-        mean, std: the normalisation that stands in front of it, per channel.
-        outputs: its output for each label of the data.
-    """
-
-    format: str
-    arguments: dict[str, Any] | None = None
-    mean: list[_Number] | None = None
-    std: list[_Number] | None = None
-    outputs: list[_Count] | None = None
-
-
-class ModelRecord(_Record):
+class ModelRecord(Record):
     """Which model was attacked: its name, and where they are known its recipe, its digests and its metrics by split.
 
     Attributes:
@@ -112,48 +89,28 @@ class ModelRecord(_Record):
         return self
 
 
-class DataRecord(_Record):
-    """Which data the samples are from; of folders also the names of the classes by label, the order of the samples,
-    which folder is the test part, and how the images were brought to one size; and how samples were drawn from it."""
-
-    name: str
-    fingerprint: str | None = None
-    classes: list[str] | None = None
-    order: str | None = None
-    test_part: str | None = None
-    transform: str | None = None
-    sample: str | None = None
-
-
-class CorruptionRecord(_Record):
-    """Which corruptions were asked about, and what made them: libraries with their versions, or files."""
-
-    names: list[str]
-    made: str
-
-
-class FindingRecord(_Record):
+class FindingRecord(Record):
     """One check's answer, as `checks.Finding`."""
 
     name: str
-    value: _Number
-    threshold: _Number
+    value: Number
+    threshold: Number
     passed: bool
     means: Literal["suspect", "masked"]
     sentence: str
 
 
-class AuditRecord(_Record):
+class AuditRecord(Record):
     """What the checks found on the first so many samples, most of it at one radius; SHA-256 by name of the plugins
     that checks came from."""
 
-    samples: _Count
-    eps: _Number
+    samples: Count
+    eps: Number
     findings: list[FindingRecord]
     plugins: dict[str, str] | None = None
 
 
-class ResultCard(_Record):
+class ResultCard(Record):
     """The card of one result.
 
     Attributes:

@@ -13,7 +13,8 @@ from ibrobust.attacks.filling import needed_filling
 from ibrobust.images import as_images
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
-from ibrobust.robustness.card import CorruptionRecord, ResultCard
+from ibrobust.robustness.card import ResultCard
+from ibrobust.robustness.card_records import CorruptionRecord
 from ibrobust.robustness.corrupted_images import SEVERITIES, bytes_of, corrupted, library_words, possible_corruptions
 from ibrobust.robustness.corruption_results import UNKNOWN, CorruptionResults, column
 from ibrobust.robustness.question import Execution, Question, models_fault, question, summed, warnings_about
