@@ -13,6 +13,7 @@ import pytest
 
 import ibrobust
 from ibrobust.commands.evaluate import main as evaluate
+from ibrobust.commands.train import main as train
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments import ray_cluster, ray_driver
 from ibrobust.experiments.jobs import Place, Workload, outcomes
@@ -114,6 +115,15 @@ def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
     evaluate([*words, "--out", "there", "--engine", "ray", "--address", cluster.address])
     assert lost not in cluster.worker_nodes
     assert contents(folder / "there") == contents(folder / "here")
+
+
+def test_runs_are_trained_there_and_written_here(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", "digits", "--epochs", "1", "--reg", "l2"]
+    train([*words, "--runs", "here"])
+    train([*words, "--runs", "there", "--engine", "ray", "--address", cluster.address])
+    assert len(contents(tmp_path / "here")) == 3
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 
 def test_a_node_with_another_version_is_refused_by_name(cluster, tmp_path, monkeypatch):

@@ -2,15 +2,17 @@
 
 import sys
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser, doing, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, place_of
 from ibrobust.errors import BadInput
-from ibrobust.experiments.jobs import answers
+from ibrobust.experiments.jobs import Place, answers
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
 from ibrobust.records import choices
 from ibrobust.registry import EXTENSION_POINTS
@@ -33,7 +35,9 @@ def main(arguments: Sequence[str]) -> None:
     file: Path | None = options["recipe"]
     recipes = recipes_in(file, given) if file else [make_recipe(given)]
     require_known(recipes)
-    for _, trained in answers(partial(_trained, options=options), recipes, place_of(Namespace(**options))):
+    place = place_of(Namespace(**options))
+    runs = _trained_here if place.engine == "local" else _trained_elsewhere
+    for trained in runs(recipes, options, place):
         test = trained.card.metrics["test"]
         print(f"{trained.folder}  test accuracy {1 - test['error']:.4f}  {_information(test)}", flush=True)
 
@@ -52,56 +56,105 @@ def require_known(recipes: Sequence[Recipe]) -> None:
         recipe_noise(recipe)
 
 
-def _trained(recipe: Recipe, *, options: dict[str, Any]) -> "Run":
-    """One job."""
-    return train_run(
-        recipe,
-        runs=options["runs"],
-        data_dir=options["data_dir"],
-        download=options["download"],
-        device=torch_device(options["device"], options["threads"]),
-        again=options["again"],
-        track=options["track_information"],
-    )
+def _trained_here(recipes: Sequence[Recipe], options: dict[str, Any], place: Place) -> "Iterator[Run]":
+    job = partial(_trained, options=options, runs=options["runs"], data_of=partial(_loaded, options=options))
+    yield from (trained for _, trained in answers(job, recipes, place))
 
 
-def train_run(
-    recipe: Recipe,
-    *,
-    runs: Path,
-    data_dir: Path | None,
-    download: bool,
-    device: str,
-    again: bool = False,
-    track: int | None = None,
-) -> "Run":
-    """Train and save one recipe; a finished run of the same recipe is loaded instead unless `again`.
+def _trained_elsewhere(recipes: Sequence[Recipe], options: dict[str, Any], place: Place) -> "Iterator[Run]":
+    """Where workers may share no folder with this process: data goes there, the files of runs come back."""
+    from ibrobust.files import require_writable, written_whole
+    from ibrobust.subjects.zoo import CARD, load_run
+
+    require_writable(options["runs"])
+    left: list[Recipe] = []
+    data: dict[tuple[str, str], Dataset] = {}
+    for recipe in recipes:
+        if finished := _finished(recipe, options):
+            yield finished
+            continue
+        left.append(recipe)
+        if (recipe.data, recipe.layout) not in data:
+            data[recipe.data, recipe.layout] = _loaded(recipe, options=options)
+        _warn_of_sorted_data(recipe, data[recipe.data, recipe.layout], options["track_information"])
+    for recipe, files in answers(partial(_files, options=options, data_of=_Given(data)), left, place):
+        # The card comes last, so a run without one never finished.
+        for name in sorted(files, key=lambda name: name == CARD):
+            with written_whole(options["runs"] / recipe.run_id / name) as unfinished:
+                unfinished.write_bytes(files[name])
+        yield load_run(options["runs"] / recipe.run_id)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Data sets that are loaded, by what a recipe says of them."""
+
+    sets: "dict[tuple[str, str], Dataset]"
+
+    def __call__(self, recipe: Recipe) -> "Dataset":
+        return self.sets[recipe.data, recipe.layout]
+
+
+def _loaded(recipe: Recipe, *, options: dict[str, Any]) -> "Dataset":
+    from ibrobust.datasets import load_dataset
+
+    with doing(f"loading the data {recipe.data}"):
+        return load_dataset(
+            recipe.data, data_dir=options["data_dir"], download=options["download"], layout=recipe.layout
+        )
+
+
+def _files(recipe: Recipe, *, options: dict[str, Any], data_of: "Callable[[Recipe], Dataset]") -> dict[str, bytes]:
+    """One job, elsewhere: the files of the run by name."""
+    with TemporaryDirectory() as folder:
+        trained = _trained(recipe, options={**options, "again": True}, runs=Path(folder), data_of=data_of)
+        return {path.name: path.read_bytes() for path in trained.folder.iterdir()}
+
+
+def _trained(recipe: Recipe, *, options: dict[str, Any], runs: Path, data_of: "Callable[[Recipe], Dataset]") -> "Run":
+    """One job: a recipe is trained and saved; a finished run of the same recipe is loaded instead unless `again`."""
+    from ibrobust.files import require_writable
+
+    if finished := _finished(recipe, options):
+        return finished
+    data = data_of(recipe)
+    require_writable(runs)
+    _warn_of_sorted_data(recipe, data, options["track_information"])
+    device = torch_device(options["device"], options["threads"])
+    return train_run(recipe, data, runs=runs, device=device, track=options["track_information"])
+
+
+def _finished(recipe: Recipe, options: dict[str, Any]) -> "Run | None":
+    """The run of the same recipe that is there, with all that is asked for."""
+    from ibrobust.entropies.trajectory import TRAJECTORY
+    from ibrobust.subjects.zoo import CARD, load_run
+
+    folder = options["runs"] / recipe.run_id
+    there = (folder / CARD).is_file() and (options["track_information"] is None or (folder / TRAJECTORY).is_file())
+    if options["again"] or not there:
+        return None
+    finished = load_run(folder)
+    if finished.changed_plugins:
+        changed = ", ".join(finished.changed_plugins)
+        raise BadInput(f"run {recipe.run_id} was trained with another {changed}; --again trains it anew")
+    return finished
+
+
+def train_run(recipe: Recipe, data: "Dataset", *, runs: Path, device: str, track: int | None = None) -> "Run":
+    """Train and save one recipe.
 
     Args:
         track: measure the information every so many epochs, for the run's `information.csv`.
     """
     from tqdm import tqdm
 
-    from ibrobust.datasets import load_dataset
     from ibrobust.entropies.quantities import summary
     from ibrobust.entropies.table import information_text
     from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
-    from ibrobust.files import require_writable
     from ibrobust.learning.training import train
-    from ibrobust.subjects.zoo import CARD, load_run, save_run
+    from ibrobust.subjects.zoo import save_run
     from ibrobust.tables import save_table
 
-    folder = runs / recipe.run_id
-    if not again and (folder / CARD).is_file() and (track is None or (folder / TRAJECTORY).is_file()):
-        finished = load_run(folder)
-        if finished.changed_plugins:
-            changed = ", ".join(finished.changed_plugins)
-            raise BadInput(f"run {recipe.run_id} was trained with another {changed}; --again trains it anew")
-        return finished
-    with doing(f"loading the data {recipe.data}"):
-        data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
-    require_writable(runs)
-    _warn_of_sorted_data(recipe, data, _TRACKED if track else _MEASURED)
     with tqdm(total=recipe.epochs, desc=recipe.run_id, unit="epoch", disable=None) as bar:
 
         def progress(_epoch: int, row: dict[str, float | int]) -> None:
@@ -113,17 +166,18 @@ def train_run(
         observe = {"observe": trajectory} if trajectory else {}
         trained = train(recipe, data, device=device, progress=progress, **observe)
     if trajectory:
-        save_table(information_text(trajectory.table), folder / TRAJECTORY)
+        save_table(information_text(trajectory.table), runs / recipe.run_id / TRAJECTORY)
     splits = {"train": data.train[:_MEASURED], "test": data.test[:_MEASURED]}
     with doing("measuring what the latent keeps"):
         metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
     return save_run(runs, recipe, data, trained, metrics)
 
 
-def _warn_of_sorted_data(recipe: Recipe, data: "Dataset", measured: int) -> None:
+def _warn_of_sorted_data(recipe: Recipe, data: "Dataset", track: int | None) -> None:
     """Say on stderr where the first samples, trained on or measured, lack classes that they should hold."""
     from ibrobust.datasets import sorted_samples
 
+    measured = _TRACKED if track else _MEASURED
     trained_on = recipe.train_samples or len(data.train)
     for part, split, used in (
         ("training", data.train, trained_on), ("training", data.train, measured), ("test", data.test, measured),
