@@ -21,14 +21,14 @@ from pathlib import Path
 from benchmarks.kills import contents, stamps
 
 ZOO = Path(__file__).parent.parent / "zoo"
-WORDS = ["--protocol", "strict", "--eps", "0.1", "--keep-images", "--out", "results"]
+WORDS = ["--attacks", "apgd-ce,fab-t", "--eps", "0.1", "--keep-images", "--out", "results"]
 VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "spawn_main", "command": "ibrobust.evaluate"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Random kill -9 of a Ray worker, a raylet, a driver, a command.")
     parser.add_argument("run", nargs="?", default=str(ZOO / "runs" / "digits-mlp-l2-g0.001-s0-22d0aead"))
-    parser.add_argument("--samples", default="48")
+    parser.add_argument("--samples", default="96")
     parser.add_argument("--times", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
