@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from ibrobust.checks import CHECKS, Finding, verdict_of
+from ibrobust.checks import CHECKS, Case, Finding, audited, verdict_of
 from ibrobust.commands.audit import main
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
@@ -19,7 +20,7 @@ from tests.cards import asked_otherwise, card
 
 def test_verdicts():
     def finding(passed: bool, means: str) -> Finding:
-        return Finding("one", 0.0, 0.0, passed, means, "")
+        return Finding(0.0 if passed else 0.1, 0.0, means, "")
 
     assert verdict_of([]) == "trusted"
     assert verdict_of([finding(True, "masked"), finding(True, "suspect")]) == "trusted"
@@ -73,3 +74,15 @@ def test_bad_input_is_one_line(words, tmp_path, monkeypatch):
     with pytest.raises(BadInput) as refused:
         main(words)
     assert "\n" not in str(refused.value)
+
+
+def test_a_finding_passes_up_to_its_threshold_and_is_called_as_its_check(monkeypatch):
+    found = {
+        "mine": Finding(0.2, 0.2, "suspect", "just so"),
+        "other": Finding(0.3, 0.2, "masked", "too much"),
+        "no": None,
+    }
+    checks = {name: lambda _case, found=finding: found for name, finding in found.items()}
+    monkeypatch.setattr("ibrobust.checks.verdict.CHECKS", checks)
+    case = Case(torch.nn.Identity(), torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64), claim=None)
+    assert [(one.name, one.passed) for one in audited(case)] == [("mine", True), ("other", False)]

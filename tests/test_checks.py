@@ -225,10 +225,10 @@ def test_fgsm_below_pgd_is_masked(ordinary):
 @pytest.mark.parametrize("cross_entropy", [True, False])
 def test_an_attack_of_your_own_on_the_cross_entropy_is_questioned_like_ours(ordinary, monkeypatch, cross_entropy):
     monkeypatch.setitem(ATTACKS, "mine", replace(ATTACKS["fgsm"], cross_entropy=cross_entropy))
-    assert table(ordinary).by_cross_entropy == ("fgsm", "bim", "pgd")
+    assert table(ordinary).claimed.by_cross_entropy == ("fgsm", "bim", "pgd")
     results = breaking_radii(ordinary, X_TEST, Y_TEST, eps="0:0.1", attacks=["mine", "deepfool"])
     case = Case(ordinary, X_TEST, Y_TEST, results)
-    assert case.by_cross_entropy == (("mine",) if cross_entropy else ())
+    assert case.claimed.by_cross_entropy == (("mine",) if cross_entropy else ())
     found = CHECKS["margin-loss"](case)
     assert (found is not None) == cross_entropy
 
@@ -245,8 +245,8 @@ def test_square_of_a_strict_claim_is_read_from_its_table(ordinary):
 def test_the_radius_asked_about_is_where_half_of_what_was_right_is_claimed():
     case = Case(nn.Identity(), X_TEST, Y_TEST, claim([0, 0.02, 0.04, 0.06, np.inf] * 8))
     assert case.radius == 0.05  # robust 0.4 = half of 0.8 at 0.04 and 0.05; the larger one
-    assert case.survivors(0.04).tolist() == [index for index in range(N) if index % 5 > 2]
-    assert len(case.correct) == 32
+    assert case.claimed.survivors(0.04).tolist() == [index for index in range(N) if index % 5 > 2]
+    assert len(case.claimed.correct) == 32
 
 
 def claim(breaking: list[float]) -> BreakingRadii:

@@ -72,7 +72,7 @@ def test_evaluate_holds_the_floor_against_what_it_has_evaluated_alone(results, c
 )  # fmt: skip
 def test_audit_ends_as_the_verdict_says(results, capsys, monkeypatch, means, required, code):
     claim = load_results(PAPER)
-    finding = Finding("effort", 0.5, 0.05, means is None, means or "masked", "half of them fall")
+    finding = Finding(0.5, 0.5 if means is None else 0.05, means or "masked", "half of them fall", "effort")
     found = auditing.Audit(claim, 0.05, [finding])
     judged = claim.card.model_copy(update={"verdict": found.verdict, "audit": found.record})
     subject = run_subject(load_run(results / "runs" / RUN), data_dir=None, download=False)

@@ -20,54 +20,54 @@ def zero_gradient(case: Case) -> Finding:
     value, lost = float((samples["zero_gradient"] | samples[NAN_GRADIENT]).mean()), bool(samples[NAN_GRADIENT].any())
     what = "zero, NaN or infinite" if lost else "exactly zero"
     sentence = f"the cross-entropy's gradient is {what} on {value:.1%} of the samples"
-    return Finding("zero-gradient", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
+    return Finding(value, case.allowed(_SHARE), "masked", sentence)
 
 
 def same_answer(case: Case) -> Finding | None:
     """The share of samples that get other logits when their gradient is asked for: a model that notices attacks."""
-    if case.seen.draws:
+    if case.claimed.noisy:
         return None
     x, y = case.x, case.y
-    asked = case.victim(torch.arange(len(y), device=y.device), "same answer")
+    asked = case.attacks.victim(torch.arange(len(y), device=y.device), "same answer")
     plain, again = asked.logits(x), asked.logits(x)
     with_gradient, _ = asked.loss_gradient(x, y, cross_entropy)
     tolerance = 1e-3 * plain.abs().amax() + 2 * (again - plain).abs().amax()
     value = case.share((with_gradient - plain).abs().amax(1) > tolerance)
     sentence = f"{value:.1%} of the samples get other logits when their gradient is asked for"
-    return Finding("same-answer", value, case.allowed(_SHARE), value <= case.allowed(_SHARE), "masked", sentence)
+    return Finding(value, case.allowed(_SHARE), "masked", sentence)
 
 
 def slope(case: Case) -> Finding | None:
     """The share of samples on which the margin does not move as its gradient says, over a tenth of the radius both
     ways along the steepest direction: a gradient that is not of what is scored."""
-    if case.seen.draws or not len(case.correct):
+    if case.claimed.noisy or not len(case.claimed.correct):
         return None
-    x, y = case.x[case.correct], case.y[case.correct]
-    asked = case.victim(case.correct, "slope")
+    x, y = case.x[case.claimed.correct], case.y[case.claimed.correct]
+    asked = case.attacks.victim(case.claimed.correct, "slope")
     _, gradient = asked.loss_gradient(x, y, margin)
     # Where a step moves few pixels, none further than a tenth of its range.
-    reach = case.radius / 10 if case.norm.sparse_ascent is None else min(case.radius / 10, 0.1)
-    step = wide(torch.full_like(y, reach, dtype=x.dtype)) * case.norm.ascent(gradient)
+    reach = case.radius / 10 if case.claimed.norm.sparse_ascent is None else min(case.radius / 10, 0.1)
+    step = wide(torch.full_like(y, reach, dtype=x.dtype)) * case.claimed.norm.ascent(gradient)
     measured = (margin(asked.logits(x + step), y) - margin(asked.logits(x - step), y)) / 2
-    predicted = reach * case.norm.dual(gradient)
+    predicted = reach * case.claimed.norm.dual(gradient)
     noise = 2 * (margin(asked.logits(x), y) - margin(asked.logits(x), y)).abs().amax()
     value = case.share((measured - predicted).abs() > 0.5 * torch.maximum(measured.abs(), predicted) + noise)
     sentence = (
         f"on {value:.1%} of the samples a small step up the margin's gradient moves the margin by less than half, "
     )
     sentence += "or more than twice, of what the gradient says"
-    return Finding("slope", value, _BENT, value <= _BENT, "suspect", sentence)
+    return Finding(value, _BENT, "suspect", sentence)
 
 
 def rising_loss(case: Case) -> Finding | None:
     """The share of claimed survivors on which 40 steps up the cross-entropy did not raise it."""
-    chosen = case.survivors(case.radius)
+    chosen = case.claimed.survivors(case.radius)
     if not len(chosen):
         return None
-    _, losses = case.ascent(chosen, case.radius, cross_entropy)
+    _, losses = case.attacks.ascent(chosen, case.radius, cross_entropy)
     value = float((losses[-10:].mean(0) <= losses[0]).float().mean())
     sentence = (
         f"PGD's loss at ε = {case.radius:g} is no higher after 40 steps than before on {value:.1%} of the survivors"
     )
     threshold = case.allowed(0.1, of=len(chosen))
-    return Finding("rising-loss", value, threshold, value <= threshold, "masked", sentence)
+    return Finding(value, threshold, "masked", sentence)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ibrobust.attacks import ATTACKS, victim
 from ibrobust.attacks.contract import Samples, broken_at
-from ibrobust.checks.interface import Case, Finding, Indices
+from ibrobust.checks.claimed import Indices
+from ibrobust.checks.interface import Case, Finding
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, Logits
@@ -42,7 +43,7 @@ class _Numbered(Draw):
 
 def planted(case: Case) -> Finding | None:
     """The share of planted adversarial examples that the claim's PGD does not find."""
-    chosen, plain = case.correct[:_SAMPLES], case.repeatable_view
+    chosen, plain = case.claimed.correct[:_SAMPLES], case.attacks.repeatable_view
     if len(chosen) < _FEWEST or plain is None:
         return None
     inner, surface = _points(case, chosen)
@@ -57,15 +58,15 @@ def planted(case: Case) -> Finding | None:
         score = (weight[index] * (plain(x, noise) - centre[index])).sum(1) - 10
         return torch.stack([torch.zeros_like(score), score], dim=1)
 
-    draw = case.draw(chosen[rows], "planted")
+    draw = case.attacks.draw(chosen[rows], "planted")
     asked = victim(View(classify, "planted", 1), _Numbered(draw.keys, rows), batch_size=64)
     samples = Samples(asked, case.x[chosen[rows]], torch.zeros_like(rows), chosen[rows], draw)
     eps = torch.full((len(rows),), case.radius, device=case.x.device)
-    found, _ = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.norm)
+    found, _ = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.claimed.norm)
     value = 1 - float(found.float().mean())
     sentence = f"PGD misses {value:.1%} of {len(rows)} adversarial examples planted in the model's logits"
     threshold = case.allowed(1 - _FOUND, of=len(rows))
-    return Finding("planted", value, threshold, value <= threshold, "masked", sentence)
+    return Finding(value, threshold, "masked", sentence)
 
 
 def _points(case: Case, chosen: Indices) -> tuple[Tensor, Tensor]:
@@ -74,16 +75,18 @@ def _points(case: Case, chosen: Indices) -> tuple[Tensor, Tensor]:
     inner, surface = [], []
     for index in range(_INNER):
         half = torch.full((len(chosen),), case.radius / 2, device=x.device)
-        inner.append(case.norm.start(x, half, case.draw(chosen, f"inner {index}")))
+        inner.append(case.claimed.norm.start(x, half, case.attacks.draw(chosen, f"inner {index}")))
     for index in range(_SURFACE):
-        away = case.draw(chosen, f"surface {index}").normal(*x.shape[1:])
-        surface.append(case.norm.project(x + 1e3 * away, x, torch.full((len(chosen),), case.radius, device=x.device)))
+        away = case.attacks.draw(chosen, f"surface {index}").normal(*x.shape[1:])
+        surface.append(
+            case.claimed.norm.project(x + 1e3 * away, x, torch.full((len(chosen),), case.radius, device=x.device))
+        )
     return torch.stack([x, *inner], 1), torch.stack(surface, 1)
 
 
 def _logits(case: Case, chosen: Indices, points: Tensor) -> Float[Tensor, "some points classes"]:
     per_point = [
-        case.victim(chosen, "points", seen=case.repeatable_view).logits(points[:, index])
+        case.attacks.victim(chosen, "points", seen=case.attacks.repeatable_view).logits(points[:, index])
         for index in range(points.shape[1])
     ]
     return torch.stack(per_point, 1)

@@ -17,39 +17,39 @@ def repeatable(case: Case) -> Finding:
     """The share of samples whose prediction changes between passes: an attack's success may be the noise's. Where the
     score accounts for noise, only a model that mostly guesses is a reason for doubt."""
     everyone = torch.arange(len(case.y), device=case.y.device)
-    passes = [case.victim(everyone, f"pass {index}").logits(case.x).argmax(1) for index in range(4)]
+    passes = [case.attacks.victim(everyone, f"pass {index}").logits(case.x).argmax(1) for index in range(4)]
     value = case.share((torch.stack(passes) != passes[0]).any(0))
-    threshold = case.allowed(_GUESSES if case.seen.draws else _FLIPS)
+    threshold = case.allowed(_GUESSES if case.claimed.noisy else _FLIPS)
     sentence = f"without any attack, {value:.1%} of the samples are not given the same class in four passes"
-    return Finding("repeatable", value, threshold, value <= threshold, "suspect", sentence)
+    return Finding(value, threshold, "suspect", sentence)
 
 
 def noise_off(case: Case) -> Finding | None:
     """Images made on the mean path, which has gradients without noise."""
-    if not case.seen.draws or case.repeatable_view is None:
+    if not case.claimed.noisy or case.attacks.repeatable_view is None:
         return None
-    return _transferred(case, "noise-off", view(case.model, "mean"), "made with the noise off")
+    return _transferred(case, view(case.model, "mean"), "made with the noise off")
 
 
 def fixed_noise(case: Case) -> Finding | None:
     """Images made on one draw of the noise that stays the same for all steps."""
-    if not case.seen.draws or case.repeatable_view is None:
+    if not case.claimed.noisy or case.attacks.repeatable_view is None:
         return None
-    return _transferred(case, "fixed-noise", case.repeatable_view, "made on one fixed draw of the noise")
+    return _transferred(case, case.attacks.repeatable_view, "made on one fixed draw of the noise")
 
 
 def twin(case: Case) -> Finding | None:
     """Images made on the same model trained without a regulariser: gradients of a model that hides none."""
     if case.twin is None:
         return None
-    return _transferred(case, "twin", view(case.twin, "mean"), "made on the unregularised twin")
+    return _transferred(case, view(case.twin, "mean"), "made on the unregularised twin")
 
 
-def _transferred(case: Case, name: str, source: View, made: str) -> Finding | None:
-    chosen = case.survivors(case.radius)
+def _transferred(case: Case, source: View, made: str) -> Finding | None:
+    chosen = case.claimed.survivors(case.radius)
     if not len(chosen):
         return None
-    x_adv, _ = case.ascent(chosen, case.radius, margin, seen=source)
-    value = case.beyond(case.wrong(x_adv, chosen), chosen)
+    x_adv, _ = case.attacks.ascent(chosen, case.radius, margin, seen=source)
+    value = case.beyond(case.attacks.wrong(x_adv, chosen), chosen)
     sentence = f"at ε = {case.radius:g} images {made} break another {value:.1%} of the samples"
-    return Finding(name, value, case.allowed(_BREAKS), value <= case.allowed(_BREAKS), "masked", sentence)
+    return Finding(value, case.allowed(_BREAKS), "masked", sentence)

@@ -1,6 +1,7 @@
 """All checks of one case, and what they add up to."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -23,8 +24,10 @@ def findings_of(
         # A model that draws from torch itself draws the same whatever was asked before.
         with frozen(case.model), torch.no_grad(), torch.random.fork_rng(devices=_devices()):
             torch.manual_seed(0)
-            findings.append(CHECKS[name](case))
-    return [finding for finding in findings if finding is not None]
+            finding = CHECKS[name](case)
+        if finding is not None:
+            findings.append(replace(finding, name=name))
+    return findings
 
 
 def _devices() -> list[int]:

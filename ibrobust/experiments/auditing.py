@@ -38,7 +38,7 @@ class Audit:
     @property
     def record(self) -> AuditRecord:
         """What the card of the audited results says about the audit."""
-        findings = [FindingRecord(**asdict(finding)) for finding in self.findings]
+        findings = [FindingRecord(passed=finding.passed, **asdict(finding)) for finding in self.findings]
         plugins = digests_of(("check", finding.name) for finding in self.findings) or None
         return AuditRecord(samples=len(self.claim.sample_N), eps=self.radius, findings=findings, plugins=plugins)
 

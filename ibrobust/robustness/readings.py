@@ -1,5 +1,6 @@
 """The table of a model with noise: for each attack, sample and radius, is the image right when scored on new noise?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +59,24 @@ class Readings:
         """Which samples survive all attacks at each radius, in the reading that was asked for."""
         return self.right_EN(ALL_ATTACKS, self.reading)
 
+    def robust_to_EN(self, attacks: Sequence[str]) -> NDArray[np.bool_]:
+        """Which samples survive, at each radius, the one of these attacks that leaves fewest there, in the reading that
+        was asked for."""
+        right_AEN = np.stack([self.right_EN(attack, self.reading) for attack in attacks])
+        strongest_E = right_AEN.sum(axis=2).argmin(axis=0)
+        robust: NDArray[np.bool_] = right_AEN[strongest_E, np.arange(len(strongest_E))]
+        return robust
+
+    @property
+    def correct_N(self) -> NDArray[np.bool_]:
+        """Which samples the model gets right without an attack, in the reading that was asked for."""
+        right: NDArray[np.bool_] = self.right_EN(NULL_ATTACK, self.reading)[0]
+        return right
+
     @property
     def clean(self) -> float:
         """Accuracy without an attack, in the reading that was asked for."""
-        return float(self.right_EN(NULL_ATTACK, self.reading)[0].mean())
+        return float(self.correct_N.mean())
 
     @property
     def robust_avg(self) -> float:

@@ -1,8 +1,9 @@
 """The table everything is read from: for each attack and each sample, the smallest radius that broke it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,42 @@ class Shown:
         sentences = [self.about, *(f"warning: {text}" for text in self.warnings)]
         paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
         return f"{self.table.to_html(float_format='{:.3f}'.format)}{paragraphs}"
+
+
+@runtime_checkable
+class Claim(Protocol):
+    """What any table of results claims, whether the noise is off (`BreakingRadii`) or on (`Readings`)."""
+
+    @property
+    def card(self) -> ResultCard:
+        """What was evaluated and how."""
+
+    @property
+    def attacks(self) -> list[str]:
+        """The names of the attacks, cheapest first."""
+
+    @property
+    def radii_E(self) -> NDArray[np.float32]:
+        """The radii."""
+
+    @property
+    def sample_N(self) -> pd.DataFrame:
+        """A row per sample: `sample`, `label`, `prediction`, `zero_gradient` and `nan_gradient`."""
+
+    @property
+    def correct_N(self) -> NDArray[np.bool_]:
+        """Which samples the model gets right without an attack."""
+
+    @property
+    def robust_EN(self) -> NDArray[np.bool_]:
+        """Which samples survive all attacks at each radius."""
+
+    def robust_to_EN(self, attacks: Sequence[str]) -> NDArray[np.bool_]:
+        """Which samples survive these of the attacks at each radius."""
+
+    @property
+    def clean(self) -> float:
+        """Accuracy without an attack."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +137,22 @@ class BreakingRadii:
         survives: NDArray[np.bool_] = self.all_attacks_N[None, :] > self.radii_E[:, None]
         return survives
 
+    def robust_to_EN(self, attacks: Sequence[str]) -> NDArray[np.bool_]:
+        """Which samples survive these of the attacks at each radius."""
+        smallest = self.rows[[*attacks]].to_numpy(np.float32).min(axis=1)
+        survives: NDArray[np.bool_] = smallest[None, :] > self.radii_E[:, None]
+        return survives
+
+    @property
+    def correct_N(self) -> NDArray[np.bool_]:
+        """Which samples the model gets right without an attack."""
+        right: NDArray[np.bool_] = self.all_attacks_N > 0
+        return right
+
     @property
     def clean(self) -> float:
         """Accuracy without an attack."""
-        return float((self.all_attacks_N > 0).mean())
+        return float(self.correct_N.mean())
 
     @property
     def robust_avg(self) -> float:

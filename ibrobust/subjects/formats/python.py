@@ -25,7 +25,8 @@ def _from_file(model: str, arguments: Mapping[str, Any], weights: Path | None, s
     file, _, name = model.rpartition(":")
     path, what = Path(file), f"model {model!r}"
     module = executed(path, module_name(path), what)
-    return _made(module, name, arguments, weights, say, what=what, place=path, noun="file")
+    made = _made(module, name, arguments, what=what, place=path, noun="file")
+    return with_weights(made, weights, what, say)
 
 
 def _from_package(model: str, arguments: Mapping[str, Any], weights: Path | None, say: Say) -> nn.Module:
@@ -41,20 +42,20 @@ def _from_package(model: str, arguments: Mapping[str, Any], weights: Path | None
         raise BadInput(f"{what}: there is no module {error.name!r}, here or installed") from error
     except (Exception, SystemExit) as error:
         raise BadInput(f"{what}: importing {package} raised {said(error)}") from error
-    return _made(module, name, arguments, weights, say, what=what, place=here, noun="module")
+    made = _made(module, name, arguments, what=what, place=here, noun="module")
+    return with_weights(made, weights, what, say)
 
 
 def _made(
-    module: ModuleType, name: str, arguments: Mapping[str, Any], weights: Path | None, say: Say,
-    *, what: str, place: Path, noun: str,
-) -> nn.Module:  # fmt: skip
+    module: ModuleType, name: str, arguments: Mapping[str, Any], *, what: str, place: Path, noun: str
+) -> nn.Module:
     factory = getattr(module, name, None)
     if isinstance(factory, nn.Module):
         if arguments:
             raise BadInput(
                 f"{what}: {name} is a model already, so it takes no arguments such as {next(iter(arguments))}"
             )
-        return with_weights(factory, weights, what, say)
+        return factory
     if not callable(factory):
         listed = ", ".join(sorted(known for known, value in vars(module).items() if _makes(value, module))) or "none"
         raise BadInput(f"{what}: no function {name!r} in the {noun}; it defines {listed}")
@@ -64,7 +65,7 @@ def _made(
             made = factory(**arguments)
     except (Exception, SystemExit) as error:
         raise BadInput(f"{what}: {name}() raised {said(error)}") from error
-    return with_weights(as_module(made, f"{what}: {name}() returned"), weights, what, say)
+    return as_module(made, f"{what}: {name}() returned")
 
 
 def _require_arguments(factory: Callable[..., Any], arguments: Mapping[str, Any], what: str) -> None:
