@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from ibrobust.commands import certify, evaluate
-from ibrobust.experiments.auditing import audit_subject
+from ibrobust.experiments.audited_subjects import ToAudit, audit_subjects
 from ibrobust.experiments.subject import unexamined_subject
 from ibrobust.robustness.health import IGNORED
-from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
 from ibrobust.robustness.storage import load_results
 from tests.linear_truth import X, Y
@@ -46,13 +45,13 @@ def test_a_refused_model_is_evaluated_where_its_health_is_ignored(folder, capsys
 
 
 def test_an_audit_ignores_it_likewise(folder, monkeypatch):
-    monkeypatch.setattr("ibrobust.experiments.auditing.audited", lambda *_args, **_settings: [])
-    about = {"data_dir": None, "download": False}
-    subject = unexamined_subject("net.py:make", "mine.npz", **about)
-    settings = make_settings({"eps": "0.12", "attacks": "fgsm"})
-    found, judged = audit_subject(subject, settings, Execution(), samples=20, out=folder / "out")
-    assert found.warnings == []
-    assert judged.card.model.warnings == [IGNORED]
+    monkeypatch.setattr("ibrobust.experiments.audited_subjects.CHECKS", {"zero-gradient": None})
+    subject = unexamined_subject("net.py:make", "mine.npz", data_dir=None, download=False)
+    claims = [ToAudit(subject, None, make_settings({"eps": "0.12", "attacks": "fgsm"}))]
+    (found,) = audit_subjects(claims, device="cpu", samples=20, out=folder / "out")
+    assert [finding.name for finding in found.audit.findings] == ["zero-gradient"]
+    assert found.audit.warnings == []
+    assert found.results.card.model.warnings == [IGNORED]
 
 
 def test_a_run_is_always_looked_at(folder, capsys, monkeypatch):

@@ -21,8 +21,9 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
-    from ibrobust.experiments.audited_subjects import audit_subjects
+    from ibrobust.experiments.audited_subjects import ToAudit, audit_subjects
     from ibrobust.experiments.auditing import twin_of
+    from ibrobust.experiments.stored_claims import with_stored_columns
     from ibrobust.files import alone_in, require_replaceable, require_writable
     from ibrobust.robustness.findings import FINDINGS, earlier_findings, save_findings
     from ibrobust.subjects.zoo import find_runs
@@ -32,19 +33,18 @@ def main(arguments: Sequence[str]) -> None:
     require_replaceable(path)
     if path.is_file():
         earlier_findings(path)
-    claims = [
-        (subject, twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None)
-        for subject, its_run in chosen_subjects(options, options.results)
-    ]
-    for subject, _ in claims:
-        for sentence in sorted_samples(subject.test, options.samples):
-            print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
-    doubted = []
+    claims, doubted = [], []
     named = hasattr(options, "columns") or options.settings is not None
+    for subject, its_run in chosen_subjects(options, options.results):
+        twin = twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None
+        claims.append(ToAudit(subject, twin, *with_stored_columns(subject, settings, options.results, named=named)))
+    for claim in claims:
+        for sentence in sorted_samples(claim.subject.test, options.samples):
+            print(f"warning: {claim.subject.name}: {sentence}", file=sys.stderr)
     with shown_progress(radius=settings.radii[-1]) as watch:
         for audited in audit_subjects(
-            claims, settings, device=options.device, samples=options.samples, out=options.results, columns_named=named,
-            place=place_of(options), begin=partial(share_cores, options), watch=watch,
+            claims, device=options.device, samples=options.samples, out=options.results,
+            place=place_of(options, begin=partial(share_cores, options)), watch=watch,
         ):  # fmt: skip
             with alone_in(options.results):
                 save_findings(audited.results, path)

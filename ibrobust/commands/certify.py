@@ -47,8 +47,7 @@ def main(arguments: Sequence[str]) -> None:
             claims,
             path,
             device=options.device,
-            place=place_of(options),
-            begin=partial(share_cores, options),
+            place=place_of(options, begin=partial(share_cores, options)),
             watch=watch,
         )
     print(table_text(table, float_format="{:.4f}".format))

@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     execution = Execution(options.batch_size, options.device, kept=options.keep_images)
     with shown_progress(radius=None if settings.corrupts else settings.radii[-1]) as watch:
         for _, path, seconds in evaluate_subjects(
-            subjects, samples, settings, execution, out=options.out, place=place_of(options),
-            begin=partial(share_cores, options), watch=watch,
+            subjects, samples, settings, execution, out=options.out,
+            place=place_of(options, begin=partial(share_cores, options)), watch=watch,
         ):  # fmt: skip
             if seconds is not None:
                 save_timing(options.out / TIMINGS, path, seconds)

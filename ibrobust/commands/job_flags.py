@@ -1,10 +1,11 @@
 """The flags that say where jobs run."""
 
 from argparse import Namespace
+from collections.abc import Callable
 
 from ibrobust.commands.command_line import Parser, count, torch_device
 from ibrobust.cpu.allocator import keep_freed_memory
-from ibrobust.experiments.jobs import Place
+from ibrobust.experiments.jobs import Place, nothing
 from ibrobust.registry import EXTENSION_POINTS
 
 
@@ -17,9 +18,9 @@ def add_job_flags(parser: Parser) -> None:
     parser.add_argument("--address", default=None, help="of a Ray cluster; one is started here by default")
 
 
-def place_of(options: Namespace) -> Place:
-    """Where the flags say that jobs run."""
-    return Place(options.engine, options.workers, options.address)
+def place_of(options: Namespace, *, begin: Callable[[], None] = nothing) -> Place:
+    """Where the flags say that jobs run, and what is done there before the first."""
+    return Place(options.engine, options.workers, options.address, begin)
 
 
 def share_cores(options: Namespace) -> None:

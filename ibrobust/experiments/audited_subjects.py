@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,10 +20,10 @@ from ibrobust.errors import RunFailed
 from ibrobust.experiments.auditing import Audit
 from ibrobust.experiments.checked_claims import LOOK, CheckedClaims, Checks, Claimed
 from ibrobust.experiments.evaluation import evaluate_subjects
-from ibrobust.experiments.jobs import HERE, Place, nothing, require_no_failures
+from ibrobust.experiments.jobs import HERE, Place, require_no_failures
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Watch
-from ibrobust.experiments.stored_claims import stored_claim, with_stored_columns
+from ibrobust.experiments.stored_claims import stored_claim
 from ibrobust.experiments.subject import Subject
 from ibrobust.experiments.unfinished import FOLDER, Unfinished
 from ibrobust.files import written_whole
@@ -48,16 +48,29 @@ class Audited:
     told: str
 
 
+class ToAudit(NamedTuple):
+    """What is to be audited.
+
+    Attributes:
+        twin: the same model without its regulariser, where there is one.
+        settings: eps, seed, search and restarts matter only where there are no results yet; their columns say which
+            results are audited where there are own and standing ones (`with_stored_columns`).
+        told: in words, which of the stored results that is about.
+    """
+
+    subject: Subject
+    twin: Run | None
+    settings: Settings
+    told: str = ""
+
+
 def audit_subjects(
-    claims: Sequence[tuple[Subject, Run | None]],
-    settings: Settings,
+    claims: Sequence[ToAudit],
     *,
     device: str,
     samples: int,
     out: Path,
-    columns_named: bool,
     place: Place = HERE,
-    begin: Callable[[], None] = nothing,
     watch: Watch = NOBODY,
 ) -> Iterator[Audited]:
     """Audit the stored results of each on their first samples; where there are none, those are evaluated first.
@@ -66,28 +79,24 @@ def audit_subjects(
     makes the verdict count.
 
     Args:
-        claims: each with the same model without its regulariser, where there is one.
-        settings: eps, seed, search and restarts matter only where there are no results yet; their columns say which
-            results are audited where there are own and standing ones.
-        columns_named: as `with_stored_columns` takes it.
-        begin: as in a `Workload`.
+        samples: how many of the first samples are audited.
+        out: the folder of results.
         watch: told how the evaluation goes, and then how the checks go.
 
     Raises:
         BadInput: as `evaluate_subjects`.
         RunFailed: after all others are done, with what failed.
     """
-    asked = [with_stored_columns(subject, settings, out, named=columns_named) for subject, _ in claims]
-    questions = [(subject, chosen) for (subject, _), (chosen, _) in zip(claims, asked, strict=True)]
-    evaluate = partial(evaluate_subjects, out=out, place=place, begin=begin, watch=watch)
+    questions = [(claim.subject, claim.settings) for claim in claims]
+    evaluate = partial(evaluate_subjects, out=out, place=place, watch=watch)
     failures = _evaluated(questions, samples, device, out, evaluate)
     pieces: list[_Piece] = []
-    for (subject, twin), (chosen, told) in zip(claims, asked, strict=True):
-        if stored := stored_claim(subject, chosen, out):
+    for subject, twin, settings, told in claims:
+        if stored := stored_claim(subject, settings, out):
             pieces.append(_Piece(len(pieces), subject, *stored, samples, twin, told, watch))
     job = CheckedClaims([piece.task() for piece in pieces], device)
     try:
-        for _, audited in results_of(pieces, job, place, begin=begin, watch=watch, unit="checks"):
+        for _, audited in results_of(pieces, job, place, watch=watch, unit="checks"):
             yield audited
     except RunFailed as failure:
         failures.append(failure)

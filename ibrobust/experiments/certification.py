@@ -17,7 +17,7 @@ from torch import nn
 from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
 from ibrobust.errors import BadInput
 from ibrobust.experiments.blocks import Block, Latest, Teller
-from ibrobust.experiments.jobs import HERE, Place, Tell, nothing
+from ibrobust.experiments.jobs import HERE, Place, Tell
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
 from ibrobust.experiments.subject import Subject
@@ -46,7 +46,6 @@ def certify_subjects(
     *,
     device: str,
     place: Place = HERE,
-    begin: Callable[[], None] = nothing,
     watch: Watch = NOBODY,
 ) -> pd.DataFrame:
     """A row for each claim, written to the file of a table, too. Finished blocks are kept beside it until then.
@@ -57,14 +56,13 @@ def certify_subjects(
 
     Args:
         claims: a model, and the results of its samples.
-        begin: as in a `Workload`.
 
     Raises:
         BadInput: no certificate for a model.
     """
     pieces = [_Certification(index, *claim, path) for index, claim in enumerate(claims)]
     job = CertifiedBlocks([(subject.model, claim.card.settings.radii) for subject, claim in claims], device)
-    rows = dict(results_of(pieces, job, place, begin=begin, watch=watch))
+    rows = dict(results_of(pieces, job, place, watch=watch))
     table = pd.DataFrame([rows[index] for index in sorted(rows)])
     save_table(table, path)
     for piece in pieces:

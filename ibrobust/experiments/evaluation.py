@@ -1,6 +1,6 @@
 """From runs on disk, or anybody's models, to a results file each: block by block, on as many workers as there are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from ibrobust.errors import BadInput
 from ibrobust.experiments.attacked_blocks import AttackedBlocks, task_of
 from ibrobust.experiments.blocks import Block
-from ibrobust.experiments.jobs import HERE, Place, nothing
+from ibrobust.experiments.jobs import HERE, Place
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Watch
 from ibrobust.experiments.subject import Subject
@@ -49,7 +49,6 @@ def evaluate_subjects(
     *,
     out: Path,
     place: Place = HERE,
-    begin: Callable[[], None] = nothing,
     watch: Watch = NOBODY,
 ) -> Iterator[tuple[Subject, Path, float | None]]:
     """Attack the samples of each and save `out/<protocol>/<name>.parquet`; what is there with the same settings is
@@ -58,7 +57,6 @@ def evaluate_subjects(
     Args:
         samples: first and last + 1; all by default.
         execution: its device, batches and kept images count.
-        begin: as in a `Workload`.
 
     Returns:
         As they are finished: subject, file, and the seconds of work that it took in this call, summed over workers;
@@ -72,7 +70,7 @@ def evaluate_subjects(
     for piece in pieces:
         piece.watch = watch
     job = AttackedBlocks([task_of(subject, settings) for subject in subjects], execution)
-    for index, (path, seconds) in results_of(pieces, job, place, begin=begin, watch=watch):
+    for index, (path, seconds) in results_of(pieces, job, place, watch=watch):
         yield subjects[index], path, seconds
 
 

@@ -67,11 +67,19 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs run: an engine's name, how many at a time, and the address of a cluster."""
+    """Where jobs run.
+
+    Attributes:
+        engine: its name.
+        workers: how many jobs run at a time.
+        address: of a cluster.
+        begin: as in a `Workload`.
+    """
 
     engine: str = "local"
     workers: int = 1
     address: str | None = None
+    begin: Callable[[], None] = nothing
 
 
 HERE = Place()
@@ -91,21 +99,18 @@ def outcomes(work: Workload, place: Place) -> Iterator[Outcome]:
             found.close()
 
 
-def answers(
-    job: Callable[[Item], Answer], items: Sequence[Item], place: Place, *, begin: Callable[[], None] = nothing
-) -> Iterator[tuple[Item, Answer]]:
+def answers(job: Callable[[Item], Answer], items: Sequence[Item], place: Place) -> Iterator[tuple[Item, Answer]]:
     """Each item with its answer, in order; a job that fails does not keep the others from being done.
 
     Args:
         job: a function that other processes can import, or a `partial` of one.
-        begin: as in a `Workload`.
 
     Raises:
         BadInput: a job refused its input; or there is no such engine.
         RunFailed: after all others are done, with what failed.
     """
     left = iter(enumerate(items))
-    work = Workload(_Numbered(job), lambda: next(left, None), begin=begin)
+    work = Workload(_Numbered(job), lambda: next(left, None), begin=place.begin)
     failures: dict[int, RunFailed] = {}
     waiting: dict[int, tuple[Item, Answer]] = {}
     following = 0

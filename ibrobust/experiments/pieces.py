@@ -2,12 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ibrobust.errors import RunFailed
-from ibrobust.experiments.jobs import Job, Outcome, Place, Workload, nothing, outcomes, require_no_failures
+from ibrobust.experiments.jobs import Job, Outcome, Place, Workload, outcomes, require_no_failures
 from ibrobust.experiments.pace import Pace
 from ibrobust.experiments.progress import Account, Watch
 
@@ -76,7 +76,6 @@ def results_of(
     job: Job,
     place: Place,
     *,
-    begin: Callable[[], None] = nothing,
     watch: Watch,
     unit: str = "samples",
 ) -> Iterator[tuple[int, Any]]:
@@ -84,7 +83,6 @@ def results_of(
 
     Args:
         job: what is done with an item; its answer is an `Answer`. What it tells goes to the account.
-        begin: as in a `Workload`.
         unit: what is counted.
 
     Raises:
@@ -96,7 +94,7 @@ def results_of(
     waited = False
     try:
         while work.waiting:
-            for outcome in outcomes(Workload(job, work.next_item, account.told, begin), place):
+            for outcome in outcomes(Workload(job, work.next_item, account.told, place.begin), place):
                 work.hear(outcome)
                 yield from work.results()
             yield from work.results()
