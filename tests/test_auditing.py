@@ -84,5 +84,7 @@ def test_a_finding_passes_up_to_its_threshold_and_is_called_as_its_check(monkeyp
     }
     checks = {name: lambda _case, found=finding: found for name, finding in found.items()}
     monkeypatch.setattr("ibrobust.checks.verdict.CHECKS", checks)
-    case = Case(torch.nn.Identity(), torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64), claim=None)
+    rows = {"sample": [0], "label": 0, "prediction": 0, "zero_gradient": False, "pgd": np.float32(0.1)}
+    claim = BreakingRadii(pd.DataFrame(rows), card(eps="0.1"))
+    case = Case(torch.nn.Identity(), torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64), claim)
     assert [(one.name, one.passed) for one in audited(case)] == [("mine", True), ("other", False)]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ibrobust.page.entries import Entry, keys_of
 from ibrobust.robustness.leaderboard import groups, leaderboard
-from ibrobust.robustness.settings import TOLD
+from ibrobust.robustness.settings import TOLD, Settings
 
 _COLUMNS = {
     "rank": ("rank", "whole", True, "place by mean robustness among the trusted runs of the same question"),
@@ -38,11 +38,7 @@ _COLUMNS = {
         for end in ("low", "high")
     },
     "decoder_cross_entropy": ("Hθ[Y|Z]", "nats", False, "decoder cross-entropy of the training set, nats"),
-    "protocol": ("protocol", "text", True, "which attacks were run"),
-    "norm": ("norm", "text", False, "of the changes"),
-    "view": ("view", "text", False, "how noise is scored; mean is off"),
-    "backend": ("backend", "text", False, "whose attacks"),
-    "columns": ("columns", "text", False, "own: each attack's own answer; standing: what those before it left"),
+    **{key: (key, "text", key == "protocol", Settings.model_fields[key].description or "") for key in TOLD},
     "eps_max": ("largest ε", "number", False, "largest radius"),
     "verdict": ("verdict", "text", True, "what the audit says of the number"),
     "reason": ("reason for no rank", "text", False, "why a run is not ranked"),
