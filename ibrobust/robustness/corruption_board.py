@@ -11,11 +11,13 @@ import pandas as pd
 from ibrobust.errors import BadInput
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.leaderboard import about_model, numbered_groups, samples_in_words
+from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error
 from ibrobust.robustness.storage import load_corruptions
 from ibrobust.tables import read_table
 
-_NO_TEXT = ("norm", "view", "backend", "columns", "weakest_attack", "strongest_attack", "verdict", "reason")
+_OF_ATTACKS = ("weakest_attack", "strongest_attack", "verdict", "reason")
+_NO_TEXT = (*(key for key in TOLD if key != "protocol"), *_OF_ATTACKS)
 
 
 def with_corruptions(
@@ -34,8 +36,7 @@ def with_corruptions(
     rows["rank"] = rows.groupby("group")["corruption_avg"].rank(method="min", ascending=False).astype("Int64")
     rows = rows.sort_values(["group", "corruption_avg", "run"], ascending=[True, False, True], ignore_index=True)
     if board is None:
-        attacks = ("weakest_attack", "strongest_attack", "verdict", "reason")
-        return rows[["rank", *(name for name in rows if name not in ("rank", "group", *attacks)), "group"]]
+        return rows[["rank", *(name for name in rows if name not in ("rank", "group", *_OF_ATTACKS)), "group"]]
     own = [name for name in rows if name not in board]
     whole = pd.concat([board, rows], ignore_index=True)
     for name in (*_NO_TEXT, "worst_corruption"):
