@@ -2,9 +2,9 @@
 
     python -m benchmarks.kills evaluate --kills 10
 
-A command works undisturbed in one folder. In another it is killed, its workers with it, at random moments, as often as
-asked, and started again each time; at the end it is let go on. Both folders must hold the same bytes (but for
-`timings.csv`), and no block that was finished may be written again.
+A command works undisturbed in one folder. In another it is killed, its workers with it, at random moments, and started
+again each time until it ends by itself; then in a fresh one, until there were as many kills as asked. All must hold the
+same bytes (but for `timings.csv` and figures), and no block that was finished may be written again.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -36,26 +37,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", default="2")
     parser.add_argument("--run", type=Path, default=ZOO / "runs" / RUN)
-    parser.add_argument("--patience", type=float, default=1.0, help="share of the undisturbed time to wait at most")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as calm, tempfile.TemporaryDirectory() as killed:
-        words = [sys.executable, "-m", f"ibrobust.{COMMANDS[options.command][0]}", str(options.run)]
-        words += [*COMMANDS[options.command][1:], "--workers", options.workers, "--threads", "1"]
-        for folder in (calm, killed):
-            prepare(Path(folder), options)
+    words = [sys.executable, "-m", f"ibrobust.{COMMANDS[options.command][0]}", str(options.run)]
+    words += [*COMMANDS[options.command][1:], "--workers", options.workers, "--threads", "1"]
+    with tempfile.TemporaryDirectory() as calm:
+        prepare(Path(calm), options)
         began = time.perf_counter()
         finished(words, calm)
-        undisturbed = time.perf_counter() - began
-        worked, rewritten, lost = killed_often(words, Path(killed), options, undisturbed * options.patience)
-        same = contents(Path(calm)) == contents(Path(killed))
-        left = [str(path) for path in Path(killed).rglob("*.unfinished*")]
-        print(f"{options.command}, {options.workers} workers: {lost} kills while it worked")
-        print(f"undisturbed {undisturbed:.1f} s, with kills {worked:.1f} s in all")
-        print(
-            f"{(worked - undisturbed) / max(lost, 1):.1f} s repeated for each kill, the start of a command among them"
-        )
-        print(f"finished blocks written again: {rewritten}; the same bytes: {same}; left over: {left}")
-        sys.exit(0 if same and not rewritten and not left else 1)
+        undisturbed, whole = time.perf_counter() - began, contents(Path(calm))
+    moments, kills, rounds, worked = random.Random(options.seed), [], 0, 0.0
+    while len(kills) < options.kills:
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(Path(folder), options)
+            seconds, met = killed_often(words, Path(folder), moments, options.kills - len(kills), undisturbed)
+            same = contents(Path(folder)) == whole
+            left = [str(path) for path in Path(folder).rglob("*.unfinished*")]
+            kills, rounds, worked = kills + met, rounds + 1, worked + seconds
+            print(f"round {rounds}: killed at {met}; the same bytes: {same}; left over: {left}", flush=True)
+            if not same or left or any(kill.rewritten for kill in kills):
+                sys.exit(f"{options.command}: a kill cost more than what was in work")
+    met = sum(kill.kept > 0 for kill in kills)
+    repeated = (worked - rounds * undisturbed) / len(kills)
+    print(f"{options.command}, {options.workers} workers: {len(kills)} kills, {met} of which met finished blocks;")
+    print(f"{rounds} results, each with the undisturbed bytes; no finished block was written again;")
+    print(f"undisturbed {undisturbed:.1f} s; {repeated:.1f} s repeated for each kill,")
+    print("the start of a command, which every kill costs, among them")
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> None:
@@ -65,28 +71,35 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
         shutil.copy(ZOO / "results" / "paper" / f"{options.run.name}.parquet", folder / "results" / "paper")
 
 
-def killed_often(words: list[str], folder: Path, options: argparse.Namespace, longest: float) -> tuple[float, int, int]:
-    """Seconds that it worked in all, finished files that were written again, and kills that met it at work."""
-    moments, worked, rewritten, lost = random.Random(options.seed), 0.0, 0, 0
-    while lost < options.kills:
+class Kill(NamedTuple):
+    """When a command was killed, the finished blocks that there were, and those written again afterwards."""
+
+    second: float
+    kept: int
+    rewritten: int
+
+
+def killed_often(
+    words: list[str], folder: Path, moments: random.Random, most: int, undisturbed: float
+) -> tuple[float, list[Kill]]:
+    """Seconds that it took until it ended by itself, and the kills on the way."""
+    began, kills = time.perf_counter(), []
+    while True:
         kept = stamps(folder)
-        began = time.perf_counter()
+        start = time.perf_counter()
         process = subprocess.Popen(
             words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            process.wait(moments.uniform(0.2, 1.0) * longest)
+            process.wait(moments.uniform(0.3, 1.0) * undisturbed if len(kills) < most else None)
         except subprocess.TimeoutExpired:
-            lost += 1
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        worked += time.perf_counter() - began
-        rewritten += sum(stamps(folder).get(path, stamp) != stamp for path, stamp in kept.items())
+        rewritten = sum(stamp != kept[path] for path, stamp in stamps(folder).items() if path in kept)
         if process.returncode == 0:
-            break
-    began = time.perf_counter()
-    finished(words, str(folder))
-    return worked + time.perf_counter() - began, rewritten, lost
+            assert not rewritten
+            return time.perf_counter() - began, kills
+        kills.append(Kill(round(time.perf_counter() - start, 1), len(stamps(folder)), rewritten))
 
 
 def stamps(folder: Path) -> dict[str, int]:

@@ -30,6 +30,11 @@ def test_where_a_pass_costs_much_whatever_its_rows_blocks_are_larger_than_half_a
     assert cut(5000, lambda n: 8 + n / 4)[2:10] == [288] * 8
 
 
+def test_a_first_block_that_takes_long_is_no_reason_to_stay_small():
+    # 90 s + n / 2: no block is worth it, and two minutes are the most.
+    assert set(cut(5000, lambda n: 90 + n / 2)[2:-1]) == {48}
+
+
 def test_where_one_sample_takes_minutes_a_block_is_what_one_pass_takes():
     assert set(cut(160, lambda n: 60.0 * n)) == {FIRST}
 

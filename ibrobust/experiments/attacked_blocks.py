@@ -1,6 +1,5 @@
 """The job of an evaluation: a block of samples in, its rows and images out. It writes nothing."""
 
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from ibrobust.backends import peer_attacks, radii_by_a_library
 from ibrobust.errors import ModelWarning
-from ibrobust.experiments.blocks import Block, Latest, Teller
+from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
 from ibrobust.experiments.jobs import Tell
 from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
@@ -70,13 +69,13 @@ class AttackedBlocks:
             warnings.simplefilter("ignore", ModelWarning)
             if block.look:
                 x, y, _ = usable_samples(block.split.x, block.split.y)
-                return Answer(warned_of(model, x, y, noisy=task.settings.view != "mean"), 0.0)
+                return Answer(warned_of(model, x, y, noisy=task.settings.view != "mean"))
             samples = usable_samples(block.split.x, block.split.y, rows)
-            began = time.perf_counter()
+            watch = Stopwatch()
             results = self._results(task, model, samples, self._work(block, tell), block.variants)
         about = task.about if isinstance(results, CorruptionResults) else {**task.about, "warnings": None}
         card = results.card.model_copy(update=about)
-        return Answer(replace(results, card=card), time.perf_counter() - began)
+        return watch.answer(replace(results, card=card))
 
     def _results(
         self, task: Task, model: nn.Module, samples: Samples, work: Work, variants: Mapping[str, Tensor] | None

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ibrobust.datasets import Split
 from ibrobust.experiments.jobs import Tell
+from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
 
 _TOLD_EVERY = 0.5
 """Seconds between two messages of a job."""
+
+_SHARED = 4
+"""How many times as long as without others a block may be taken to last on a busy machine."""
 
 Value = TypeVar("Value")
 
@@ -74,3 +79,16 @@ class Teller:
         if (now := time.perf_counter()) - self._told > _TOLD_EVERY or told.share == 1:
             self._told = now
             self._tell(told)
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._clock, self._cpu = time.perf_counter(), time.process_time()
+
+    def answer(self, result: object) -> Answer:
+        """A job's answer, with the seconds that it took."""
+        clock, cpu = time.perf_counter() - self._clock, time.process_time() - self._cpu
+        # A GPU, or a model that is asked over a network, works while this process waits.
+        return Answer(result, clock, min(clock, max(cpu / torch.get_num_threads(), clock / _SHARED)))

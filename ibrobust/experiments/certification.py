@@ -1,7 +1,6 @@
 """From stored results to radii within which nothing can change a prediction, block by block."""
 
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import nn
 
 from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
 from ibrobust.errors import BadInput
-from ibrobust.experiments.blocks import Block, Latest, Teller
+from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
 from ibrobust.experiments.jobs import HERE, Place, Tell
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
@@ -85,12 +84,12 @@ class CertifiedBlocks:
     def __call__(self, block: Block, tell: Tell) -> Answer:
         make, radii = self.tasks[block.piece]
         model, say = self._model.of(block.piece, lambda: make().to(self.device)), Teller(tell)
-        began = time.perf_counter()
+        watch = Stopwatch()
         certified_N = certified_eps_N(
             model, block.split.x.to(self.device), block.split.y.to(self.device), radii,
             progress=lambda done: say(Told(done / len(block), "bounds")),
         )  # fmt: skip
-        return Answer(certified_N, time.perf_counter() - began)
+        return watch.answer(certified_N)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """The job of an audit: some checks of a claim in, their findings out. It writes nothing."""
 
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,7 @@ from torch import nn
 from ibrobust.checks import Case, findings_of
 from ibrobust.datasets import Split
 from ibrobust.errors import ModelWarning
-from ibrobust.experiments.blocks import Latest
+from ibrobust.experiments.blocks import Latest, Stopwatch
 from ibrobust.experiments.jobs import Tell
 from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
@@ -62,7 +61,7 @@ class CheckedClaims:
 
     def __call__(self, checks: Checks, tell: Tell) -> Answer:
         case = self._case.of(checks.piece, lambda: self._made(self.tasks[checks.piece]))
-        began, told = time.perf_counter(), 0
+        watch, told = Stopwatch(), 0
 
         def progress(name: str) -> None:
             nonlocal told
@@ -75,9 +74,9 @@ class CheckedClaims:
             if checks.names == (LOOK,):
                 split = self.tasks[checks.piece].split
                 noisy = case.claim.card.settings.view != "mean"
-                return Answer(warned_of(case.model, split.x, split.y, noisy=noisy), 0.0)
+                return Answer(warned_of(case.model, split.x, split.y, noisy=noisy))
             findings = findings_of(case, checks.names, progress=progress)
-        return Answer([asdict(finding) for finding in findings], time.perf_counter() - began)
+        return watch.answer([asdict(finding) for finding in findings])
 
     def _made(self, task: Claimed) -> Case:
         x, y, _ = usable_samples(task.split.x, task.split.y)

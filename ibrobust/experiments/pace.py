@@ -1,7 +1,8 @@
 """How large blocks are: about half a minute of work each, by what earlier ones took.
 
 A block takes a + b · n seconds for n samples: passes of few rows cost nearly as much as those of many. Where a is
-large, half a minute is too little to be worth it, and a block takes longer.
+large, half a minute is too little to be worth it, and a block takes longer. Seconds are of work: on a machine that
+others use, too, they pass more slowly than those of the clock, and blocks are no smaller for it.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class Pace:
     _latest: int | None = None
 
     def took(self, piece: int, samples: int, seconds: float) -> None:
-        """A block of a piece took so long."""
+        """A block of a piece took so many seconds of work."""
         if samples:
             self._took.setdefault(piece, []).append((samples, seconds))
             self._latest = piece
@@ -71,7 +72,7 @@ def _sizes(took: list[tuple[int, float]]) -> tuple[int, int]:
     if all(samples == largest for samples, _ in took):
         # The a is a guess until blocks of two sizes are known.
         longest = max(_INSTANT, *(seconds for _, seconds in took))
-        best = min(best, max(2 * SECONDS / longest, 2 if longest < _LONGEST else 1) * largest)
+        best = max(min(best, 2 * SECONDS / longest * largest), 2 * largest if longest < _LONGEST else 0)
     return int(min(best + 1e-6, _GROWTH * largest, _MOST)), int(min(a * (1 / _TAIL - 1) / b, _MOST))
 
 

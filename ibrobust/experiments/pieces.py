@@ -30,10 +30,11 @@ class Item(Protocol):
 
 
 class Answer(NamedTuple):
-    """What a job gives back: its result, and the seconds that it took beside loading."""
+    """What a job gives back: its result, and what it took beside loading: seconds of the clock, and of work."""
 
     result: Any
-    seconds: float
+    seconds: float = 0.0
+    work: float = 0.0
 
 
 @runtime_checkable
@@ -152,7 +153,7 @@ class _Work:
             self.failures.setdefault(item.piece, failure)
             self.account.failed(item, left)
         else:
-            self.pace.took(item.piece, len(item), answer.seconds)
+            self.pace.took(item.piece, len(item), answer.work)
             self.account.finished(item, broken=self.pieces[item.piece].keep(item, answer))
         self._finish_if_done(item.piece)
 
