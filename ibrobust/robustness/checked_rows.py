@@ -7,8 +7,7 @@ import pandas as pd
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.robustness.card import ResultCard
-from ibrobust.robustness.corrupted_images import SEVERITIES
-from ibrobust.robustness.corruption_results import UNKNOWN, column
+from ibrobust.robustness.corruption_results import SEVERITIES, UNKNOWN, column
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS
 from ibrobust.robustness.results import ALL_ATTACKS, NAN_GRADIENT, SAMPLE_COLUMNS
 

@@ -24,7 +24,6 @@ COMMON = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
     "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 )  # fmt: skip
-SEVERITIES = (1, 2, 3, 4, 5)
 
 _LEAST_SIDE = 8
 _NEEDS = {"glass_blur": 16, "snow": 25, "motion_blur": 28}

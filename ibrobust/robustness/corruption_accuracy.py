@@ -15,8 +15,8 @@ from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.card_records import CorruptionRecord
-from ibrobust.robustness.corrupted_images import SEVERITIES, bytes_of, corrupted, library_words, possible_corruptions
-from ibrobust.robustness.corruption_results import UNKNOWN, CorruptionResults, column
+from ibrobust.robustness.corrupted_images import bytes_of, corrupted, library_words, possible_corruptions
+from ibrobust.robustness.corruption_results import SEVERITIES, UNKNOWN, CorruptionResults, column
 from ibrobust.robustness.question import Execution, Question, models_fault, question, summed, warnings_about
 from ibrobust.robustness.samples import Arrays, LabelledData, Samples, usable_samples
 from ibrobust.robustness.settings import Settings, make_settings

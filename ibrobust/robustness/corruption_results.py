@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput
 from ibrobust.robustness.card import ResultCard
-from ibrobust.robustness.corrupted_images import SEVERITIES
 from ibrobust.robustness.results import Shown, about_samples
 
+SEVERITIES = (1, 2, 3, 4, 5)
 UNKNOWN = -1
 """The prediction on the clean image where there is no clean image."""
 
