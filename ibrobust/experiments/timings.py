@@ -11,7 +11,7 @@ TIMINGS = "timings.csv"
 
 
 def save_timing(path: Path, results: Path, seconds: float) -> None:
-    """One row per results file: seconds of work, summed over its blocks; apart from the results, which are the same
+    """One row per results file: seconds of its blocks, summed over workers; apart from the results, which are the same
     bytes every time. Another process that adds a row meanwhile waits."""
     row = pd.DataFrame([{"protocol": results.parent.name, "results": results.stem, "seconds": round(seconds, 2)}])
     with alone_in(path.parent):
