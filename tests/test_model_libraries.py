@@ -127,6 +127,8 @@ class TestHuggingFace:
         x, y = striped(6, channels=3, size=16)
         models = load_model(f"hf:{place}/whole"), load_model(f"hf:{place}/config", weights=place / "w.safetensors")
         assert all(same_radii(model, theirs, x) for model in models)
+        (place / "named.toml").write_text('model = "hf:whole"\n')
+        assert torch.equal(load_model(f"{place}/named.toml")(x).logits, theirs(x).logits)
         with pytest.warns(match=r"an object of type ImageClassifierOutput, of which \.logits is taken"):
             ibrobust.breaking_radii(models[0], x, y, eps="0.1", attacks="fgsm")
 

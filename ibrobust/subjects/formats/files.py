@@ -78,7 +78,9 @@ def _described(model: str, options: ModelOptions) -> tuple[str, ModelOptions]:
 
 
 def _beside(file: Path, named: str) -> str:
-    """A path that begins at the folder of the file, where there is such a one; `net.py:make` likewise."""
+    """A path that begins at the folder of the file, where there is one; `net.py:make` and `hf:FOLDER` too."""
+    if named.startswith("hf:") and (file.parent / named[3:]).is_dir():
+        return f"hf:{file.parent / named[3:]}"
     path, colon, name = named.rpartition(":") if ":" in named else (named, "", "")
     there = file.parent / path
     return f"{there}{colon}{name}" if path and there.exists() and not Path(path).is_absolute() else named
