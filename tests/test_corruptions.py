@@ -232,6 +232,13 @@ def test_what_cannot_be_asked_is_refused_in_one_line(stored, capsys, monkeypatch
         code, said = exit_of(capsys, monkeypatch, *asked, *flags)
         assert code == 2, said
         assert words in said.splitlines()[-1]
+    for command, flags, words in (
+        ("audit", ("--protocol", "corruptions"), "--protocol 'corruptions': it attacks nothing"),
+        ("certify", ("--protocol", "corruptions"), "--protocol 'corruptions': it attacks nothing"),
+        ("audit", ("--eps", "0.1", "--results", "audited"), "the data 'c' holds corrupted images"),
+    ):
+        code, said = exit_of(capsys, monkeypatch, command, *asked[1:], *flags)
+        assert (code, words in said.splitlines()[-1]) == (2, True), said
     x, y = images(3, 3, 32)
     with pytest.raises(BadInput, match="protocol 'corruptions' has no attacks; ask corruption_accuracy"):
         ibrobust.breaking_radii(model(3, 32), x, y, protocol="corruptions")

@@ -12,7 +12,10 @@ from PIL import Image
 
 from ibrobust.datasets import Split, StoredSplit, fingerprints, interface, load_dataset
 from ibrobust.errors import BadInput
-from ibrobust.experiments.evaluation import evaluate_subject, foreign_subject
+from ibrobust.experiments.evaluation import evaluate_subject
+from ibrobust.experiments.subject import foreign_subject
+from ibrobust.learning.training import train
+from ibrobust.recipe import Recipe
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
 
@@ -137,6 +140,16 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, nothing_held, 
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert load_dataset(npz(tmp_path)).fingerprint == expected
+
+
+def test_training_on_stored_images_gives_the_same_weights(tmp_path, monkeypatch, cache):
+    name, weights = npz(tmp_path), []
+    recipe = Recipe(data=name, model="mlp", latent=2, epochs=1, batch_size=4)
+    for held in (interface.HELD_BYTES, 0):
+        monkeypatch.setattr(interface, "HELD_BYTES", held)
+        trained = train(recipe, load_dataset(name))
+        weights.append(torch.cat([tensor.flatten().float() for tensor in trained.model.state_dict().values()]))
+    assert torch.equal(*weights)
 
 
 def test_a_damaged_member_that_stays_in_its_file_is_found(tmp_path, nothing_held):

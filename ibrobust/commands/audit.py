@@ -8,7 +8,7 @@ from pathlib import Path
 from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
-from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
+from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings, require_attacks
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import NotMet
 from ibrobust.registry import EXTENSION_POINTS
@@ -18,6 +18,7 @@ from ibrobust.robustness.card import VERDICTS
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     settings = chosen_settings(options)
+    require_attacks(settings)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples

@@ -45,7 +45,9 @@ def main(arguments: Sequence[str]) -> None:
     if options.mce_reference:
         reference_errors(options.mce_reference)
     require_writable(options.out)
-    require_replaceable(*(options.out / name for name in ("leaderboard.csv", "curves.csv", "noise.csv", TIMINGS)))
+    require_replaceable(
+        *(options.out / name for name in ("leaderboard.csv", "curves.csv", "noise.csv", "corruptions.csv", TIMINGS))
+    )
     if (options.out / TIMINGS).is_file():
         timings(options.out / TIMINGS)
     for subject in subjects:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ibrobust.commands.command_line import Parser, count
+from ibrobust.errors import BadInput
 from ibrobust.records import choices, flag
 from ibrobust.robustness.settings import Settings, make_settings, settings_in
 
@@ -41,6 +42,14 @@ def chosen_settings(options: Namespace, **fixed: Any) -> Settings:
     """
     given = {key: getattr(options, key) for key in options.settings_fields if hasattr(options, key)} | fixed
     return settings_in(options.settings, given) if options.settings else make_settings(given)
+
+
+def require_attacks(settings: Settings) -> None:
+    """Raises:
+    BadInput: the protocol attacks nothing, so that there is nothing that a command could say about attacks.
+    """
+    if settings.corrupts:
+        raise BadInput(f"protocol {settings.label!r}: it attacks nothing; choose a protocol with attacks")
 
 
 def _type_of(field: FieldInfo) -> Callable[[str], Any]:
