@@ -1,5 +1,6 @@
 """What a job needs goes with it to machines that share no folder with this one."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from ibrobust import plugins
+from ibrobust.datasets import Split
 from ibrobust.errors import BadInput
 from ibrobust.experiments.jobs import Workload
 from ibrobust.experiments.shipping import shipped, unloaded
@@ -147,6 +149,15 @@ class Looked:
         from ibrobust.datasets import DATASETS
 
         return torch.tensor([float("sent-data" in DATASETS)])
+
+
+def test_of_samples_only_those_of_a_block_are_sent():
+    images = torch.arange(1000 * 64, dtype=torch.float32).view(1000, 1, 8, 8)
+    block = Split(images, torch.arange(1000))[10:20]
+    sent = pickle.dumps(block)
+    assert len(sent) < 5000
+    assert torch.equal(pickle.loads(sent).x, images[10:20])
+    assert torch.equal(pickle.loads(sent).y, torch.arange(10, 20))
 
 
 def test_a_model_that_cannot_be_sent_is_refused():

@@ -26,6 +26,9 @@ class Split:
     def __getitem__(self, rows: Rows) -> "Split":
         return Split(self.x[rows], self.y[rows])
 
+    def __reduce__(self) -> tuple[type["Split"], tuple[Tensor, Tensor]]:
+        return Split, (_without_the_rest(self.x), _without_the_rest(self.y))
+
 
 @dataclass(frozen=True)
 class StoredImages:
@@ -109,6 +112,11 @@ class Corrupted:
             for name in self.corruptions
             for severity in SEVERITIES
         }
+
+
+def _without_the_rest(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own: what is sent of a slice would be all that it is a slice of."""
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 def _numbers(rows: Tensor, count: int) -> NDArray[np.int64]:
