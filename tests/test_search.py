@@ -81,9 +81,9 @@ def test_an_attack_first_tries_to_beat_those_before_it_and_one_without_gradients
     model, x, y = trained_digits()
     asked = []
 
-    def nothing(_victim, x, _y, eps, *_rest) -> Tensor:
-        asked.append(eps)
-        return x
+    def nothing(attempt) -> Tensor:
+        asked.append(attempt.eps)
+        return attempt.x
 
     attacks = {"bim": ATTACKS["bim"], "nothing": Attack(nothing, black_box=black_box)}
     rows = breaking_radii(model, x[:60], y[:60], eps="0:0.2", attacks=attacks).rows
