@@ -133,6 +133,19 @@ def test_options_that_cannot_be_used(tmp_path, option):
         load_dataset(folders(tmp_path, one=png(), two=png()), **dict([option]))
 
 
+def test_a_class_that_the_data_does_not_know(tmp_path):
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    told = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    for labels, words in (
+        (["cat", "zebra", "dog"], "label 'zebra' is none of its classes, cat, dog"),
+        ([0, 2, 1], "holds labels from 0 to 2; it has 2 classes"),
+    ):
+        table = pa.table({"image": [{"bytes": png(), "path": None}] * 3, "label": labels})
+        pq.write_table(table.replace_schema_metadata(told), tmp_path / "a.parquet")
+        with pytest.raises(BadInput, match=words):
+            load_dataset(f"{tmp_path}/a.parquet")
+
+
 def test_saved_data_that_is_a_selection_or_lacks_files(tmp_path):
     for state, words in (
         ({"_data_files": [{"filename": "../a.arrow"}]}, r"a\.arrow' is not there"),
