@@ -144,7 +144,7 @@ def installed(wheel, tmp_path_factory):
     def finished(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         call = [str(scripts / words[0]), *words[1:]]
         return subprocess.run(
-            call, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+            call, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
         )
 
     return finished, scripts / "python"
