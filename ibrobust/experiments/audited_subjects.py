@@ -220,8 +220,7 @@ class _Piece:
             return None
 
     def _groups(self) -> list[tuple[str, ...]]:
-        """What is done as one item: the longest first."""
+        """What is done as one item, in the order in which an audit asks."""
         together = tuple(name for name in CHECKS if name in _TOGETHER)
         look = [(LOOK,)] if self.subject.health == "check" else []
-        alone = [(name,) for name in CHECKS if name not in _TOGETHER]
-        return [*([together] if together else []), *look, *alone]
+        return [*look, *dict.fromkeys(together if name in together else (name,) for name in CHECKS)]
