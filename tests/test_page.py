@@ -20,6 +20,7 @@ from PIL import Image
 from ibrobust import page
 from ibrobust.commands.report import main, stored_entries
 from ibrobust.commands.train import _parser as train_parser
+from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.page.board import board_of
 from ibrobust.page.details import commands_of, details_of, first_breakers
@@ -226,3 +227,18 @@ def test_bad_flags_are_refused(capsys):
             main([str(ZOO), *words])
         assert stopped.value.code == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_runs_that_are_not_there_or_not_whole_are_one_line(entries, tmp_path):
+    with pytest.raises(BadInput, match=re.escape("--runs 'nowhere' is no folder")):
+        main([str(ZOO), "--html", "--runs", "nowhere"])
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "history.csv").write_text("epoch,loss\n1,x\n")
+    (run / "card.json").write_text("{")
+    with pytest.raises(BadInput, match=r"card '.*card.json' cannot be read"):
+        write_page(entries, tmp_path / "out", runs=[tmp_path / "runs"])
+    (run / "card.json").write_text(json.dumps({"weights_sha256": entries[0].weights}))
+    with pytest.raises(BadInput, match="loss of row 1 is 'x', not a number"):
+        write_page(entries, tmp_path / "out", runs=[tmp_path / "runs"])
+    assert not (tmp_path / "out" / "index.html").exists()

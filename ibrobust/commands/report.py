@@ -38,6 +38,8 @@ _SHORT = {
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
+    if missing := [str(folder) for folder in options.runs or () if not in_zoo(folder).is_dir()]:
+        raise BadInput(f"--runs {missing[0]!r} is no folder")
     entries = [
         entry
         for entry in stored_entries(options.results)

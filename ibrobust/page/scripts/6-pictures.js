@@ -28,7 +28,9 @@ const HOW_DRAWN = "In the change, grey is none, white brighter and black darker 
 
 function picturesSection(row, details) {
   if (!details.pictures.length) {
-    return section("Adversarial images", prose("None were kept for this result; evaluate --keep-images keeps what proves each breaking radius, and verify checks it without an attack."));
+    return section("Adversarial images", prose(row.view === "mean"
+      ? "None were kept for this result; evaluate --keep-images keeps what proves each breaking radius, and verify checks it without an attack."
+      : "With noise there are none: a sample is broken by a share of passes, which no single image proves."));
   }
   return section("Adversarial images", prose(HOW_DRAWN),
     element("div", { class: "cards" }, details.pictures.map((picture) => pictureCard(row, details, picture, true))));
