@@ -1,6 +1,7 @@
 """On a Ray cluster of two nodes results are the same bytes, whatever of it dies; what does not fit is named."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import ibrobust
+from ibrobust.commands.audit import main as audit
+from ibrobust.commands.certify import main as certify
 from ibrobust.commands.evaluate import main as evaluate
 from ibrobust.commands.train import main as train
 from ibrobust.errors import BadInput, RunFailed
@@ -36,8 +39,11 @@ def cluster(tmp_path_factory):
         patched.setenv("IBROBUST_DATA", "/nowhere")
         from ray.cluster_utils import Cluster
 
-        found = Cluster(True, head_node_args={**NODE, "include_dashboard": False}, shutdown_at_exit=False)
+        before = signal.getsignal(signal.SIGTERM)
+        # Its processes end with this one, even if this one is killed.
+        found = Cluster(True, head_node_args={**NODE, "include_dashboard": False}, shutdown_at_exit=True)
         found.add_node(**NODE)
+        signal.signal(signal.SIGTERM, before)
         yield found
         found.shutdown()
 
@@ -114,6 +120,16 @@ def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
     monkeypatch.setattr("ibrobust.experiments.pace.Pace.size", lambda *_: 10)
     evaluate([*words, "--out", "there", "--engine", "ray", "--address", cluster.address])
     assert lost not in cluster.worker_nodes
+    assert contents(folder / "there") == contents(folder / "here")
+
+
+def test_audits_and_certificates_are_the_same_there(cluster, folder):
+    evaluate(["--runs", "runs", "--samples", "20", "--eps", "0,0.1", "--out", "here"])
+    shutil.copytree("here", "there")
+    for name, more in (("here", []), ("there", ["--engine", "ray", "--address", cluster.address])):
+        audit(["--runs", "runs", "--samples", "8", "--results", name, *more])
+        certify(["--runs", "runs", "--samples", "8", "--results", name, *more])
+    assert (folder / "here" / "certified.csv").is_file()
     assert contents(folder / "there") == contents(folder / "here")
 
 
