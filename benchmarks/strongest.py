@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.autoattack import broken_in_float64, reference
-from benchmarks.victims import adversarially_trained, benchmark_data
+from benchmarks.victims import ARCHITECTURES, adversarially_trained, benchmark_data
 from ibrobust import breaking_radii
 from ibrobust.attacks import protocol_attacks
 from ibrobust.certificates.certificate import certified_eps_N
@@ -61,8 +61,8 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor, eps: float, protocol: str) 
 def planted(_options: argparse.Namespace) -> None:
     print(f"{'construction':>14} {'attack':>12} {'found of 200':>12} {'seconds':>8}")
     for name, construction in CONSTRUCTIONS.items():
-        for who in ("strict", "AutoAttack", "strongest"):
-            answers = [timed(partial(broken_by, who, construction(10, seed))) for seed in range(20)]
+        for who in ("strongest", "strict", "AutoAttack"):
+            answers = [timed(partial(broken_by, who, construction(50, seed))) for seed in range(4)]
             count, seconds = sum(int(fell.sum()) for fell, _ in answers), sum(took for _, took in answers)
             print(f"{name:>14} {who:>12} {count:>12} {seconds:>8.1f}", flush=True)
 
@@ -83,13 +83,15 @@ def trained(name: str, weights: Path | None) -> nn.Module:
     eps, steps = TRAINED[name]
     file = weights / f"{name}.pt" if weights else None
     data = benchmark_data("mnist")
-    model = adversarially_trained(name, data, eps=eps, steps=0 if file and file.exists() else steps)
     if file and file.exists():
+        model = ARCHITECTURES[name](data.shape, data.classes)
         model.load_state_dict(torch.load(file, weights_only=True))
-    elif file:
+        return model.eval()
+    model = adversarially_trained(name, data, eps=eps, steps=steps)
+    if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), file)
-    return model.eval()
+    return model
 
 
 def samples(count: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 EPS = 0.1
-PIXELS, ADDRESS = 64, 12
+PIXELS, ADDRESS, CLASSES = 64, 12, 5
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,26 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return layer
 
 
-def plateau(samples: int, seed: int, *, quiet: int = 0) -> Planted:
-    """Eight units of each sample can switch on, and one of them decides: no gradient anywhere near the image. Beside
-    them stand so many `quiet` units that are a little below zero everywhere."""
+def plateau(samples: int, seed: int, *, units: int = 8, quiet: int = 0) -> Planted:
+    """Several `units` of each sample can switch on, and one of them decides: no gradient anywhere near the image.
+    Beside them stand so many `quiet` units that are a little below zero everywhere."""
     generator = torch.Generator().manual_seed(seed)
     x, code = _images(samples, generator)
-    weight = _patterns(code, 8, generator)
+    weight = _patterns(code, units, generator)
     first, offset, room = _switching(x, weight, 0.6)
-    strength = torch.full((samples, 8), 0.5)
+    strength = torch.full((samples, units), 0.5)
     strength[:, 0] = 1.5
     first = torch.cat([first, torch.zeros(quiet, PIXELS)])
     offset = torch.cat([offset, torch.full((quiet,), -0.01)])
-    last = torch.zeros(3, samples * 8 + quiet)
-    last[1, : samples * 8] = strength.flatten() / room
-    return _planted(x, (first, offset, torch.eye(len(offset)), last), torch.zeros(3, PIXELS), weight[:, 0])
+    last = torch.zeros(CLASSES, samples * units + quiet)
+    last[1, : samples * units] = strength.flatten() / room
+    return _planted(x, (first, offset, torch.eye(len(offset)), last), torch.zeros(CLASSES, PIXELS), weight[:, 0])
 
 
 def deep_plateau(samples: int, seed: int) -> Planted:
-    """The same among 30 quiet units for each sample: by the layer's mean, the deciding unit is far below zero."""
-    return plateau(samples, seed, quiet=30 * samples)
+    """The same with two units of each sample among eight quiet ones: by the layer's mean, the deciding unit is far
+    below zero."""
+    return plateau(samples, seed, units=2, quiet=8 * samples)
 
 
 def both_of_two(samples: int, seed: int) -> Planted:
@@ -79,13 +80,13 @@ def both_of_two(samples: int, seed: int) -> Planted:
     first, offset, room = _switching(x, weight, 0.5)
     one, other = torch.eye(samples * 2).view(samples, 2, -1).unbind(1)
     second = torch.cat([one, one - other])
-    last = torch.zeros(3, 2 * samples)
+    last = torch.zeros(CLASSES, 2 * samples)
     scale = 6 / room.view(samples, 2).mean(1)
     last[1] = torch.cat([scale, -scale])
     # Where the two patterns differ, every second pixel follows the one and the others the other.
     turns = torch.where(torch.arange(PIXELS) % 2 > 0, weight[:, 0], weight[:, 1])
     towards = torch.where(weight[:, 0] * weight[:, 1] > 0, weight[:, 0], turns)
-    return _planted(x, (first, offset, second, last), torch.zeros(3, PIXELS), towards)
+    return _planted(x, (first, offset, second, last), torch.zeros(CLASSES, PIXELS), towards)
 
 
 def decoy(samples: int, seed: int) -> Planted:
@@ -98,7 +99,7 @@ def decoy(samples: int, seed: int) -> Planted:
     turned = torch.rand(samples, 1, PIXELS, generator=generator) < 0.8
     weight[:, :, ADDRESS:] = torch.where(turned, -direction, direction)[:, :, ADDRESS:]
     first, offset, room = _switching(x, weight, 0.6)
-    last, direct = torch.zeros(3, samples), torch.zeros(3, PIXELS)
+    last, direct = torch.zeros(CLASSES, samples), torch.zeros(CLASSES, PIXELS)
     last[1] = 3 / room
     direct[1] = 0.7 * direction / (EPS * (PIXELS - ADDRESS))
     return _planted(x, (first, offset, torch.eye(samples), last), direct, weight[:, 0])
@@ -144,7 +145,7 @@ def _switching(x: Tensor, weight: Tensor, share: float) -> tuple[Tensor, Tensor,
 
 def _planted(x: Tensor, layers: tuple[Tensor, Tensor, Tensor, Tensor], direct: Tensor, towards: Tensor) -> Planted:
     """Checked: every image is classified as 0, and every counterexample is not."""
-    model = Layers(*layers, direct, torch.tensor([1.0, 0.0, 0.0]) - direct @ x.mean(0)).eval()
+    model = Layers(*layers, direct, torch.eye(CLASSES)[0] - direct @ x.mean(0)).eval()
     images = x.view(-1, 1, 8, 8)
     moved = (images + EPS * torch.sign(towards).view_as(images)).clamp(0, 1)
     assert (model(images).argmax(1) == 0).all()

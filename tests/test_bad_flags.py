@@ -20,6 +20,7 @@ FLAGS = [
         for flag in flags
         for value in ("0", "-5", HUGE, "9" * 5000, "1.5", "")
     ],
+    *[(["evaluate", "--generations", value], ["--generations"]) for value in ("-1", HUGE, "1.5", "")],
     (["evaluate", "--eps", f"0:1:{HUGE}"], ["--eps"]),
     (["evaluate", "--eps", "0:1:100000000"], ["--eps"]),
     (["evaluate", "--eps", "1e400"], ["--eps"]),

@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ibrobust.attacks import ATTACKS, NORMS, Attempt, protocol_attacks, victim
+from ibrobust.attacks.soft_ascent import wrong_lead
+from ibrobust.attacks.survivors import search
 from ibrobust.attacks.survivors.corners import first_layer
 from ibrobust.attacks.survivors.polish import vertex
 from ibrobust.cpu.fusion import fused
@@ -142,11 +144,48 @@ def test_halves_give_the_same_bytes_as_the_whole(digits, whole):
         assert sum(part.card.queries[name].gradient for part in parts) == whole.card.queries[name].gradient
 
 
+def test_islands_give_the_same_bytes_for_halves_and_lose_no_better_point(digits, monkeypatch):
+    monkeypatch.setattr(search, "PATIENCE", 1)
+    monkeypatch.setattr(search, "REACH", 10.0)
+    model, x, y = digits
+    with frozen(model):
+        attempt = attempt_on(model, x[:4], 0.02, y[:4])
+        short, long = (search.survivors(attempt, targets=9, generations=count) for count in (1, 6))
+        halves = [search.survivors(attempt[rows], targets=9, generations=6) for rows in torch.arange(4).split(2)]
+        leads = [wrong_lead(attempt.victim.logits(images), attempt.y)[0] for images in (short, long)]
+    assert torch.equal(torch.cat(halves), long)
+    assert (leads[0] < 0).all()
+    assert (leads[1] >= leads[0]).all()
+
+
 def test_survivors_are_asked_about_what_stands(digits, whole):
     assert (whole.rows["survivors"] <= whole.rows[["pgd", "soft-t"]].min(axis=1)).all()
     easy = breaking_radii(*digits, eps="1", attacks="pgd,survivors", health="ignore")
     assert (easy.rows["pgd"] <= 1).all()
     assert easy.card.queries["survivors"].gradient == 0
+
+
+class Smooth(nn.Module):
+    def forward(self, x):
+        return F.gelu(x.flatten(1) - 0.5)[:, :3]
+
+
+def test_what_an_attack_does_without_is_said_by_name(digits, whole):
+    assert whole.card.warnings is None
+    x, y = torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
+    asked = {"eps": [0.1], "attacks": "fgsm,soft-t,survivors", "health": "ignore"}
+    with pytest.warns(UserWarning, match="no ReLU"):
+        told = breaking_radii(Smooth(), x, y, **asked).card.warnings
+    assert told == [
+        "attack 'soft-t' climbs plainly: torch sees no ReLU in this model",
+        "attack 'survivors' climbs plainly: torch sees no ReLU in this model",
+        "attack 'survivors' runs without its linear programme and without starts that switch units for the same reason",
+    ]
+    model, x, y = digits
+    with pytest.warns(UserWarning, match="linear programme"):
+        told = breaking_radii(model, x[:1], y[:1], norm="l2", **{**asked, "eps": [0.01]}).card.warnings
+    words = "its balls are boxes in norm 'linf' alone, and this is 'l2'"
+    assert told == [f"attack 'survivors' runs without its linear programme: {words}"]
 
 
 def test_survivors_refuse_noise_by_name(digits):
@@ -171,10 +210,11 @@ class Corner(nn.Module):
         return torch.cat([torch.ones_like(lead), lead], dim=1)
 
 
-def attempt_on(model, x, eps):
+def attempt_on(model, x, eps, y=None):
+    y = torch.zeros(len(x), dtype=torch.int64) if y is None else y
     draw = sample_draw(0, torch.arange(len(x)))
     asked = victim(view(model), draw, batch_size=16)
-    return Attempt(asked, x, torch.zeros(len(x), dtype=torch.int64), torch.full((len(x),), eps), draw, NORMS["linf"])
+    return Attempt(asked, x, y, torch.full((len(x),), eps), draw, NORMS["linf"])
 
 
 def test_the_linear_programme_finds_the_vertex_of_region_and_ball():

@@ -10,6 +10,7 @@ from torch import Tensor
 from ibrobust.attacks.norms import Norm
 from ibrobust.attacks.victim import Victim
 from ibrobust.errors import BadInput
+from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw
 from ibrobust.registry import EXTENSION_POINTS, Registry, extension_point
 from ibrobust.types import Images, Labels, PerSample
@@ -72,6 +73,8 @@ class Attack:
         standing: too dear to repeat what others have shown, so that it is asked only below the radius at which those
             before it broke a sample: its column holds the answer of all attacks so far.
         noise: whether it can serve a model whose answer depends on noise.
+        left_out: (view, one image, norm) → what it does without for this model and norm, each as the rest of a sentence
+            that begins with the attack's name.
         settings: the keyword arguments, printed in every result's card.
 
     Raises:
@@ -84,6 +87,7 @@ class Attack:
     cross_entropy: bool = False
     standing: bool = False
     noise: bool = True
+    left_out: Callable[[View, Images, Norm], list[str]] = lambda _view, _x, _norm: []
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

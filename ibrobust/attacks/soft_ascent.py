@@ -11,13 +11,17 @@ from torch import Tensor
 from ibrobust.attacks.filling import FULL
 from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.losses import margin
+from ibrobust.attacks.norms import Norm
 from ibrobust.attacks.targets import likely_targets
-from ibrobust.models.relus import Gate, softened
+from ibrobust.models.bottleneck import View
+from ibrobust.models.relus import Gate, sees_relus, softened
 from ibrobust.types import Images, Labels, Logits, PerSample
 
 HARD_FROM = 0.75
 """Share of the steps after which ReLUs are as sharp backwards as forwards."""
 
+_PIXELS_AT_ONCE = 2**23
+"""Pixels of all points that climb together: memory does not grow with the samples."""
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -130,13 +134,12 @@ def soft_targeted(attempt: Attempt, *, targets: int, steps: int, kept: int) -> I
     """One ascent from each image towards each of its `targets` most likely wrong classes, on the difference of the two
     logits, ReLUs softened at first; only the `kept` that lead most after a tenth of the steps go on. A model of which
     torch sees no ReLU is climbed plainly."""
-    if not len(attempt):
-        return attempt.x
-    start = towards(attempt, likely_targets(attempt, targets), attempt.x)
-    closest = nothing_closer(attempt)
-    closest.note(
-        torch.arange(len(attempt), device=attempt.x.device), climbed(attempt, start, Ascent(steps, kept=kept))[0]
-    )
+    closest, rivals = nothing_closer(attempt), likely_targets(attempt, targets)
+    everyone = torch.arange(len(attempt), device=attempt.x.device)
+    for rows in torch.split(everyone, max(1, _PIXELS_AT_ONCE // max(1, targets * attempt.x[:1].numel()))):
+        if len(rows):
+            some = attempt[rows]
+            closest.note(rows, climbed(some, towards(some, rivals[rows], some.x), Ascent(steps, kept=kept))[0])
     return closest.image
 
 
@@ -192,4 +195,9 @@ def _with(best: Points, rows: Tensor, image: Images, lead: PerSample, better: Te
     )
 
 
-SOFT_T = Attack(soft_targeted, settings={"targets": 9, "steps": 80, "kept": 3})
+def without_gates(view: View, x: Images, _norm: Norm) -> list[str]:
+    """What a model leaves of softened ReLUs."""
+    return [] if sees_relus(view, x) else ["climbs plainly: torch sees no ReLU in this model"]
+
+
+SOFT_T = Attack(soft_targeted, left_out=without_gates, settings={"targets": 9, "steps": 80, "kept": 3})

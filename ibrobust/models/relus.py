@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ibrobust.models.bottleneck import View
-from ibrobust.randomness import Noise
+from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, Logits
 
 
@@ -80,6 +80,12 @@ def relu_inputs(view: View, x: Images, noise: Noise) -> tuple[Logits, list[Tenso
             return view.classify(x, noise), kept
     finally:
         _RECORD.reset(token)
+
+
+def sees_relus(view: View, x: Images) -> bool:
+    """Whether torch sees a ReLU of this model."""
+    with torch.no_grad():
+        return bool(relu_inputs(view, x, Draw(torch.zeros(len(x), dtype=torch.int64, device=x.device)))[1])
 
 
 def _kept(pre: Tensor, kept: list[Tensor]) -> Tensor:

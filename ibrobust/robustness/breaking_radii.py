@@ -1,5 +1,6 @@
 """Breaking radii: every attack of a protocol against every sample, each answer checked outside the attack."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +15,8 @@ from ibrobust.attacks import Attack, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.norms import BALL_TOLERANCE
+from ibrobust.errors import ModelWarning
+from ibrobust.images import as_images
 from ibrobust.models.answers import Classifier
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import sample_draw
@@ -112,13 +115,27 @@ def radii_that_break(asked: Question) -> BreakingRadii:
     """
     evaluation = _Evaluation(asked, asked.positive_E, SEARCHES[asked.settings.search])
     with asked.blocks() as blocks:
+        without = _without(asked)
         parts = [evaluation.part(*block) for block in blocks]
     accounts = [part.accounts for part in parts]
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     images = [part.evidence for part in parts if part.evidence is not None]
     evidence = joined_evidence(images) if images else None
-    card = asked.card(accounts).with_warnings(warned_of_lost(rows))
+    card = asked.card(accounts).with_warnings([*without, *warned_of_lost(rows)])
     return BreakingRadii(rows, card, filled(accounts), evidence)
+
+
+def _without(asked: Question) -> list[str]:
+    """What attacks do without for this model and norm, one sentence each, told as a `ModelWarning`, too."""
+    x = as_images(asked.samples.x[:1].to(asked.device))
+    texts = [
+        f"attack {name!r} {sentence}"
+        for name, attack in asked.attacks.items()
+        for sentence in attack.left_out(asked.seen, x, asked.norm)
+    ]
+    for text in texts:
+        warnings.warn(text, ModelWarning, stacklevel=4)
+    return texts
 
 
 class _Part(NamedTuple):

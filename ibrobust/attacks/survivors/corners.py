@@ -18,7 +18,8 @@ from ibrobust.types import Images
 MOST_UNITS = {2: 512, 4: 64}
 """Units that are looked at, by the dimensions of the layer's answer; of one with more, so many spread over it. A
 convolution's has thousands, each of which sees little of the image."""
-_SAMPLES_AT_ONCE = 16
+_PIXELS_AT_ONCE = 2**24
+"""Pixels of all points that are asked about together."""
 _LINEAR = 1e-4
 """How far from linear, relative to its typical size, rounding may make the layer look."""
 
@@ -75,7 +76,8 @@ def corner_starts(attempt: Attempt, layer: FirstLayer, count: int) -> Points:
     """Of each sample the points that switch a unit, at most `count` of them: those from which the lead of some class is
     largest. Samples of which no unit can switch have none."""
     found: list[Points] = []
-    for rows in torch.split(torch.arange(len(attempt), device=attempt.x.device), _SAMPLES_AT_ONCE):
+    at_once = max(1, _PIXELS_AT_ONCE // layer.slope.numel())
+    for rows in torch.split(torch.arange(len(attempt), device=attempt.x.device), at_once):
         tried = [_switching(attempt, layer, int(row)) for row in rows]
         row = torch.cat([torch.full((len(images),), int(row)) for row, images in zip(rows, tried, strict=True)])
         if len(row):

@@ -1,15 +1,14 @@
 """The search itself: first points, generations, islands. What a sample's answer is depends on that sample alone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ibrobust.attacks.filling import FULL
 from ibrobust.attacks.interface import Attack, Attempt
+from ibrobust.attacks.norms import Norm
 from ibrobust.attacks.soft_ascent import (
     Ascent,
     Closest,
@@ -18,19 +17,19 @@ from ibrobust.attacks.soft_ascent import (
     joined_points,
     nothing_closer,
     towards,
+    without_gates,
     wrong_lead,
 )
 from ibrobust.attacks.survivors.children import children, random_corners
 from ibrobust.attacks.survivors.corners import FirstLayer, corner_starts, first_layer
 from ibrobust.attacks.survivors.polish import MOST_PIXELS, vertex
-from ibrobust.attacks.survivors.pool import Pool, empty_pool, pool_of, pools_of_all
-from ibrobust.attacks.targets import likely_targets
+from ibrobust.attacks.survivors.state import PLACES, State, first_state, set_aside, together
 from ibrobust.errors import BadInput
+from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw
-from ibrobust.types import Images, PerSample
+from ibrobust.types import Images
 
 SOFT = "soft-t"
-PLACES = 32
 CHILDREN = 24
 CORNERS = 4
 """Points of a sample that switch a unit of the first layer, and are climbed from."""
@@ -51,7 +50,6 @@ PATIENCE = 12
 """Generations without a rise after which an island is set aside."""
 RISE = 0.002
 """What counts as a rise, in units of the label's lead at the image."""
-KEPT = 12
 UNION = 3
 """Every so many islands, the search goes on with the best points of all before."""
 AGREEING = 0.05
@@ -79,7 +77,7 @@ def survivors(attempt: Attempt, *, targets: int, generations: int) -> Images:
 
 def _searched(attempt: Attempt, layer: FirstLayer | None, targets: int, generations: int) -> Images:
     answers = nothing_closer(attempt)
-    state = _first_state(attempt, targets)
+    state = first_state(attempt, targets)
     state = _within_reach(answers, state, layer)
     state = _filled(answers, state, attempt.draw.fold("first")[state.place])
     for index in range(generations):
@@ -94,62 +92,7 @@ def _searched(attempt: Attempt, layer: FirstLayer | None, targets: int, generati
     return answers.image
 
 
-@dataclass(frozen=True)
-class _State:
-    """The samples that still stand.
-
-    Attributes:
-        whole: the samples that the search began with.
-        place: which of them each is.
-        targets: the classes that points may head for, likeliest first.
-        gap: by how much the label leads at the image itself.
-        pool: its points.
-        aside: the best points of the islands before.
-        reached: the pool's best lead when it last rose.
-        age: generations since.
-        ends: the best leads of the last three islands.
-        islands: how many there have been.
-    """
-
-    whole: Attempt
-    place: Int[Tensor, " samples"]
-    targets: Int[Tensor, "samples targets"]
-    gap: PerSample
-    pool: Pool
-    aside: Pool
-    reached: PerSample
-    age: Int[Tensor, " samples"]
-    ends: Float[Tensor, "samples 3"]
-    islands: Int[Tensor, " samples"]
-
-    def __getitem__(self, kept: Tensor) -> "_State":
-        return _State(self.whole, *(getattr(self, name)[kept] for name in _PER_SAMPLE))
-
-    def __len__(self) -> int:
-        return len(self.place)
-
-    @property
-    def attempt(self) -> Attempt:
-        return self.whole[self.place]
-
-    def joined(self, points: Points, *, polished: bool = False) -> "_State":
-        """With these points in the pool, as far as they are among the best."""
-        more = pool_of(points, len(self), polished=polished)
-        return replace(self, pool=self.pool.joined(more, self.whole.x[self.place]))
-
-
-_PER_SAMPLE = [field.name for field in fields(_State)][1:]
-
-
-def _first_state(attempt: Attempt, targets: int) -> _State:
-    everyone = torch.arange(len(attempt), device=attempt.x.device)
-    gap = -wrong_lead(attempt.victim.clean_logits(attempt.x), attempt.y)[0]
-    empty, none, zero = empty_pool(attempt.x, PLACES), torch.full_like(gap, -torch.inf), torch.zeros_like(everyone)
-    ends = none[:, None].expand(-1, 3)
-    return _State(attempt, everyone, likely_targets(attempt, targets), gap, empty, empty, none, zero, ends, zero)
-
-
-def _climbed(answers: Closest, state: _State, start: Points, ascent: Ascent) -> tuple[_State, Points]:
+def _climbed(answers: Closest, state: State, start: Points, ascent: Ascent) -> tuple[State, Points]:
     """The samples that stand after these points have climbed, and where their points came to."""
     if not len(start):
         return state, start
@@ -159,7 +102,7 @@ def _climbed(answers: Closest, state: _State, start: Points, ascent: Ascent) -> 
     return state[standing], replace(kept, row=(standing.cumsum(0) - 1)[kept.row])
 
 
-def _within_reach(answers: Closest, state: _State, layer: FirstLayer | None) -> _State:
+def _within_reach(answers: Closest, state: State, layer: FirstLayer | None) -> State:
     """The samples that something brought near to a mistake: corners that switch a unit of the first layer, ascents
     towards each target, the ends of attacks before this one. Where soft ascents have been among those, new ones are
     made only for what they brought near."""
@@ -179,13 +122,13 @@ def _within_reach(answers: Closest, state: _State, layer: FirstLayer | None) -> 
     return state[_near(answers, state)]
 
 
-def _near(answers: Closest, state: _State) -> Bool[Tensor, " samples"]:
+def _near(answers: Closest, state: State) -> Bool[Tensor, " samples"]:
     """Samples that still stand, and that something brought near to a mistake."""
     lead = answers.lead[state.place]
     return (lead >= -REACH * state.gap) & (lead <= 0)
 
 
-def _ends(state: _State) -> Points:
+def _ends(state: State) -> Points:
     """Where attacks before this one came to, drawn into the ball."""
     attempt = state.attempt
     found = []
@@ -196,7 +139,7 @@ def _ends(state: _State) -> Points:
     return joined_points(found, attempt.x)
 
 
-def _filled(answers: Closest, state: _State, draw: Draw) -> _State:
+def _filled(answers: Closest, state: State, draw: Draw) -> State:
     """With random points in the pool, which head for the classes that came nearest."""
     if not len(state):
         return state
@@ -209,7 +152,7 @@ def _filled(answers: Closest, state: _State, draw: Draw) -> _State:
     return state.joined(ends)
 
 
-def _nearest_targets(state: _State) -> Int[Tensor, "samples nearest"]:
+def _nearest_targets(state: State) -> Int[Tensor, "samples nearest"]:
     """The targets whose points lead most; those that no point heads for come last."""
     heads = state.pool.target[:, :, None] == state.targets[:, None, :]
     lead = torch.where(heads, state.pool.lead[:, :, None], -torch.inf).amax(1)
@@ -217,9 +160,9 @@ def _nearest_targets(state: _State) -> Int[Tensor, "samples nearest"]:
     return state.targets.gather(1, order)
 
 
-def _polished(answers: Closest, state: _State) -> _State:
+def _polished(answers: Closest, state: State) -> State:
     """With the linear programme's answer from the best point of each sample that it has not been tried from."""
-    if state.attempt.norm.name != "linf" or state.attempt.x[0].numel() > MOST_PIXELS:
+    if _not_polished(state.whole.norm, state.whole.x):
         return state
     fresh = ~state.pool.polished & (state.pool.lead > -torch.inf)
     rows, found = fresh.any(1).nonzero().squeeze(1), []
@@ -235,7 +178,22 @@ def _polished(answers: Closest, state: _State) -> _State:
     return state.joined(ends, polished=True)
 
 
-def _renewed(answers: Closest, state: _State, draw: Draw) -> _State:
+def _not_polished(norm: Norm, x: Images) -> str | None:
+    """Why there is no linear programme for these images."""
+    if norm.name != "linf":
+        return f"its balls are boxes in norm 'linf' alone, and this is {norm.name!r}"
+    size = x[0].numel()
+    return f"an image has {size} values, and it takes {MOST_PIXELS} at most" if size > MOST_PIXELS else None
+
+
+def _without(view: View, x: Images, norm: Norm) -> list[str]:
+    if plainly := without_gates(view, x, norm):
+        return [*plainly, "runs without its linear programme and without starts that switch units for the same reason"]
+    reason = _not_polished(norm, x)
+    return [f"runs without its linear programme: {reason}"] if reason else []
+
+
+def _renewed(answers: Closest, state: State, draw: Draw) -> State:
     """Where the best lead has not risen for a while, the pool's best points are put aside and it begins anew; samples
     whose last three islands ended alike are given up."""
     if not len(state):
@@ -247,38 +205,13 @@ def _renewed(answers: Closest, state: _State, draw: Draw) -> _State:
     old = age >= PATIENCE
     if not old.any():
         return state
-    ended = _set_aside(state[old])
+    ended = set_aside(state[old])
     agree = (ended.ends.amax(1) - ended.ends.amin(1)) <= AGREEING * ended.ends.amax(1).abs()
     ended = ended[~agree]
     united = ended.islands % UNION == 0
     fresh = _filled(answers, ended[~united], draw.fold("anew")[ended[~united].place])
     going_on = replace(ended[united], pool=ended[united].aside)
-    return _together([state[~old], fresh, going_on])
+    return together([state[~old], fresh, going_on])
 
 
-def _set_aside(state: _State) -> _State:
-    """With the best points of the pool put aside, and nothing in it."""
-    kept = state.pool.first(KEPT)
-    x = state.whole.x[state.place]
-    return replace(
-        state,
-        aside=state.aside.joined(kept, x),
-        pool=empty_pool(x, PLACES),
-        ends=torch.cat([state.ends[:, 1:], state.pool.lead[:, :1]], dim=1),
-        islands=state.islands + 1,
-        reached=torch.full_like(state.reached, -torch.inf),
-        age=torch.zeros_like(state.age),
-    )
-
-
-def _together(states: Sequence[_State]) -> _State:
-    """All samples of these, in the order in which they were at first."""
-    merged: dict[str, Any] = {}
-    for name in _PER_SAMPLE:
-        values = [getattr(state, name) for state in states]
-        merged[name] = pools_of_all(values) if isinstance(values[0], Pool) else torch.cat(values)
-    whole = replace(states[0], **merged)
-    return whole[whole.place.argsort()]
-
-
-SURVIVORS = Attack(survivors, standing=True, noise=False, settings={"targets": 9, "generations": 12})
+SURVIVORS = Attack(survivors, standing=True, noise=False, left_out=_without, settings={"targets": 9, "generations": 12})
