@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ibrobust.commands.command_line import Parser, count, doing, note_part_of_zoo, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
@@ -29,6 +29,8 @@ _NOT_PRINTED = {
 }  # fmt: skip
 
 _SHORT = {
+    "rank_low": "from",
+    "rank_high": "to",
     "robust_avg_error": "±",
     "preserved_information": "I[X;Z]",
     "preserved_information_low": "low",
@@ -60,7 +62,14 @@ def main(arguments: Sequence[str]) -> None:
         )
     note_part_of_zoo(options.results)
     results = [entry.results for entry in entries]
-    print_report(results, options.out, formats=options.format, corrupted=corrupted, reference=options.mce_reference)
+    print_report(
+        results,
+        options.out,
+        formats=options.format,
+        corrupted=corrupted,
+        reference=options.mce_reference,
+        group_by=options.group_by,
+    )
     if (options.html or options.single_file) and not entries:
         raise BadInput("--html: the page shows attacks' results, and there are none; leaderboard.csv has the others")
     if options.html or options.single_file:
@@ -141,6 +150,7 @@ def print_report(
     formats: Sequence[str] = (),
     corrupted: "Sequence[CorruptionResults]" = (),
     reference: Path | None = None,
+    group_by: Literal["recipe", "run"] = "run",
 ) -> None:
     """Write leaderboard.csv, curves.csv and figures to `out`, for models with noise noise.csv, and under corruptions
     corruptions.csv; print the leaderboard, what noise alone does, and the paths.
@@ -149,6 +159,8 @@ def print_report(
         formats: what else the leaderboard is written as, with the columns that are printed: latex, markdown.
         corrupted: results under corruptions, which have rows of their own below.
         reference: the file of errors that mCE divides by.
+        group_by: whether the leaderboard has a row for all training seeds of a recipe, or for each run; curves and
+            figures are of the runs.
 
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
@@ -160,11 +172,13 @@ def print_report(
     )
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
+    from ibrobust.robustness.seeds import by_recipe
     from ibrobust.tables import save_table
 
     attacked = leaderboard(results) if results else None
+    grouped = by_recipe(results) if results and group_by == "recipe" else attacked
     errors = reference_errors(reference) if reference else None
-    board = with_corruptions(attacked, corrupted, errors) if corrupted else attacked
+    board = with_corruptions(grouped, corrupted, errors) if corrupted else grouped
     assert board is not None, "there are results of one kind or the other"
     text = printable(board)
     save_table(text, out / "leaderboard.csv")
@@ -211,7 +225,12 @@ def _shown(text: "pd.DataFrame") -> "pd.DataFrame":
     """The leaderboard's columns that say something."""
     empty = {column for column in text if (text[column] == "").all()}
     alike = {column for column in _SETTINGS if text[column].nunique() == 1}
-    shown = [column for column in text if column not in _NOT_PRINTED | alike | empty]
+    unprinted = _NOT_PRINTED | alike | empty
+    shown = [
+        name
+        for name in map(str, text)
+        if name not in unprinted and (name == "robust_avg_sd" or not name.endswith("_sd"))
+    ]
     return text[shown].rename(columns=_SHORT)
 
 
@@ -249,6 +268,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--pictures", type=count, default=12,
         help="samples whose adversarial images the page shows, of results that were evaluated with --keep-images",
+    )  # fmt: skip
+    parser.add_argument(
+        "--group-by", choices=["recipe", "run"], default="recipe",
+        help="rows of the leaderboard: recipe makes one of all training seeds of a recipe (mean, standard deviation "
+        "and number of seeds); run keeps each",
     )  # fmt: skip
     add_reference_flag(parser)
     add_floor_flag(parser)

@@ -14,6 +14,9 @@ from ibrobust.robustness.settings import TOLD, Settings
 
 _COLUMNS = {
     "rank": ("rank", "whole", True, "place by mean robustness among the trusted runs of the same question"),
+    "rank_low": ("rank from", "whole", False, "best rank that the draw of the samples leaves open, 95 %"),
+    "rank_high": ("rank to", "whole", False, "worst rank that the draw of the samples leaves open, 95 %"),
+    "tied": ("tied for the lead", "text", False, "yes: nothing is surely better, though others may lead as well"),
     "run": ("run", "text", True, "name of the run; opens it"),
     "dataset": ("data set", "text", True, "whose test samples were attacked"),
     "model": ("model", "text", False, "encoder architecture"),

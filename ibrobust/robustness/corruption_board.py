@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput
 from ibrobust.robustness.corruption_results import CorruptionResults
-from ibrobust.robustness.leaderboard import about_model, numbered_groups, samples_in_words
+from ibrobust.robustness.leaderboard import RANKS, about_model, numbered_groups, ranks_of, samples_in_words
 from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error
 from ibrobust.robustness.storage import load_corruptions
@@ -33,15 +35,18 @@ def with_corruptions(
         reference: errors by corruption of the model that mCE compares with; no column `mce` without it.
     """
     rows = pd.DataFrame([_row(result, reference) for result in results]).assign(group=_groups(results))
-    rows["rank"] = rows.groupby("group")["corruption_avg"].rank(method="min", ascending=False).astype("Int64")
+    right_QN = [_right_N(result) for result in results]
+    wholes = [int(np.prod(result.right_CSN.shape[:2])) for result in results]
+    rows = rows.assign(**ranks_of(rows["group"], rows["corruption_avg"], right_QN, wholes))
     rows = rows.sort_values(["group", "corruption_avg", "run"], ascending=[True, False, True], ignore_index=True)
     if board is None:
-        return rows[["rank", *(name for name in rows if name not in ("rank", "group", *_OF_ATTACKS)), "group"]]
+        return rows[[*RANKS, *(name for name in rows if name not in (*RANKS, "group", *_OF_ATTACKS)), "group"]]
     own = [name for name in rows if name not in board]
     whole = pd.concat([board, rows], ignore_index=True)
-    for name in (*_NO_TEXT, "worst_corruption"):
+    for name in (*_NO_TEXT, "worst_corruption", "tied"):
         whole[name] = whole[name].fillna("")
-    whole["rank"] = whole["rank"].astype("Int64")
+    for name in RANKS[:3]:
+        whole[name] = whole[name].astype("Int64")
     return whole[[*board.columns, *own]]
 
 
@@ -91,6 +96,12 @@ def _row(result: CorruptionResults, reference: Mapping[str, float] | None) -> di
         "protocol": result.card.settings.label,
         **dict.fromkeys(_NO_TEXT, ""),
     }
+
+
+def _right_N(result: CorruptionResults) -> NDArray[np.int64]:
+    """How many corrupted images of each sample are classified right, in the order of the samples' ids."""
+    right: NDArray[np.int64] = result.right_CSN.sum((0, 1))[result.rows["sample"].to_numpy().argsort()]
+    return right
 
 
 def _groups(results: Sequence[CorruptionResults]) -> list[str]:

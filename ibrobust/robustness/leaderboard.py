@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.protocols import strength, strong_enough
+from ibrobust.robustness.ranks import rank_intervals
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS
 from ibrobust.robustness.settings import TOLD
@@ -24,6 +26,16 @@ _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
 _KEYS = ["run", *TOLD]
 """What tells two results apart."""
+RANKS = ["rank", "rank_low", "rank_high", "tied"]
+"""Place, the places that the samples leave open, and whether nothing is surely better though others lead as well; of a
+table without a rank, the first alone."""
+_FIRST = [
+    "run", "dataset", "model", "reg", "gamma", "adversarial", "noise", "latent", "seed", "n", "clean", "robust_avg",
+    "robust_avg_error",
+]  # fmt: skip
+_LAST = [
+    "weakest_attack", "strongest_attack", "zero_grad", *_NATS, *_KEYS[1:], "eps_max", "verdict", "reason", "group",
+]  # fmt: skip
 
 
 def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
@@ -33,47 +45,80 @@ def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
     radii, attacks and settings, those of the strongest protocol that was run first, which the column `protocol` names;
     all others below, the most robust first, each with the reason for having no rank.
     """
-    rows = pd.DataFrame([_row(result) for result in results]).assign(group=groups(results))
-    ranked = rows["reason"] == ""
-    ranks = rows[ranked].groupby("group")["robust_avg"].rank(method="min", ascending=False)
-    rows["rank"] = ranks.reindex(rows.index).astype("Int64")
-    robust_at = sorted((str(column) for column in rows if str(column).startswith("robust@")), key=_eps_of)
-    first = [
-        "rank",
-        "run",
-        "dataset",
-        "model",
-        "reg",
-        "gamma",
-        "adversarial",
-        "noise",
-        "latent",
-        "seed",
-        "n",
-        "clean",
-        "robust_avg",
-        "robust_avg_error",
-    ]
-    last = [
-        "weakest_attack",
-        "strongest_attack",
-        "zero_grad",
-        *_NATS,
-        *_KEYS[1:],
-        "eps_max",
-        "verdict",
-        "reason",
-        "group",
-    ]
-    order = {"ranked": False, "strength": False, "among": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
+    return in_order(rows_of(results), [survived_N(result) for result in results])
+
+
+def rows_of(results: Sequence[Results]) -> pd.DataFrame:
+    """The leaderboard's rows as the results come, not yet ranked, with the `strength` of the protocol and the number of
+    `radii`."""
     strengths = [strength(result.attacks, noise=result.card.settings.view != "mean") for result in results]
+    counts = [len(result.radii_E) for result in results]
+    rows = pd.DataFrame([_row(result) for result in results])
+    return rows.assign(group=groups(results), strength=strengths, radii=counts)
+
+
+def survived_N(result: Results) -> NDArray[np.int64]:
+    """How many radii each sample survives, in the order of the samples' ids."""
+    survived: NDArray[np.int64] = result.robust_EN.sum(0)[result.sample_N["sample"].to_numpy().argsort()]
+    return survived
+
+
+def in_order(
+    rows: pd.DataFrame,
+    survived_QN: Sequence[NDArray[Any]],
+    spread_Q: Sequence[float] | None = None,
+    *,
+    more: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The leaderboard of rows as `rows_of` makes them: ranked, and sorted.
+
+    Args:
+        survived_QN: for each row, how many radii each sample survives.
+        spread_Q: standard error of each row's robust_avg over training seeds; none by default.
+        more: columns of the rows that are shown as well, last.
+    """
+    ranked = rows["reason"] == ""
+    wholes = rows["radii"].tolist()
+    rows = rows.assign(**ranks_of(rows["group"].where(ranked), rows["robust_avg"], survived_QN, wholes, spread_Q))
+    order = {"ranked": False, "strength": False, "among": True, "robust_avg": False, **dict.fromkeys(_KEYS, True)}
     sortable = rows.assign(
-        ranked=ranked,
-        strength=pd.Series(strengths, rows.index).where(ranked, 0),
-        among=rows["group"].where(ranked, ""),
+        ranked=ranked, strength=rows["strength"].where(ranked, 0), among=rows["group"].where(ranked, "")
     )
     ordered = sortable.sort_values([*order], ascending=[*order.values()])
-    return ordered[[*first, *robust_at, *last]].reset_index(drop=True)
+    ranks = RANKS if ranked.any() else RANKS[:1]
+    names = [str(column) for column in rows if str(column).startswith("robust@") and column not in more]
+    robust_at = sorted(names, key=_eps_of)
+    return ordered[[*ranks, *_FIRST, *robust_at, *_LAST, *more]].reset_index(drop=True)
+
+
+def ranks_of(
+    group_Q: "pd.Series[str]",
+    value_Q: "pd.Series[float]",
+    values_QN: Sequence[NDArray[Any]],
+    wholes: Sequence[int],
+    spread_Q: Sequence[float] | None = None,
+) -> dict[str, "pd.Series[Any]"]:
+    """The columns `RANKS` of rows that are ranked within their group by a mean over the group's samples.
+
+    Args:
+        group_Q: missing where a row has no rank.
+        value_Q: what ranks go by, the highest first.
+        values_QN: its parts by sample, the same samples throughout a group.
+        wholes: what a sample has at most.
+        spread_Q: standard error of each value from what else was drawn.
+    """
+    rank_Q = value_Q[group_Q.notna()].groupby(group_Q).rank(method="min", ascending=False)
+    columns = {name: pd.Series(pd.NA, group_Q.index, "Int64") for name in ("rank_low", "rank_high")}
+    tied_Q = [""] * len(group_Q)
+    for members in group_Q.groupby(group_Q).indices.values():
+        spread_M = np.array([spread_Q[row] * wholes[row] for row in members]) if spread_Q is not None else None
+        values_MN = np.stack([values_QN[row] for row in members])
+        low_M, high_M = rank_intervals(values_MN, whole=wholes[members[0]], spread_M=spread_M)
+        columns["rank_low"].iloc[members], columns["rank_high"].iloc[members] = low_M, high_M
+        if (low_M == 1).sum() > 1:
+            for row in members[low_M == 1]:
+                tied_Q[row] = "yes"
+    return {"rank": rank_Q.reindex(group_Q.index).astype("Int64"), **columns, "tied": pd.Series(tied_Q, group_Q.index)}
 
 
 def groups(results: Sequence[Results]) -> list[str]:
@@ -146,11 +191,11 @@ def printable(board: pd.DataFrame) -> pd.DataFrame:
     """The same table as text with fixed digits: what the CSV holds and the terminal shows."""
     text = board.copy()
     for column in board.columns:
-        if column == "rank":
+        if column in RANKS[:3]:
             text[column] = board[column].astype("string").fillna("")
-        elif column in _SHARES or column.startswith("robust@"):
+        elif column.removesuffix("_sd") in _SHARES or column.startswith("robust@"):
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.4f}")
-        elif column in _NATS:
+        elif column.removesuffix("_sd") in _NATS:
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
         elif column in ("gamma", "adversarial", "eps_max", "noise"):
             text[column] = board[column].map(_plain)

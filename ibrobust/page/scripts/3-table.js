@@ -10,8 +10,8 @@ const tableColumns = (() => {
   return [...named.slice(0, place), ROBUST, ...named.slice(place)];
 })();
 const widths = innerWidth > 560
-  ? { picked: 38, run: 330, reason: 360, group: 360, dataset: 90, protocol: 100, rank: 66, verdict: 104, gamma: 84, robust: 118, clean: 78 }
-  : { picked: 30, run: 134, reason: 220, group: 220, dataset: 76, protocol: 80, rank: 50, verdict: 84, gamma: 70, robust: 76, clean: 60 };
+  ? { picked: 38, run: 330, reason: 360, group: 360, dataset: 90, protocol: 100, rank: 96, verdict: 104, gamma: 84, robust: 118, clean: 78 }
+  : { picked: 30, run: 134, reason: 220, group: 220, dataset: 76, protocol: 80, rank: 78, verdict: 84, gamma: 70, robust: 76, clean: 60 };
 
 function cellOf(column) {
   const name = column.name;
@@ -26,6 +26,13 @@ function cellOf(column) {
   if (name === "verdict") {
     const marks = { trusted: "✓ ", suspect: "? ", masked: "✗ " };
     return (cell) => element("span", { class: "verdict " + cell.getValue() }, (marks[cell.getValue()] || "") + cell.getValue());
+  }
+  if (name === "rank") {
+    return (cell) => {
+      const row = cell.getData();
+      const open = row.rank_low ? element("small", { title: "ranks that the samples leave open, 95 %" }, ` ${row.rank_low}–${row.rank_high}${row.tied ? " =" : ""}`) : null;
+      return element("span", {}, shown(row.rank, "whole"), open);
+    };
   }
   if (name === "reg") return (cell) => element("span", {}, regName(cell.getValue()));
   return (cell) => element("span", {}, shown(cell.getValue(), column.kind));

@@ -138,7 +138,7 @@ function compareChoice(row) {
 
 function showRun(place, row, details) {
   const marks = [row.dataset, row.protocol + " attacks", row.norm, row.view === "mean" ? "noise off" : "noise " + row.view, row.n + " samples"];
-  const robust = [["verdict", row.verdict + (row.rank ? ", rank " + row.rank : "")], ["clean", share(row.clean)], ["robust, mean over ε", share(row.robust_avg) + (row.robust_avg_error === null ? "" : " ± " + row.robust_avg_error.toFixed(3))],
+  const robust = [["verdict", row.verdict + (row.rank ? ", rank " + row.rank + (row.rank_low ? ` (${row.rank_low} to ${row.rank_high}${row.tied ? ", tied for the lead" : ""})` : "") : "")], ["clean", share(row.clean)], ["robust, mean over ε", share(row.robust_avg) + (row.robust_avg_error === null ? "" : " ± " + row.robust_avg_error.toFixed(3))],
     ["robust at ε " + shown(row.eps_max), share(robustAt(row, row.radii[row.radii.length - 1]))]];
   const titlesOf = { train: "Train it again", evaluate: "Attack it again" };
   place.replaceChildren(...[
