@@ -105,6 +105,9 @@ def test_the_leaderboard_ranks_them_apart_with_columns_of_their_own(stored, eval
     assert board["run"].tolist() == [f"net-{name}-c" for name in (best, "make" if best == "other" else "other")]
     assert board["corruption_avg"].tolist() == pytest.approx([mean[best], min(mean.values())], abs=5e-5)
     assert board["rank"].tolist() == [1, 2 if min(mean.values()) < mean[best] else 1]
+    assert set(board["rank_low"]) | set(board["rank_high"]) <= {1, 2}
+    assert (board["rank_low"] <= board["rank"]).all()
+    assert (board["rank"] <= board["rank_high"]).all()
     assert board["clean"].isna().all()
     assert "mce" not in board
     monkeypatch.chdir(stored)

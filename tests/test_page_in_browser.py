@@ -12,6 +12,7 @@ from ibrobust.files import released_zoo
 from ibrobust.page.board import board_of
 from ibrobust.page.entries import Entry
 from ibrobust.page.writing import write_page
+from ibrobust.robustness.leaderboard import leaderboard
 from ibrobust.robustness.statistics import mcnemar
 from ibrobust.robustness.storage import load_results
 from tests.page_results import FORMULA, HOSTILE, RUNS, hostile, kept_results
@@ -260,6 +261,15 @@ def test_hostile_names_are_text(opened):
     assert FORMULA in text
     page.goto(f"{opened.address}#/run/<img src=x onerror=alert(2)>")
     playwright.expect(page.locator("#run .warning")).to_contain_text("there is no result")
+
+
+def test_a_rank_stands_with_the_ranks_that_the_samples_leave_open(opened):
+    opened.at()
+    board = leaderboard([entry.results for entry in opened.entries])
+    ranked = board[board["rank"].notna()]
+    expected = [f"{row.rank} {row.rank_low}–{row.rank_high}{' =' if row.tied else ''}" for row in ranked.itertuples()]
+    assert expected
+    assert [cell for cell in opened.column("rank") if cell] == expected
 
 
 def test_printed_and_on_a_phone_nothing_is_cut(opened):

@@ -32,7 +32,7 @@ def by_recipe(results: Sequence[Results]) -> pd.DataFrame:
         return leaderboard(results)
     rows = rows_of(results)
     numbers = [
-        name for name in rows.select_dtypes("number") if name not in (*_SAME, "robust_avg_error", *_ABOUT_RECIPE)
+        str(name) for name in rows.select_dtypes("number") if name not in (*_SAME, "robust_avg_error", *_ABOUT_RECIPE)
     ]
     survived_QN = [np.mean([survived_N(results[place]) for place in members], axis=0) for members in together]
     merged = []
