@@ -61,7 +61,7 @@ def test_models_in_order_have_their_rank_at_least_as_often(spread):
     assert found["ranks"] < 4
 
 
-def test_the_order_of_the_models_and_their_company_of_copies_change_nothing():
+def test_the_order_of_the_models_changes_nothing():
     values_MN = simulated(0.5)
     low_M, high_M = rank_intervals(values_MN, whole=11)
     for order in (np.arange(8)[::-1], np.random.default_rng(1).permutation(8)):
