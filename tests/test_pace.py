@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibrobust.experiments.pace import FIRST, SECONDS, Pace
+from ibrobust.experiments.pace import FIRST, SECONDS, Expectation, Pace
 from ibrobust.experiments.unfinished import Gaps
 
 
@@ -82,3 +82,18 @@ def test_of_nothing_there_are_no_gaps():
 def test_no_block_of_fewer_than_a_pass_is_left_for_the_end(left):
     assert Pace(1).size(0, left, left) in (left, FIRST)
     assert left - Pace(1).size(0, left, left) not in range(1, FIRST)
+
+
+def test_what_passes_take_decides_the_first_block_and_what_blocks_took_the_others():
+    pace = Pace(1)
+    pace.expect(0, Expectation(8.0, 0.25))
+    assert pace.size(0, 5000, 5000) == 288
+    pace.took(0, 288, 8 + 288.0)
+    assert pace.size(0, 4712, 4712) < 288
+    assert pace.size(1, 5000, 5000) < 288  # another run has no expectation of its own
+
+
+def test_a_model_whose_pass_takes_a_minute_begins_with_one_pass():
+    pace = Pace(1)
+    pace.expect(0, Expectation(0.0, 60.0))
+    assert pace.size(0, 5000, 5000) == FIRST

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ibrobust.backends import peer_attacks, radii_by_a_library
 from ibrobust.errors import ModelWarning
 from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
+from ibrobust.experiments.expectation import expected_of
 from ibrobust.experiments.jobs import Tell
 from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
@@ -68,8 +69,7 @@ class AttackedBlocks:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ModelWarning)
             if block.look:
-                x, y, _ = usable_samples(block.split.x, block.split.y)
-                return Answer(warned_of(model, x, y, noisy=task.settings.view != "mean"))
+                return self._look(task, model, block)
             samples = usable_samples(block.split.x, block.split.y, rows)
             watch = Stopwatch()
             results = self._results(task, model, samples, self._work(block, tell), block.variants)
@@ -89,15 +89,30 @@ class AttackedBlocks:
         asked = question(model, samples, task.settings, execution)
         return radii_that_break(asked) if task.settings.view == "mean" else readings_under_noise(asked)
 
+    def _look(self, task: Task, model: nn.Module, block: Block) -> Answer:
+        """What is odd about the model, where its record does not say it, and what blocks will take."""
+        settings, warned = task.settings, []
+        x, y, _ = usable_samples(block.split.x, block.split.y)
+        if task.about["model"].warnings is None:
+            warned = warned_of(model, x, y, noisy=settings.view != "mean")
+        if settings.corrupts or settings.backend != NATIVE:
+            return Answer(warned)
+        return Answer(warned, expected=expected_of(model, x, settings.view, usual_work(settings, 1).gradients))
+
     def _work(self, block: Block, tell: Tell) -> Work:
         """The account of a block, which expects what earlier blocks of the same run took."""
-        settings, say = self.tasks[block.piece].settings, Teller(tell)
+        say = Teller(tell)
 
         def telling(attack: str, done: int, left: float) -> None:
             say(Told(done / (done + left) if done else 0.0, attack, work.broken))
 
-        # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
-        walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)
-        work = expected_work(chosen_attacks(settings), len(block), walks=walks, tell=telling)
-        work.taken = self._taken.of(block.piece, dict)
+        work = usual_work(self.tasks[block.piece].settings, len(block))
+        work.tell, work.taken = telling, self._taken.of(block.piece, dict)
         return work
+
+
+def usual_work(settings: Settings, samples: int) -> Work:
+    """The work that settings let expect."""
+    # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
+    walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)
+    return expected_work(chosen_attacks(settings), samples, walks=walks)

@@ -34,7 +34,7 @@ class Block:
         split: their images and labels.
         ids: the samples' numbers, where those are not their places, `rows`.
         variants: the samples under corruptions, by corruption and severity, where they are not to be made.
-        look: the model is only looked at on them, and what is odd about it is the answer.
+        look: the model is only looked at on them: the answer is what is odd about it, and what blocks will take.
     """
 
     piece: int

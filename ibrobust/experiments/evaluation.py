@@ -10,6 +10,7 @@ from ibrobust.errors import BadInput
 from ibrobust.experiments.attacked_blocks import AttackedBlocks, task_of
 from ibrobust.experiments.blocks import Block
 from ibrobust.experiments.jobs import HERE, Place
+from ibrobust.experiments.pace import FIRST
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Watch
 from ibrobust.experiments.subject import Subject
@@ -104,7 +105,7 @@ class _Evaluation:
         gaps: samples that no block was made of yet.
         blocks: those that are finished.
         warned: what is odd about the model.
-        look: whether it is to be looked at.
+        look: whether it is still to be looked at, for what is odd about it and for what it will take.
     """
 
     index: int
@@ -148,7 +149,7 @@ class _Evaluation:
             self.blocks.append(rows)
             account.there(len(rows), broken_samples(results))
         self.gaps = Gaps.between(self.rows, self.blocks)
-        self.look, self.seconds = self.subject.model_record.warnings is None, 0.0
+        self.look, self.seconds = self.subject.model_record.warnings is None or self.left > FIRST, 0.0
         return True
 
     def next_item(self, size: int) -> Block | None:

@@ -6,6 +6,7 @@ others use, too, they pass more slowly than those of the clock, and blocks are n
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,8 @@ SECONDS = 30.0
 """Work of a block: what a kill costs at most, for each worker."""
 
 FIRST = 16
-"""Samples of a block while nothing is known. Fewer are filled up to as many before they go through a model."""
+"""Samples of a block while nothing is known or expected. Fewer are filled up to as many before they go through a
+model."""
 
 _OVERHEAD = 0.1
 """Share of a block's seconds that may be the a, if the block ..."""
@@ -33,6 +35,13 @@ _GROWTH = 16
 """How many times the size of blocks so far the next may be: the first may not be like the others."""
 
 
+class Expectation(NamedTuple):
+    """Seconds of work that a block is expected to take: `fixed` + `each` · samples."""
+
+    fixed: float
+    each: float
+
+
 @dataclass
 class Pace:
     """What blocks took so far.
@@ -43,7 +52,12 @@ class Pace:
 
     workers: int
     _took: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    _expected: dict[int, Expectation] = field(default_factory=dict)
     _latest: int | None = None
+
+    def expect(self, piece: int, expected: Expectation) -> None:
+        """What a block of a piece may take, as long as none of it has been worked on."""
+        self._expected[piece] = expected
 
     def took(self, piece: int, samples: int, seconds: float) -> None:
         """A block of a piece took so many seconds of work."""
@@ -56,8 +70,15 @@ class Pace:
 
         Towards the end blocks get smaller, so that all workers end at about the same time.
         """
-        known = self._took.get(piece) or self._took.get(-1 if self._latest is None else self._latest)
-        size, least = _sizes(known) if known else (FIRST, FIRST)
+        known = self._took.get(piece)
+        if not known and piece not in self._expected:
+            known = self._took.get(-1 if self._latest is None else self._latest)
+        if known:
+            size, least = _sizes(known)
+        elif expected := self._expected.get(piece):
+            size, least = min(_best(*expected), _MOST), _least(*expected)
+        else:
+            size, least = FIRST, FIRST
         if self.workers > 1:
             size = min(size, max(-(-all_left // (2 * self.workers)), least))
         size = max(size // FIRST * FIRST, FIRST)
@@ -68,12 +89,20 @@ def _sizes(took: list[tuple[int, float]]) -> tuple[int, int]:
     """The best number of samples, and the least that is not mostly overhead."""
     a, b = _line(took)
     largest = max(samples for samples, _ in took)
-    best = max(SECONDS - a, min(a * (1 / _OVERHEAD - 1), _LONGEST - a)) / b
+    best: float = _best(a, b)
     if all(samples == largest for samples, _ in took):
         # The a is a guess until blocks of two sizes are known.
         longest = max(_INSTANT, *(seconds for _, seconds in took))
         best = max(min(best, 2 * SECONDS / longest * largest), 2 * largest if longest < _LONGEST else 0)
-    return int(min(best + 1e-6, _GROWTH * largest, _MOST)), int(min(a * (1 / _TAIL - 1) / b, _MOST))
+    return int(min(best + 1e-6, _GROWTH * largest, _MOST)), _least(a, b)
+
+
+def _best(a: float, b: float) -> int:
+    return int(min(max(SECONDS - a, min(a * (1 / _OVERHEAD - 1), _LONGEST - a)) / max(b, _INSTANT) + 1e-6, 1e9))
+
+
+def _least(a: float, b: float) -> int:
+    return int(min(a * (1 / _TAIL - 1) / max(b, _INSTANT), _MOST))
 
 
 def _line(took: list[tuple[int, float]]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ibrobust.errors import RunFailed
 from ibrobust.experiments.jobs import Job, Outcome, Place, Workload, outcomes, require_no_failures
-from ibrobust.experiments.pace import Pace
+from ibrobust.experiments.pace import Expectation, Pace
 from ibrobust.experiments.progress import Account, Watch
 
 _LOOK_AGAIN = 1.0
@@ -30,11 +30,13 @@ class Item(Protocol):
 
 
 class Answer(NamedTuple):
-    """What a job gives back: its result, and what it took beside loading: seconds of the clock, and of work."""
+    """What a job gives back: its result, what it took beside loading in seconds of the clock and of work, and what the
+    items of its piece are expected to take, where it found out."""
 
     result: Any
     seconds: float = 0.0
     work: float = 0.0
+    expected: Expectation | None = None
 
 
 @runtime_checkable
@@ -154,6 +156,8 @@ class _Work:
             self.account.failed(item, left)
         else:
             self.pace.took(item.piece, len(item), answer.work)
+            if answer.expected:
+                self.pace.expect(item.piece, answer.expected)
             self.account.finished(item, broken=self.pieces[item.piece].keep(item, answer))
         self._finish_if_done(item.piece)
 

@@ -66,6 +66,11 @@ class Work:
         self.tell(self._attack, self.done, self.remaining)
 
     @property
+    def gradients(self) -> float:
+        """Queries per sample that the settings let expect, as so many gradients."""
+        return sum(self.usual.values()) / _GRADIENT
+
+    @property
     def remaining(self) -> float:
         """Queries that are expected to be left."""
         made = self.done - self._begun
@@ -91,7 +96,9 @@ class Work:
         return replace(view, classify=classify)
 
 
-def expected_work(attacks: Mapping[str, Attack], samples: int, *, walks: int, tell: Tell) -> Work:
+def expected_work(
+    attacks: Mapping[str, Attack], samples: int, *, walks: int, tell: Tell = lambda _attack, _done, _left: None
+) -> Work:
     """The work of an evaluation that has not begun.
 
     Args:
