@@ -90,7 +90,6 @@ CASES = {
     "objects": (lambda at: pair(at, np.array([None] * 3), LABELS), r"x\.npy' holds Python objects"),
     "corruption": (lambda at: corrupted(at, np.tile(LABELS, 5), "fig:3", fog=(50, 6, 4, 3)), "no corruption 'fig'"),
     "severity": (lambda at: corrupted(at, np.tile(LABELS, 5), "fog:6", fog=(50, 6, 4, 3)), "severity '6'.*from 1 to 5"),
-    "all of them": (lambda at: corrupted(at, np.tile(LABELS, 5), "", fog=(50, 6, 4, 3)), "--protocol corruptions"),
     "five times": (lambda at: corrupted(at, np.arange(50) % 7, fog=(50, 6, 4, 3)), "another label at severity 2"),
     "not five": (lambda at: corrupted(at, LABELS[:9], fog=(9, 6, 4, 3)), "holds 9 labels; there is one for each"),
     "no file": (lambda at: f"{at}/data.py:make", r"there is no file '.*data\.py'"),

@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,16 +29,22 @@ class Unfinished:
 
     folder: Path
     _handle: int | None = None
+    _made: list[Path] = field(default_factory=list)
 
     def hold(self) -> bool:
         """Whether this process holds the folder now; False while another one does."""
         if self._handle is None:
+            missing = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
             self._handle = held(self.folder)
+            self._made = missing if self._handle is not None else []
         return self._handle is not None
 
     def release(self) -> None:
-        """Let go of it; finished blocks stay."""
+        """Let go of it; finished blocks stay, and folders in which there are none go."""
         if self._handle is not None:
+            with suppress(OSError):
+                for place in self._made:
+                    place.rmdir()
             let_go(self._handle)
             self._handle = None
 
