@@ -101,7 +101,7 @@ def test_a_run_is_not_mistaken_for_that_of_another_version_of_its_plugin(command
         ("raise OSError('no weights\\nhere')", "the file raised OSError: no weights$"),
         ("import sys; sys.exit(3)", "the file raised SystemExit: 3"),
         ("import no_such_module_of_mine", "the file raised ModuleNotFoundError: No module named"),
-        ("x = 1", "registers nothing; it may add to data set, model, regulariser, "),
+        ("x = 1", "registers nothing; it may add to data set, data format, model, regulariser, "),
         (REGULARISER.replace('"mine"', '"l2"'), "regulariser 'l2' is registered already, by ibrobust; choose another"),
         (REGULARISER + REGULARISER, "regulariser 'mine' is registered already; choose another name"),
         (REGULARISER.replace('"mine"', '"my own"'), "regulariser 'my own': a name is letters and digits"),
