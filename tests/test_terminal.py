@@ -22,7 +22,8 @@ RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 def said(monkeypatch, encoding: str, *words: str) -> str:
     """What a command prints on a terminal of the encoding, run in this process."""
     streams = {name: io.TextIOWrapper(io.BytesIO(), encoding=encoding) for name in ("stdout", "stderr")}
-    main = importlib.import_module(f"ibrobust.{words[0]}").main
+    package = "ibrobust" if words[0] == "__main__" else "ibrobust.commands"
+    main = importlib.import_module(f"{package}.{words[0]}").main
     with monkeypatch.context() as patched:
         patched.setattr(sys, "argv", ["ibrobust", *words[1:]])
         for name, stream in streams.items():
