@@ -92,7 +92,7 @@ def held(folder: Path) -> int | None:
 
 
 def let_go(handle: int) -> None:
-    """Of what `held` holds."""
+    """Release what `held` holds."""
     if handle != _NO_LOCK:
         os.close(handle)
 

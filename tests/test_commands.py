@@ -144,7 +144,7 @@ def assert_same_results(first, *others):
 
 
 def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(command, two_runs):
-    words = ("--noise", "fresh", "--protocol", "strict-rand", "--eps", "0:0.1:3", "--samples", "12")
+    words = ("--noise", "fresh", "--protocol", "strict-rand", "--eps", "0,0.1", "--samples", "6")
     finished = command("evaluate", *words, cwd=two_runs)
     assert finished.returncode == 0, finished.stderr
     assert "null-attack changes nothing" in finished.stdout
@@ -162,14 +162,14 @@ def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(co
     board = pd.read_csv(results / "leaderboard.csv").set_index("run")
     fresh = table.query("reading == 'fresh' and attack == 'all' and eps == 0.1").set_index("run")["robust"]
     assert (board["robust@0.1"] - fresh.reindex(board.index)).abs().max() < 1e-4
-    halves = [("--samples", "0:6"), ("--samples", "6:12")]
+    halves = [("--samples", "0:3"), ("--samples", "3:6")]
     for half in halves:
         command("evaluate", *words[:-2], *half, "--out", "halves", cwd=two_runs)
     command("report", "halves", "--out", "joined", cwd=two_runs)
     assert (two_runs / "joined" / "noise.csv").read_bytes() == (results / "noise.csv").read_bytes()
     audited = command(
-        "audit", "--noise", "fresh", "--protocol", "strict-rand", "--samples", "12", *find_names(two_runs)[:1],
-        cwd=two_runs,
+        "audit", "--noise", "fresh", "--protocol", "strict-rand", "--eps", "0,0.1", "--samples", "6",
+        *find_names(two_runs)[:1], cwd=two_runs,
     )  # fmt: skip
     assert audited.returncode == 0, audited.stderr
     report = command("report", "results", "--protocol", "strict-rand", cwd=two_runs)

@@ -35,12 +35,12 @@ def test_the_same_bytes_with_one_worker_and_with_two(command, tmp_path):
         )
         assert trained.returncode == 0, trained.stderr
         assert trained.stdout.count("test accuracy") == 2
-        words = ("--runs", "runs1", "--samples", "40", "--out", f"out{count}", "--workers", count)
+        words = ("--runs", "runs1", "--eps", "0,0.1", "--samples", "20", "--out", f"out{count}", "--workers", count)
         evaluated = command("evaluate", *words, cwd=tmp_path)
         assert evaluated.returncode == 0, evaluated.stderr
-        for name in ("audit", "certify"):
+        for name, radii in (("audit", ("--eps", "0,0.1")), ("certify", ())):
             words = ("--runs", "runs1", "--samples", "10", "--results", f"out{count}", "--workers", count)
-            judged = command(name, *words, cwd=tmp_path)
+            judged = command(name, *words, *radii, cwd=tmp_path)
             assert judged.returncode == 0, judged.stderr
             assert judged.stdout.count("digits-mlp-l2-") == 2
     for name in ("runs", "out"):

@@ -106,7 +106,7 @@ def towards(attempt: Attempt, targets: Int[Tensor, "samples targets"], start: Im
 
 @dataclass
 class Closest:
-    """Of each sample the image that came closest to a mistake, and its lead."""
+    """The image of each sample that came closest to a mistake, and its lead."""
 
     image: Images
     lead: PerSample

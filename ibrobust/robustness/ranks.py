@@ -79,7 +79,7 @@ def seed_spread(means_S: Numbers, *, level: float = 0.95) -> float:
 
 
 def _variances(values_MN: Numbers, difference_MM: Numbers) -> Numbers:
-    """Of the sum over the samples of each pair's difference."""
+    """The variance of the sum over the samples of each pair's difference."""
     products_MM = values_MN @ values_MN.T
     own_M = np.diag(products_MM)
     variance_MM: Numbers = own_M[:, None] + own_M - 2 * products_MM - difference_MM**2 / values_MN.shape[1]

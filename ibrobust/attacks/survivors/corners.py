@@ -73,7 +73,7 @@ def _quiet(x: Images) -> Draw:
 
 
 def corner_starts(attempt: Attempt, layer: FirstLayer, count: int) -> Points:
-    """Of each sample the points that switch a unit, at most `count` of them: those from which the lead of some class is
+    """The points of each sample that switch a unit, at most `count` of them: those from which the lead of some class is
     largest. Samples of which no unit can switch have none."""
     found: list[Points] = []
     at_once = max(1, _PIXELS_AT_ONCE // layer.slope.numel())

@@ -32,7 +32,7 @@ MOST_PIXELS = 4096
 
 
 def vertex(attempt: Attempt, image: Images, target: Tensor) -> Images | None:
-    """Of one sample the point that the last programme gives, in its ball; None where there is none.
+    """The point of one sample that the last programme gives, in its ball; None where there is none.
 
     Args:
         attempt: one sample.

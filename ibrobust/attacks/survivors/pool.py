@@ -39,7 +39,7 @@ class Pool:
 
     @property
     def best(self) -> Images:
-        """Of each sample the point whose lead is largest."""
+        """The point of each sample whose lead is largest."""
         return self.image[:, 0]
 
     def first(self, places: int) -> "Pool":

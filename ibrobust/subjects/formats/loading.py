@@ -17,7 +17,7 @@ from ibrobust.subjects.formats.interface import FORMATS, Format, Pixels, format_
 from ibrobust.subjects.formats.options import KNOWN_PIXELS, NOTHING, OWN, ModelOptions, model_options
 
 Shape = tuple[int, int, int]
-"""Of an image: channels, height, width."""
+"""An image's channels, height and width."""
 
 
 class Loaded(NamedTuple):
