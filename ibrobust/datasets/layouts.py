@@ -34,17 +34,13 @@ def require_layout(layout: str) -> None:
 
 
 def layout_of(shape: tuple[int, ...], name: str) -> str:
-    """The one reading whose images have one to four channels. Where both have, (N, C, H, W) is taken only for square
-    grey images, which the other reading takes for images one pixel high.
-
-    Raises:
-        BadInput: the shape does not tell.
-    """
+    """The one reading whose images have one to four channels; where both have, (N, C, H, W), the library's own layout,
+    if its images are square and the other's are not. Nothing else is guessed."""
     _, first, middle, last = shape
     usual = [layout for layout, channels in (("nchw", first), ("nhwc", last)) if channels in _CHANNELS]
     if len(usual) == 1:
         return usual[0]
-    if usual and middle == last and first == 1:
+    if usual and middle == last and (first != middle or first == 1):
         return "nchw"
     raise BadInput(
         f"{name} has shape {shape}, which may be (N, C, H, W) or (N, H, W, C): say which with layout nchw or nhwc "
