@@ -10,7 +10,7 @@ const tableColumns = (() => {
   return [...named.slice(0, place), ROBUST, ...named.slice(place)];
 })();
 const widths = innerWidth > 560
-  ? { picked: 38, run: 330, reason: 360, group: 360, dataset: 90, protocol: 100, rank: 96, verdict: 104, gamma: 84, robust: 118, clean: 78 }
+  ? { picked: 38, run: 330, reason: 360, group: 360, dataset: 86, reg: 122, protocol: 88, rank: 96, verdict: 104, gamma: 72, robust: 118, clean: 72 }
   : { picked: 30, run: 134, reason: 220, group: 220, dataset: 76, protocol: 80, rank: 50, verdict: 84, gamma: 70, robust: 76, clean: 60 };
 
 function cellOf(column) {
