@@ -31,7 +31,9 @@ def test_every_page_is_in_the_navigation():
     from mkdocs.structure.files import get_files
     from mkdocs.structure.nav import get_navigation
 
-    config = load_config(str(ROOT / "mkdocs.yml"), hooks=[], plugins=["awesome-nav"], theme="mkdocs")
+    config = load_config(
+        str(ROOT / "mkdocs.yml"), hooks=[], plugins=["awesome-nav"], theme="mkdocs", markdown_extensions=[]
+    )
     files = get_files(config)
     config.plugins.on_files(files, config=config)
     nav = config.plugins.on_nav(get_navigation(files, config), config=config, files=files)

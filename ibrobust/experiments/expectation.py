@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ibrobust.experiments.blocks import Stopwatch
 from ibrobust.experiments.pace import FIRST, Expectation
@@ -17,11 +17,11 @@ _MANY = 8 * FIRST
 _REPEATS = 3
 
 
-def expected_of(model: nn.Module, x: Images, how: str, gradients: float) -> Expectation | None:
+def expected_of(model: nn.Module, x: Tensor, how: str, gradients: float) -> Expectation | None:
     """What a block of samples takes if none of them breaks early, by what a gradient of few and of many rows takes.
 
     Args:
-        x: samples that are like those of the blocks, (batch, channels, height, width).
+        x: samples that are like those of the blocks, as they are stored, (batch, channels, height, width).
         how: how noise is scored, as `view` takes it.
         gradients: how many the attacks take per sample.
 
