@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-_hook = install_import_hook("ibrobust", "beartype.beartype")
 
-import torch  # noqa: E402
+import torch
+
+from tests import shape_checks
+
+shape_checks.install()
 
 # How long an example takes depends on the machine.
 settings.register_profile("any speed", settings(), deadline=None)
