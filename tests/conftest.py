@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from tests import shape_checks
+from tests import forking, shape_checks
+from tests.forking import Forked, ForkServer
 
 shape_checks.install()
 
@@ -22,23 +22,33 @@ settings.register_profile("any speed", settings(), deadline=None)
 settings.load_profile("any speed")
 
 torch.set_num_threads(1)
-ROOT = Path(__file__).parent.parent
+ROOT = forking.ROOT
 
 
 @pytest.fixture(scope="session")
-def command(tmp_path_factory):
-    """Run `python -m ibrobust.<words>` in a folder of its own; returns the finished process."""
+def forked(tmp_path_factory):
+    """Start `python -m <words>` in a folder of its own, with everything imported already; returns a `Forked`."""
+    servers: list[ForkServer] = []
 
-    def finished(*words: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", f"ibrobust.{words[0]}", *words[1:]],
-            cwd=cwd or tmp_path_factory.mktemp("cwd"),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
+    def started(*words: str, cwd: Path | None = None) -> Forked:
+        if not servers:
+            servers.append(ForkServer())
+        into = tmp_path_factory.mktemp("said") / "it"
+        return Forked(servers[0], words, cwd or tmp_path_factory.mktemp("cwd"), into, dict(os.environ))
+
+    yield started
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def command(forked):
+    """Run `python -m ibrobust.<words>` as a forked process in a folder of its own; returns the finished process."""
+
+    def finished(*words: str, cwd: Path | None = None, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        process = forked(f"ibrobust.{words[0]}", *words[1:], cwd=cwd)
+        code = process.wait(timeout)
+        return subprocess.CompletedProcess(words, code, *process.said())
 
     return finished
 
