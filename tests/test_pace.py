@@ -43,11 +43,63 @@ def test_a_clock_that_stands_still_cuts_all_the_same():
     assert sum(cut(5000, lambda _n: 0.0)) == 5000
 
 
-def test_the_last_blocks_of_several_workers_are_smaller_and_none_is_mostly_overhead():
-    sizes = cut(5000, lambda n: 4 + n / 10, workers=2)
-    assert max(sizes) == 352
-    assert sizes[-5:-1] == sorted(sizes[-5:-1], reverse=True)
-    assert all(4 / (4 + size / 10) < 0.4 for size in sizes[2:-1])
+def ends_of(workers: int, total: int, fixed: float, each: float, *, expected: bool = True) -> tuple[list[float], int]:
+    """When each worker ends where a block of n samples takes `fixed` + `each` · n seconds, and the number of blocks."""
+    ends, given, now, left, blocks = [0.0] * workers, [0] * workers, 0.0, total, 0
+    pace = Pace(workers, clock=lambda: now)
+    if expected:
+        pace.expect(0, Expectation(fixed, each))
+    while left:
+        free = ends.index(min(ends))
+        now = ends[free]
+        if given[free]:
+            pace.ended(0, given[free])
+            pace.took(0, given[free], fixed + each * given[free])
+        given[free] = pace.size(0, left, left)
+        left, blocks = left - given[free], blocks + 1
+        pace.gave(0, given[free])
+        ends[free] += fixed + each * given[free]
+    return ends, blocks
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+@pytest.mark.parametrize("total", [200, 1000, 5000])
+@pytest.mark.parametrize(("fixed", "each"), [(8.0, 0.1), (0.5, 0.02), (4.0, 0.4)])
+def test_all_workers_end_together_with_as_few_blocks_as_their_size_allows(workers, total, fixed, each):
+    ends, blocks = ends_of(workers, total, fixed, each)
+    best = int(max(SECONDS - fixed, min(9 * fixed, 120 - fixed)) / each // FIRST * FIRST)
+    rounds = -(-total // (workers * best))
+    assert blocks <= workers * (rounds + 1)
+    assert max(ends) <= total / workers * each + (rounds + 1) * fixed + 2 * FIRST * each
+
+
+def test_a_worker_that_is_free_takes_more_than_one_that_is_busy():
+    now = 0.0
+    pace = Pace(2, clock=lambda: now)
+    pace.expect(0, Expectation(1.0, 0.1))
+    assert pace.size(0, 208, 208) == 112
+    pace.gave(0, 288)
+    now = 19.8  # Of the 29.8 seconds ten are left: 208 samples, of which it takes a hundred fewer.
+    assert pace.size(0, 208, 208) == 160
+    assert pace.size(0, 96, 96) == 96
+
+
+def test_on_a_busy_machine_a_block_lasts_as_much_longer_as_the_last_one_did():
+    now = 0.0
+    pace = Pace(2, clock=lambda: now)
+    pace.expect(0, Expectation(1.0, 0.1))
+    pace.gave(0, 288)
+    pace.took(0, 288, 29.8, 2 * 29.8)
+    now = 39.6
+    assert pace.size(0, 208, 208) == 160
+
+
+def test_where_nobody_knows_the_workers_those_in_work_are_counted():
+    pace = Pace(1, clock=lambda: 0.0)
+    pace.expect(0, Expectation(0.0, 1.0))
+    for _ in range(3):
+        pace.gave(1, 0)
+    assert pace.size(0, 64, 64) == FIRST
 
 
 def test_another_run_begins_with_the_size_of_the_last_one():

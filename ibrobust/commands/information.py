@@ -2,18 +2,23 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, count, note_part_of_zoo, parsed, seed, torch_device, whole_number
+from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
+from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ibrobust.datasets import AnySplit
+    from ibrobust.experiments.measuring import MeasuredRun
     from ibrobust.subjects.zoo import Run
 
 TABLE = "information.csv"
@@ -24,7 +29,7 @@ _MOST_DRAWS = 10_000
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     _require_known(options)
-    device = torch_device(options.device, options.threads)
+    options.device = torch_device(options.device, options.threads)
 
     from ibrobust.files import require_writable
     from ibrobust.subjects.zoo import CARD, find_runs
@@ -35,23 +40,55 @@ def main(arguments: Sequence[str]) -> None:
     note_part_of_zoo(places)
     require_writable(options.out)
     _require_enough_samples(runs, options)
-    tables, failed = [], []
-    for found in runs:
-        try:
-            measured = _measured_run(found, options, device)
-        except BadInput as error:
-            failed.append(found.card.run)
-            print(f"error: run {found.card.run}: {error}", file=sys.stderr, flush=True)
-            continue
-        tables.append(measured.table)
-        # Before a word is printed: a terminal that cannot take it costs no result.
-        _save(tables, options.out)
-        print("\n".join(measured.lines), flush=True)
+    tables: dict[int, pd.DataFrame] = {}
+    failed = []
+    died = None
+    try:
+        for index, found in _measured(runs, options):
+            if found.refused is not None:
+                failed.append(found.run)
+                print(f"error: run {found.run}: {found.refused}", file=sys.stderr, flush=True)
+                continue
+            tables[index], lines = _told(found)
+            # Before a word is printed: a terminal that cannot take it costs no result.
+            _save(tables, options.out)
+            print("\n".join(lines), flush=True)
+    except RunFailed as failure:
+        died = failure
+    _finish(tables, runs, options, kept=died is not None)
+    if died:
+        raise died
+    if failed:
+        raise RunFailed(f"{len(failed)} of {len(runs)} runs could not be measured: {', '.join(failed)}")
+
+
+def _measured(runs: "list[Run]", options: Namespace) -> "Iterator[tuple[int, MeasuredRun]]":
+    from ibrobust.experiments.measuring import Asked, measure_runs
+
+    def splits_of(run: "Run") -> "dict[str, AnySplit]":
+        data = run.data(data_dir=options.data_dir, download=options.download)
+        return {"train": data.train, "test": data.test}
+
+    asked = Asked(
+        options.view, options.draws, options.samples, tuple(options.k), options.distance, options.repeats,
+        options.seed, options.retrain_decoder,
+    )  # fmt: skip
+    place = place_of(options, begin=partial(share_cores, options))
+    with shown_progress() as watch:
+        yield from measure_runs(
+            runs, splits_of, asked, device=options.device, out=options.out, place=place, watch=watch
+        )
+
+
+def _finish(tables: "dict[int, pd.DataFrame]", runs: "list[Run]", options: Namespace, *, kept: bool) -> None:
+    """The table is whole: finished measurements are needed no more, unless some are still to be done."""
+    from ibrobust.experiments.measuring import forget
+
+    if not kept:
+        forget(runs, options.out)
     if tables:
         paths = _figures(_joined(tables), runs, options.out) if options.figures else []
         print("\n".join(map(str, [options.out / TABLE, *paths])))
-    if failed:
-        raise RunFailed(f"{len(failed)} of {len(runs)} runs could not be measured: {', '.join(failed)}")
 
 
 def _require_known(options: Namespace) -> None:
@@ -84,50 +121,37 @@ def _require_enough_samples(runs: "list[Run]", options: Namespace) -> None:
                 )
 
 
-class _Measured(NamedTuple):
-    table: "pd.DataFrame"
-    lines: list[str]
+def _told(found: "MeasuredRun") -> "tuple[pd.DataFrame, list[str]]":
+    """The rows of a run, and a line for each of its measurements and what is odd about them."""
+    import pandas as pd
 
-
-def _measured_run(found: "Run", options: Namespace, device: str) -> _Measured:
-    from ibrobust.datasets import sorted_samples
-    from ibrobust.entropies.measurement import measured, views_of, with_retrained_decoder
     from ibrobust.entropies.table import information_rows
 
-    run = found.card.run
-    data = found.data(data_dir=options.data_dir, download=options.download)
-    model = found.model().to(device)
     tables, lines = [], []
-    for split, whole in (("train", data.train), ("test", data.test)):
-        samples = whole[: options.samples]
-        lines += [f"warning: {run}: {sentence}" for sentence in sorted_samples(whole, len(samples), part=split)]
-        if not len(samples):
-            lines.append(f"{run} · {split}: no samples")
-            continue
-        for view in [options.view] if options.view else views_of(model, options.draws):
-            measurement = measured(
-                model, samples, view=view, ks=options.k, norm=options.distance, repeats=options.repeats,
-                seed=options.seed,
-            )  # fmt: skip
-            if options.retrain_decoder and view == "fresh":
-                measurement = with_retrained_decoder(measurement, model, samples, options.seed)
-            tables.append(information_rows(measurement, run=run, split=split, view=view))
-            lines.append(f"{run} · {split} · {view}: {_summary(tables[-1], measurement.error)}")
+    for split, notes in found.notes.items():
+        lines += [f"warning: {found.run}: {sentence}" for sentence in notes]
+        parts = {view: measurement for (of, view), measurement in found.parts.items() if of == split}
+        if not parts:
+            lines.append(f"{found.run} · {split}: no samples")
+        for view, measurement in parts.items():
+            tables.append(information_rows(measurement, run=found.run, split=split, view=view))
+            lines.append(f"{found.run} · {split} · {view}: {_summary(tables[-1], measurement.error)}")
             lines += [f"  warning: {sentence}" for sentence in measurement.warnings]
-    return _Measured(_joined(tables), lines)
+    return pd.concat(tables, ignore_index=True), lines
 
 
-def _save(tables: "list[pd.DataFrame]", out: Path) -> None:
+def _save(tables: "dict[int, pd.DataFrame]", out: Path) -> None:
     from ibrobust.entropies.table import information_text
     from ibrobust.tables import save_table
 
     save_table(information_text(_joined(tables)), out / TABLE)
 
 
-def _joined(tables: "list[pd.DataFrame]") -> "pd.DataFrame":
+def _joined(tables: "dict[int, pd.DataFrame]") -> "pd.DataFrame":
+    """In the order of the runs, whichever was measured first."""
     import pandas as pd
 
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([tables[index] for index in sorted(tables)], ignore_index=True)
 
 
 def _summary(table: "pd.DataFrame", error: float) -> str:
@@ -202,6 +226,7 @@ def _parser() -> Parser:
     parser.add_argument("--seed", type=seed, default=0, help="seed of the latent's noise and of the Gaussian samples")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
+    add_job_flags(parser)
     parser.add_data_flags()
     parser.add_device_flags(default_threads=None)
     return parser

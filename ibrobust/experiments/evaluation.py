@@ -106,6 +106,7 @@ class _Evaluation:
         blocks: those that are finished.
         warned: what is odd about the model.
         look: whether it is still to be looked at, for what is odd about it and for what it will take.
+        looking: whether that is being done.
     """
 
     index: int
@@ -120,6 +121,7 @@ class _Evaluation:
     blocks: list[range] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
     look: bool = False
+    looking: bool = False
     seconds: float | None = None
 
     @property
@@ -154,8 +156,10 @@ class _Evaluation:
 
     def next_item(self, size: int) -> Block | None:
         if self.look:
-            self.look = False
+            self.look, self.looking = False, True
             return Block(self.index, self.rows, self.subject.test[self.rows.start + looked_at(self.total)], look=True)
+        if self.looking and self.left > FIRST:
+            return None  # A block whose size is a guess costs more than the wait.
         rows = self.gaps.take(min(size, _CORRUPTED) if self.settings.corrupts else size)
         if rows is None:
             return None
@@ -165,6 +169,7 @@ class _Evaluation:
     def keep(self, item: Block, answer: Answer) -> int:
         assert self.seconds is not None
         if item.look:
+            self.looking = False
             self.warned = answer.result
             self._warn(self.warned)
             return 0

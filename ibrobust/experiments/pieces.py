@@ -62,7 +62,8 @@ class Piece(Protocol):
         """Find out what there is already, and take hold of the rest; False while another process holds it."""
 
     def next_item(self, size: int) -> Item | None:
-        """An item of about so many samples; None when all have been given out."""
+        """An item of about so many samples; None where none is to be had now: all have been given out (`left` is 0), or
+        an answer has to come first."""
 
     def keep(self, item: Any, answer: Answer) -> int:
         """Write down an answer, so that it outlives this process; how many samples are broken by it."""
@@ -114,13 +115,13 @@ def results_of(
 
 @dataclass
 class _Work:
-    """Which pieces wait, which is being given out, and which are held until their last answer comes."""
+    """Which pieces wait, which are being given out, and which are held until their last answer comes."""
 
     pieces: Sequence[Piece]
     pace: Pace
     account: Account
     waiting: deque[int] = field(init=False)
-    current: int | None = None
+    open: list[int] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)
     failures: dict[int, RunFailed] = field(default_factory=dict)
     _ready: deque[tuple[int, Any]] = field(default_factory=deque)
@@ -133,45 +134,57 @@ class _Work:
             yield self._ready.popleft()
 
     def next_item(self) -> Item | None:
-        while self.current is not None or self._begin_next():
-            index = self.current
-            assert index is not None
-            piece = self.pieces[index]
-            others = sum(self.pieces[number].left for number in self.waiting)
-            if index not in self.failures:
-                item = piece.next_item(self.pace.size(index, piece.left, piece.left + others))
-                if item is not None:
-                    self.held[index] += 1
-                    return item
-            self.current = None
-            self._finish_if_done(index)
+        for index in list(self.open):
+            if (item := self._item_of(index)) is not None:
+                return item
+        while (begun := self._begin_next()) is not None:
+            if (item := self._item_of(begun)) is not None:
+                return item
+        return None
+
+    def _item_of(self, index: int) -> Item | None:
+        """The next item of an open piece, which is closed where no more will come of it."""
+        piece = self.pieces[index]
+        if index not in self.failures:
+            others = sum(self.pieces[number].left for number in {*self.waiting, *self.open} - {index})
+            item = piece.next_item(self.pace.size(index, piece.left, piece.left + others))
+            if item is not None:
+                self.held[index] += 1
+                self.pace.gave(index, len(item))
+                return item
+            if piece.left:
+                return None
+        self.open.remove(index)
+        self._finish_if_done(index)
         return None
 
     def hear(self, outcome: Outcome) -> None:
         item, answer, failure = outcome
         self.held[item.piece] -= 1
+        self.pace.ended(item.piece, len(item))
         if failure:
             left = 0 if item.piece in self.failures else self.pieces[item.piece].left
             self.failures.setdefault(item.piece, failure)
             self.account.failed(item, left)
         else:
-            self.pace.took(item.piece, len(item), answer.work)
+            self.pace.took(item.piece, len(item), answer.work, answer.seconds)
             if answer.expected:
                 self.pace.expect(item.piece, answer.expected)
             self.account.finished(item, broken=self.pieces[item.piece].keep(item, answer))
         self._finish_if_done(item.piece)
 
-    def _begin_next(self) -> bool:
-        """Take up the first waiting piece that no other process holds; False where there is none."""
+    def _begin_next(self) -> int | None:
+        """Take up the first waiting piece that no other process holds; None where there is none."""
         for index in list(self.waiting):
             if self.pieces[index].begin(self.account):
                 self.waiting.remove(index)
-                self.current, self.held[index] = index, 0
-                return True
-        return False
+                self.open.append(index)
+                self.held[index] = 0
+                return index
+        return None
 
     def _finish_if_done(self, index: int) -> None:
-        if index == self.current or self.held[index]:
+        if index in self.open or self.held[index]:
             return
         if index not in self.failures:
             self._ready.append((index, self.pieces[index].finish()))

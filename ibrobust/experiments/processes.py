@@ -36,18 +36,17 @@ _PATIENCE = 5.0
 
 
 def local(work: Workload, workers: int, _address: str | None) -> Iterator[Outcome]:
-    """An engine: this process where there is one worker or one item, spawned ones otherwise."""
-    item = work.next_item()
-    if item is None:
-        return
-    more = work.next_item() if workers > 1 else None
-    if more is not None:
-        yield from _Crew(work, workers, [item, more]).outcomes()
-        return
-    work.begin()
-    while item is not None:
+    """An engine: spawned processes as soon as two items are to be had at a time, this process before and otherwise."""
+    begun = False
+    while (item := work.next_item()) is not None:
+        more = work.next_item() if workers > 1 else None
+        if more is not None:
+            yield from _Crew(work, workers, [item, more]).outcomes()
+            return
+        if not begun:
+            work.begin()
+            begun = True
         yield outcome_here(work, item)
-        item = work.next_item()
 
 
 @dataclass

@@ -1,0 +1,253 @@
+"""From runs to what they keep of their input: a measurement for each split and view, on as many workers as there are.
+
+A measurement is not cut into blocks of samples: its estimates rest on the distances among all of them. It is kept as
+soon as it is finished.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ibrobust.datasets import AnySplit, Split, sorted_samples
+from ibrobust.entropies.calibration import EntropyEstimate
+from ibrobust.entropies.measurement import Measurement, measured, views_of, with_retrained_decoder
+from ibrobust.errors import BadInput
+from ibrobust.experiments.blocks import Latest, Stopwatch
+from ibrobust.experiments.jobs import HERE, Place, Tell
+from ibrobust.experiments.pieces import Answer, results_of
+from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
+from ibrobust.experiments.unfinished import FOLDER, Unfinished
+from ibrobust.files import written_whole
+from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.plugins import digests_of
+from ibrobust.subjects.zoo import Run, versions
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides a measurement beside the run.
+
+    Attributes:
+        view: of the noise; None for all that a model has, one of them over so many `draws`.
+        samples: the first of each split.
+        ks, distance, repeats, seed: as `measured` takes them.
+        retrain_decoder: whether H[Y|Z] is bounded by a decoder trained on the split, too.
+    """
+
+    view: str | None
+    draws: int
+    samples: int
+    ks: tuple[int, ...]
+    distance: str
+    repeats: int
+    seed: int
+    retrain_decoder: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement of a run."""
+
+    piece: int
+    split: str
+    view: str
+    samples: Split
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.split, self.view
+
+    def __len__(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """What became of one run.
+
+    Attributes:
+        parts: the measurements by split and view, train before test.
+        notes: what is odd about the samples of each split; a split without samples has no parts.
+        refused: why the run cannot be measured; it then has no parts.
+    """
+
+    run: str
+    parts: dict[tuple[str, str], Measurement]
+    notes: dict[str, list[str]]
+    refused: str | None = None
+
+
+def measure_runs(
+    runs: Sequence[Run],
+    splits_of: Callable[[Run], dict[str, AnySplit]],
+    asked: Asked,
+    *,
+    device: str,
+    out: Path,
+    place: Place = HERE,
+    watch: Watch = NOBODY,
+) -> Iterator[tuple[int, MeasuredRun]]:
+    """The number of each run and what was measured, as soon as it is there. Finished measurements are kept below
+    `out/.unfinished/information` until `forget`.
+
+    Args:
+        splits_of: the samples of a run by the name of their split; it may raise `BadInput`.
+
+    Raises:
+        RunFailed: after all others are done, with the runs whose workers died.
+    """
+    pieces = [_Piece(index, run, splits_of, asked, _unfinished(run, out)) for index, run in enumerate(runs)]
+    job = MeasuredParts([run.model for run in runs], asked, device)
+    yield from results_of(pieces, job, place, watch=watch, unit="measurements")
+
+
+def forget(runs: Sequence[Run], out: Path) -> None:
+    """Remove the finished measurements of runs, whose table is written."""
+    for run in runs:
+        _unfinished(run, out).remove()
+
+
+def _unfinished(run: Run, out: Path) -> Unfinished:
+    return Unfinished(out / FOLDER / "information" / run.card.run)
+
+
+@dataclass
+class MeasuredParts:
+    """A job: a part of a run to its measurement, or to the sentence with which it is refused.
+
+    Attributes:
+        models: how each is made, by the number of the run.
+    """
+
+    models: list[Callable[[], Bottleneck]]
+    asked: Asked
+    device: str
+    _model: Latest[Bottleneck] = field(default_factory=Latest)
+
+    def __call__(self, part: Part, tell: Tell) -> Answer:
+        model = self._model.of(part.piece, lambda: self.models[part.piece]().to(self.device))
+        tell(Told(0.0, f"{part.split} {part.view}"))
+        watch, asked = Stopwatch(), self.asked
+        try:
+            found = measured(
+                model, part.samples, view=part.view, ks=asked.ks, norm=asked.distance, repeats=asked.repeats,
+                seed=asked.seed,
+            )  # fmt: skip
+            if asked.retrain_decoder and part.view == "fresh":
+                found = with_retrained_decoder(found, model, part.samples, asked.seed)
+        except BadInput as error:
+            return watch.answer(str(error))
+        return watch.answer(found)
+
+
+@dataclass
+class _Piece:
+    """The measurements of one run in the making: a piece of work.
+
+    Attributes:
+        waiting: splits and views that nobody works on yet.
+    """
+
+    index: int
+    run: Run
+    splits_of: Callable[[Run], dict[str, AnySplit]]
+    asked: Asked
+    unfinished: Unfinished
+    waiting: list[tuple[str, str]] = field(default_factory=list)
+    views: list[str] = field(default_factory=list)
+    found: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    refused: str | None = None
+    _splits: dict[str, Split] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            self.views = [self.asked.view] if self.asked.view else views_of(self.run.model(), self.asked.draws)
+        except BadInput as error:
+            self.refused = str(error)
+
+    @property
+    def total(self) -> int:
+        return len(SPLITS) * len(self.views)
+
+    @property
+    def name(self) -> str:
+        return self.run.card.run
+
+    @property
+    def left(self) -> int:
+        return len(self.waiting)
+
+    def begin(self, account: Account) -> bool:
+        if not self.unfinished.hold():
+            return False
+        try:
+            whole = self.splits_of(self.run)
+        except BadInput as error:
+            self.refused = self.refused or str(error)
+        if self.refused:
+            account.there(self.total, 0)
+            return True
+        count = self.asked.samples
+        self._splits = {name: split[:count] for name, split in whole.items() if len(split)}
+        self.notes = {name: sorted_samples(split, min(count, len(split)), part=name) for name, split in whole.items()}
+        for key in self._keys():
+            if (stored := self._stored(key)) is None:
+                self.waiting.append(key)
+            else:
+                self.found[key] = stored
+        account.there(self.total - self.left, 0)
+        return True
+
+    def next_item(self, _size: int) -> Part | None:
+        if not self.waiting:
+            return None
+        split, view = self.waiting.pop(0)
+        return Part(self.index, split, view, self._splits[split])
+
+    def keep(self, item: Part, answer: Answer) -> int:
+        if isinstance(answer.result, str):
+            self.refused, self.waiting = self.refused or answer.result, []
+            return 0
+        self.found[item.key] = answer.result
+        kept = {"about": self._about(*item.key), "measurement": asdict(answer.result)}
+        with written_whole(self._file(item.key)) as unfinished:
+            unfinished.write_text(json.dumps(kept), encoding="utf-8")
+        return 0
+
+    def finish(self) -> MeasuredRun:
+        parts = {} if self.refused else {key: self.found[key] for key in self._keys()}
+        self._splits = {}
+        return MeasuredRun(self.name, parts, self.notes, self.refused)
+
+    def release(self) -> None:
+        self.unfinished.release()
+
+    def _keys(self) -> list[tuple[str, str]]:
+        return [(split, view) for split in self._splits for view in self.views]
+
+    def _file(self, key: tuple[str, str]) -> Path:
+        return self.unfinished.folder / f"{'-'.join(key).replace(':', '-')}.json"
+
+    def _about(self, split: str, view: str) -> str:
+        """What a measurement depends on."""
+        card, asked = self.run.card, self.asked
+        plugins = digests_of([("distance", asked.distance), *card.recipe.names])
+        how = (asked.samples, asked.ks, asked.distance, asked.repeats, asked.seed, asked.retrain_decoder)
+        about = (card.weights_sha256, card.data_fingerprint, split, view, how, plugins, versions())
+        return hashlib.sha256(repr(about).encode()).hexdigest()
+
+    def _stored(self, key: tuple[str, str]) -> Measurement | None:
+        try:
+            kept = json.loads(self._file(key).read_text(encoding="utf-8"))
+            if kept["about"] != self._about(*key):
+                return None
+            made = kept["measurement"]
+            rows = [(quantity, EntropyEstimate(**estimate)) for quantity, estimate in made["rows"]]
+            return Measurement(rows, made["error"], made["error_bound"], made["warnings"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
