@@ -1,10 +1,11 @@
 """What a `kill -9` costs: nothing that was finished, and seconds that are stated.
 
-    python -m benchmarks.kills evaluate --kills 10
+    python -m benchmarks.kills evaluate --kills 20
 
-A command works undisturbed in one folder. In another it is killed, its workers with it, at random moments, and started
-again each time until it ends by itself; then in a fresh one, until there were as many kills as asked. All must hold the
-same bytes (but for `timings.csv` and figures), and no block that was finished may be written again.
+Blocks hold 16 samples, so that there are many in a few seconds of work. A command works undisturbed in one folder. In
+another it is killed, its workers with it, at random moments, and started again each time until it ends by itself;
+then in a fresh one, until there were as many kills as asked. All must hold the same bytes (but for `timings.csv` and
+figures), and no block that was finished may be written again.
 """
 
 import argparse
@@ -22,11 +23,13 @@ from typing import NamedTuple
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 ZOO = Path(__file__).parent.parent / "zoo"
 COMMANDS = {
-    "evaluate": ["evaluate", "--protocol", "strict", "--eps", "0.1", "--samples", "160", "--out", "results",
+    "evaluate": ["evaluate", "--attacks", "apgd-ce,fab-t", "--eps", "0.1", "--samples", "128", "--out", "results",
                  "--keep-images"],
     "audit": ["audit", "--samples", "40", "--results", "results"],
     "certify": ["certify", "--samples", "200", "--results", "results"],
+    "information": ["information", "--samples", "1000", "--out", "results"],
 }  # fmt: skip
+SMALL_BLOCKS = Path(__file__).parent / "small_blocks.py"
 _IGNORED = ("timings.csv", ".png", ".svg")
 
 
@@ -38,7 +41,7 @@ def main() -> None:
     parser.add_argument("--workers", default="2")
     parser.add_argument("--run", type=Path, default=ZOO / "runs" / RUN)
     options = parser.parse_args()
-    words = [sys.executable, "-m", f"ibrobust.{COMMANDS[options.command][0]}", str(options.run)]
+    words = [sys.executable, str(SMALL_BLOCKS), COMMANDS[options.command][0], str(options.run)]
     words += [*COMMANDS[options.command][1:], "--workers", options.workers, "--threads", "1"]
     with tempfile.TemporaryDirectory() as calm:
         prepare(Path(calm), options)

@@ -1,10 +1,11 @@
 """What `kill -9` of a part of a Ray cluster costs an evaluation: nothing that was finished, and not a byte.
 
-    python -m benchmarks.ray_kills --times 2
+    python -m benchmarks.ray_kills --times 5
 
-An evaluation works undisturbed on two processes. On Ray it is done again as often as asked for each victim: a worker,
-the raylet, Ray's driver, and the command itself, which is started again. The victim dies at a random moment after the
-first block is kept. All must leave the same bytes, and no block that was kept may be written again.
+Blocks hold 16 samples, so that there are many in a few seconds of work. An evaluation works undisturbed on two
+processes. On Ray it is done again as often as asked for each victim: a worker, the raylet, Ray's driver, and the
+command itself, which is started again. The victim dies at a random moment after the first block is kept. All must
+leave the same bytes, and no block that was kept may be written again.
 """
 
 import argparse
@@ -18,21 +19,21 @@ import time
 import uuid
 from pathlib import Path
 
-from benchmarks.kills import contents, stamps
+from benchmarks.kills import SMALL_BLOCKS, contents, stamps
 
 ZOO = Path(__file__).parent.parent / "zoo"
 WORDS = ["--attacks", "apgd-ce,fab-t", "--eps", "0.1", "--keep-images", "--out", "results"]
-VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "spawn_main", "command": "ibrobust.evaluate"}
+VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "spawn_main", "command": "small_blocks"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Random kill -9 of a Ray worker, a raylet, a driver, a command.")
     parser.add_argument("run", nargs="?", default=str(ZOO / "runs" / "digits-mlp-l2-g0.001-s0-22d0aead"))
-    parser.add_argument("--samples", default="96")
+    parser.add_argument("--samples", default="128")
     parser.add_argument("--times", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    words = [sys.executable, "-m", "ibrobust.evaluate", options.run, *WORDS, "--samples", options.samples]
+    words = [sys.executable, str(SMALL_BLOCKS), "evaluate", options.run, *WORDS, "--samples", options.samples]
     moments, failed = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as calm:
         undisturbed = seconds([*words, "--workers", "2"], Path(calm))

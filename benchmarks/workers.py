@@ -1,4 +1,5 @@
-"""How long one evaluation takes with one worker of two threads and with two of one, and what keeping images costs.
+"""How long one evaluation takes with one worker of two threads, with two of one, and with two on Ray; and what keeping
+images costs.
 
     python -m benchmarks.workers zoo/mnist/mnist-lenet-none-adv0.2-g0-s0-85d0d63f --samples 5000 --rounds 3
 
@@ -13,10 +14,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 CASES = {
     "1 worker, 2 threads": ["--workers", "1", "--threads", "2"],
     "2 workers, 1 thread": ["--workers", "2", "--threads", "1"],
+    "Ray, 2 workers, 1 thread": ["--engine", "ray", "--workers", "2", "--threads", "1"],
     "1 worker, 2 threads, images": ["--workers", "1", "--threads", "2", "--keep-images"],
 }
 
@@ -31,6 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     words = [options.run, "--samples", options.samples, "--protocol", options.protocol, "--eps", options.eps]
     print("round  case                          wall s   CPU s  load", flush=True)
+    found: dict[str, list[float]] = {case: [] for case in CASES}
+    apart = 0
     for turn in range(options.rounds):
         contents = set()
         for case, flags in CASES.items():
@@ -38,8 +43,16 @@ def main() -> None:
                 wall, cpu = timed([*words, *flags, "--out", folder])
                 (results,) = Path(folder).glob("*/*.parquet")
                 contents.add(results.read_bytes())
-            print(f"{turn + 1:<7}{case:<28}{wall:8.1f}{cpu:8.1f}{os.getloadavg()[0]:6.1f}", flush=True)
-        print("       the same bytes in all" if len(contents) == 1 else "       BYTES DIFFER", flush=True)
+            found[case].append(wall)
+            said = "       -" if "ray" in flags else f"{cpu:8.1f}"  # Ray's processes are nobody's children.
+            print(f"{turn + 1:<7}{case:<28}{wall:8.1f}{said}{os.getloadavg()[0]:6.1f}", flush=True)
+        apart += len(contents) > 1
+    print(f"\n{'case':<28}  median s  faster than the first")
+    for case, seconds in found.items():
+        ratio = median(found[next(iter(CASES))]) / median(seconds)
+        print(f"{case:<28}{median(seconds):10.1f}{ratio:11.2f}")
+    print("BYTES DIFFER" if apart else "the same bytes in all")
+    sys.exit(1 if apart else 0)
 
 
 def timed(words: list[str]) -> tuple[float, float]:
