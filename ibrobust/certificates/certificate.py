@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ibrobust.attacks.norms import BALL_TOLERANCE
+from ibrobust.certificates.branching import margins_proven
+from ibrobust.certificates.effort import Budget, Effort
 from ibrobust.certificates.linear_bounds import Network, logit_interval, lower_bounds
 from ibrobust.certificates.operations.network import traced_network
 from ibrobust.certificates.steps import same_networks
@@ -42,6 +44,8 @@ def certified_eps_N(
     y: Arrays,
     radii: Radii,
     *,
+    effort: Effort | None = None,
+    attacked: Arrays | None = None,
     batch_size: int = 4,
     progress: Callable[[int], object] = lambda _done: None,
 ) -> NDArray[np.float32]:
@@ -58,6 +62,10 @@ def certified_eps_N(
             and reshaping, in any arrangement; taken as in evaluation.
         x, y: images and labels as `breaking_radii` takes them.
         radii: as in `breaking_radii`.
+        effort: what a sample is worth beyond plain linear bounds, which come first: optimised slopes and branching. The
+            same branches give the same radii, whatever the batch size; seconds do not.
+        attacked: per sample the smallest radius at which an attack is known to succeed: effort is not spent from
+            there on. Plain linear bounds do not look at it.
         batch_size: samples bounded together; changes speed and memory only.
         progress: told the number of samples done.
 
@@ -71,12 +79,21 @@ def certified_eps_N(
     network = piecewise_linear_network(model, x.shape[1:], device)
     _check_labels(y, _classes(network))
     positive_radii = torch.tensor(positive, dtype=torch.float32, device=device)
+    broken = torch.full((len(x),), torch.inf) if attacked is None else torch.as_tensor(attacked, dtype=torch.float32)
     certified = []
     for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
         images = as_images(x[rows].to(device)).contiguous()
         _check_same_function(model, network, images)
-        certified.append(_certified_radii(model, network, images, y[rows].to(device), positive_radii))
+        labels = y[rows].to(device)
+        index = _certified_index(model, network, images, labels, positive_radii)
+        limit = torch.searchsorted(positive_radii, broken[rows].to(device))
+        for row in range(len(images)):
+            if effort:
+                where = images[row : row + 1], int(labels[row]), positive_radii
+                index[row] = _raised(model, network, where, (int(index[row]), int(limit[row])), Budget(effort))
+                progress(start + row)
+        certified.append(torch.cat([positive_radii.new_zeros(1), positive_radii])[index])
         progress(start + len(images))
     result: NDArray[np.float32] = torch.cat(certified).cpu().numpy()
     return result
@@ -121,9 +138,10 @@ def certified_margins(network: Network, x: Images, y: Labels, eps: PerSample) ->
     return lower_bounds(network, low, high, unit[y][:, None] - unit)
 
 
-def _certified_radii(
+def _certified_index(
     model: nn.Module, network: Network, images: Images, y: Labels, radii: Float[Tensor, " radii"]
-) -> PerSample:
+) -> Int[Tensor, " batch"]:
+    """How many of the radii, from the smallest on, linear bounds certify for each sample."""
     x = images.to(torch.float64)
     in_float64 = _dtype(model) == torch.float64
 
@@ -135,8 +153,43 @@ def _certified_radii(
         low, high = logit_interval(network, *_ball(x[samples], eps))
         return ~(margins.amin(1) > _SCORE_ROUNDING * torch.maximum(low.abs(), high.abs()).amax(1))
 
-    first_not_certified = bisect(not_certified, torch.full_like(y, len(radii)), torch.zeros_like(y))
-    return torch.cat([radii.new_zeros(1), radii])[first_not_certified]
+    return bisect(not_certified, torch.full_like(y, len(radii)), torch.zeros_like(y))
+
+
+def _raised(
+    model: nn.Module,
+    network: Network,
+    where: tuple[Images, int, Float[Tensor, " radii"]],
+    between: tuple[int, int],
+    budget: Budget,
+) -> int:
+    """How many of the radii are certain once the budget is spent.
+
+    Radii are tried upwards with growing strides. One whose failure would end the search may take all that is left, any
+    other half of it.
+
+    Args:
+        where: one image, its label and the radii.
+        between: how many radii are certain, and how many may be.
+    """
+    (image, label, radii), (certain, limit) = where, between
+    dtype, stride = _dtype(model), 1
+    rounding = 0.0 if dtype == torch.float64 else _SCORE_ROUNDING
+
+    def mistakes(corners: Tensor) -> bool:
+        with frozen(model), torch.no_grad():
+            return bool((logits_in(model(corners.to(dtype)))[0].argmax(1) != label).any())
+
+    while certain < limit and budget.left:
+        probe = min(certain + stride, limit)
+        share = budget if probe == certain + 1 else budget.half()
+        ball = _ball(image.to(torch.float64), radii[probe - 1 : probe].to(torch.float64) + _TOLERANCE)
+        if margins_proven(network, ball, label, rounding, share, mistakes):
+            certain, stride = probe, 2 * stride
+        else:
+            limit, stride = probe - 1, max(1, stride // 2)
+        budget.spent(share)
+    return certain
 
 
 def _ball(x: Images, eps: PerSample) -> tuple[Images, Images]:

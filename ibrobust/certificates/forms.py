@@ -62,6 +62,10 @@ class Form:
         centre = _inner(self.coefficients, self.here((low + high) / 2))
         return self.constant + centre - _inner(self.coefficients.abs(), self.here((high - low) / 2))
 
+    def added(self, coefficients: Tensor) -> "Form":
+        """The form with more coefficients of the layer, one set per sample for all its outputs."""
+        return replace(self, coefficients=self.coefficients + self.here(coefficients))
+
     def relaxed(self, below: Tensor, above: Tensor, offset: Tensor) -> "Form":
         """The form where below · x ≤ layer(x) ≤ above · x + offset, entry by entry."""
         slopes = torch.where(self.coefficients > 0, self.here(below), self.here(above))

@@ -164,13 +164,18 @@ class ReLU:
         return low.clamp(min=0), high.clamp(min=0)
 
     def back(self, form: Form, *boxes: Box) -> tuple[Form, ...]:
-        """max(x, 0) ≤ the chord over [low, high]; ≥ x or 0, whichever leaves the smaller area (CROWN-Ada)."""
-        low, high = boxes[0]
+        return (self.relaxed(form, boxes[0]),)
+
+    def relaxed(self, form: Form, box: Box, slopes: Tensor | None = None) -> Form:
+        """max(x, 0) ≤ the chord over [low, high]; ≥ slope · x, for whatever slopes in [0, 1], which by default are 1 or
+        0, whichever leaves the smaller area (CROWN-Ada)."""
+        low, high = box
         ones, zeros = torch.ones_like(low), torch.zeros_like(low)
         chord = torch.where(low >= 0, ones, torch.where(high <= 0, zeros, high / (high - low).clamp(min=1e-300)))
         offset = torch.where(low < 0, -chord * low, zeros)
-        below = torch.where(low >= 0, ones, torch.where(high > -low, ones, zeros))
-        return (form.relaxed(below, chord, offset),)
+        usual = torch.where(high > -low, ones, zeros)
+        undecided = usual if slopes is None else torch.where(high <= 0, zeros, slopes)
+        return form.relaxed(torch.where(low >= 0, ones, undecided), chord, offset)
 
     def roundings(self, *largest: Tensor) -> None:  # noqa: ARG002
         return None

@@ -9,7 +9,7 @@ What is bounded is what floating-point arithmetic makes of the network: each lay
 much as its roundings can add up to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -75,37 +75,54 @@ Network = tuple[Step, ...]
 """Steps in the order of computation; the last one's values are the logits."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What linear bounds leave open; every choice gives bounds that hold (Xu et al. 2021, Wang et al. 2021).
+
+    Attributes:
+        slopes: of the line below each entry of a ReLU, in [0, 1], by the ReLU's value; usual ones where it is not here.
+        multipliers: what is added to a form's coefficients of a value; each has the sign for which entries that are
+            known to be on one side of 0 can only make the form smaller.
+    """
+
+    slopes: Mapping[int, Tensor] = field(default_factory=dict)
+    multipliers: Mapping[int, Tensor] = field(default_factory=dict)
+
+
 @dataclass
-class _Bounds:
+class Bounds:
     """The box of every value so far, and how far rounding may have moved it."""
 
     network: Network
     box: list[Box]
     rounding: list[Tensor | None] = field(default_factory=lambda: [None])
     tightened: set[int] = field(default_factory=set)
+    choice: Choice = field(default_factory=Choice)
+    seen: dict[int, Tensor] | None = None
+    """Coefficients of what each ReLU computes, noted here on the way back."""
 
     def boxes(self, step: Step) -> list[Box]:
         return [self.box[value] for value in step.inputs]
 
     def add(self, step: Step) -> None:
         """Bounds of one more step's values."""
-        if isinstance(step.layer, ReLU | MaxPool) and self._gains(step.inputs[0]):
+        if isinstance(step.layer, ReLU | MaxPool) and self.gains(step.inputs[0]):
             self.box[step.inputs[0]] = _tightened(self, step.inputs[0])
             self.tightened.add(step.inputs[0])
         box, rounding = step.bounds(self.boxes(step))
         self.box.append(box)
         self.rounding.append(rounding)
 
-    def _gains(self, value: int) -> bool:
+    def gains(self, value: int) -> bool:
         """Linear bounds are no better than intervals behind the input, a ReLU and a max-pool."""
         plain = value == 0 or isinstance(self.network[value - 1].layer, ReLU | MaxPool)
         return not plain and value not in self.tightened
 
     def back(self, form: Form, value: int) -> Tensor:
         """The lower bounds that a form of a value comes to."""
-        return self._carried_back(form, value)[0].lower(*self.box[0])
+        return self.carried_back(form, value)[0].lower(*self.box[0])
 
-    def _carried_back(self, form: Form, value: int) -> tuple[Form, int]:
+    def carried_back(self, form: Form, value: int) -> tuple[Form, int]:
         """The form of the input, and the largest number of coefficients per output that was held on the way."""
         forms, widest = {value: form}, 0
         for current in range(value, 0, -1):
@@ -113,18 +130,28 @@ class _Bounds:
                 continue
             widest = max(widest, sum(held.coefficients[0, 0].numel() for held in forms.values()))
             here, step, rounding = forms.pop(current), self.network[current - 1], self.rounding[current]
+            if current in self.choice.multipliers:
+                here = here.added(self.choice.multipliers[current])
             loosened = here if rounding is None else here.loosened(rounding)
-            for source, part in zip(step.inputs, step.layer.back(loosened, *self.boxes(step)), strict=True):
+            for source, part in zip(step.inputs, self._back(loosened, current), strict=True):
                 shape = self.box[source][0].shape
                 forms[source] = forms[source].plus(part, shape) if source in forms else part
         return forms[0], max(widest, forms[0].coefficients[0, 0].numel())
 
-    def widest(self, form: Form, value: int) -> int:
-        return self._carried_back(form, value)[1]
+    def _back(self, form: Form, value: int) -> tuple[Form, ...]:
+        step, boxes = self.network[value - 1], self.boxes(self.network[value - 1])
+        if not isinstance(step.layer, ReLU):
+            return step.layer.back(form, *boxes)
+        if self.seen is not None:
+            self.seen[value] = form.coefficients
+        return (step.layer.relaxed(form, boxes[0], self.choice.slopes.get(value)),)
 
-    def first_sample(self) -> "_Bounds":
+    def widest(self, form: Form, value: int) -> int:
+        return self.carried_back(form, value)[1]
+
+    def first_sample(self) -> "Bounds":
         box = [(low[:1], high[:1]) for low, high in self.box]
-        return _Bounds(self.network, box, [None if r is None else r[:1] for r in self.rounding])
+        return Bounds(self.network, box, [None if r is None else r[:1] for r in self.rounding])
 
 
 def lower_bounds(
@@ -135,10 +162,16 @@ def lower_bounds(
     Linear bounds throughout: the interval of what enters a ReLU or a max-pool is found by the same pass, from the
     layers before it.
     """
-    bounds = _Bounds(network, [(low, high)])
+    bounds = linear_bounds(network, low, high)
+    return bounds.back(Form(outputs, outputs.new_zeros(outputs.shape[:2]), None), len(network))
+
+
+def linear_bounds(network: Network, low: Tensor, high: Tensor) -> Bounds:
+    """The box of every value for inputs between low and high, by linear bounds where those are narrower."""
+    bounds = Bounds(network, [(low, high)])
     for step in network:
         bounds.add(step)
-    return bounds.back(Form(outputs, outputs.new_zeros(outputs.shape[:2]), None), len(network))
+    return bounds
 
 
 def logit_interval(network: Network, low: Tensor, high: Tensor) -> Box:
@@ -149,7 +182,7 @@ def logit_interval(network: Network, low: Tensor, high: Tensor) -> Box:
     return box[-1]
 
 
-def _tightened(bounds: _Bounds, value: int) -> Box:
+def _tightened(bounds: Bounds, value: int) -> Box:
     """A value's box: linear bounds where they are narrower than intervals."""
     low, high = bounds.box[value]
     if low.ndim != 4:
@@ -170,7 +203,7 @@ def _tightened(bounds: _Bounds, value: int) -> Box:
     return _narrowed((low, high), least, most)
 
 
-def _extremes_of_entries(bounds: _Bounds, value: int) -> Box:
+def _extremes_of_entries(bounds: Bounds, value: int) -> Box:
     """Linear bounds of every entry of a layer that is no image."""
     low = bounds.box[value][0]
     entries = low[0].numel()
