@@ -1,34 +1,39 @@
 """`python -m ibrobust.certify`: how much of the robustness that no attack refuted is certain."""
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device
+from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device, whole_number
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings, require_attacks
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
-from ibrobust.errors import BadInput, RunFailed
+from ibrobust.errors import BadInput, RunFailed, shortened
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     settings = chosen_settings(options, norm="linf", view="mean")
     require_attacks(settings)
+    asked = {name: value for name in ("branches", "seconds") if (value := getattr(options, name)) is not None}
     options.device = torch_device(options.device, options.threads)
 
+    from ibrobust.certificates.effort import Effort
     from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.certification import certify_subjects, require_certifiable
     from ibrobust.experiments.stored_claims import stored_claim
     from ibrobust.files import require_replaceable, require_writable
+    from ibrobust.robustness.certified import CERTIFIED_SAMPLES
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
 
+    effort = Effort(**asked) if asked else None
     require_writable(options.results)
     path = options.results / "certified.csv"
-    require_replaceable(path)
+    require_replaceable(path, options.results / CERTIFIED_SAMPLES)
     subjects = [subject for subject, _ in chosen_subjects(options, options.results)]
     for subject in subjects:
         require_certifiable(subject)
@@ -48,6 +53,7 @@ def main(arguments: Sequence[str]) -> None:
             claims,
             path,
             device=options.device,
+            effort=effort,
             place=place_of(options, begin=partial(share_cores, options)),
             watch=watch,
         )
@@ -59,6 +65,16 @@ def main(arguments: Sequence[str]) -> None:
         )
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"{shortened(text)!r} is not a number of seconds above 0")
+    return value
+
+
 def _parser() -> Parser:
     parser = Parser(
         "certify", "Radii within which no L∞ perturbation can change a prediction, beside what attacks broke."
@@ -67,5 +83,14 @@ def _parser() -> Parser:
     add_settings_flags(parser, only=("protocol", "attacks", "columns"))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
     parser.add_argument("--samples", type=count, default=100, help="samples certified, the first of the results")
+    parser.add_argument(
+        "--branches", type=whole_number(0, 2**31 - 1), metavar="N", default=None,
+        help="after plain linear bounds, optimise slopes and intervals and branch on up to N parts of a sample's ball, "
+        "all radii together; the same N gives the same file, 0 optimises alone. Without it and --seconds: plain bounds",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=_seconds, metavar="S", default=None,
+        help="likewise, for up to S seconds a sample; what is certain then depends on the machine",
+    )  # fmt: skip
     add_job_flags(parser)
     return parser

@@ -9,7 +9,7 @@ from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.gates import add_floor_flag, require_floors, require_radii
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
-from ibrobust.commands.report import add_reference_flag, print_report, stored_corruptions, stored_results
+from ibrobust.commands.report import add_reference_flag, print_report, stored_corruptions, stored_entries
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
@@ -64,9 +64,11 @@ def main(arguments: Sequence[str]) -> None:
             if seconds is not None:
                 save_timing(options.out / TIMINGS, path, seconds)
     with alone_in(options.out):  # Whoever writes last has read everything.
-        results = stored_results([options.out])
+        entries = stored_entries([options.out])
+        results = [entry.results for entry in entries]
         corrupted = stored_corruptions([options.out])
-        print_report(results, options.out, corrupted=corrupted, reference=options.mce_reference)
+        certain = [entry.certain for entry in entries]
+        print_report(results, options.out, certain=certain, corrupted=corrupted, reference=options.mce_reference)
     asked = [result for result in results if result.card.settings == settings]
     require_floors(options.fail_below, [one for one in asked if any(s.describes(one.card) for s in subjects)])
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ibrobust.page.entries import Entry
+    from ibrobust.robustness.certified import Certain
     from ibrobust.robustness.corruption_results import CorruptionResults
     from ibrobust.robustness.storage import Results
 
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     print_report(
         results,
         options.out,
+        certain=[entry.certain for entry in entries],
         formats=options.format,
         corrupted=corrupted,
         reference=options.mce_reference,
@@ -147,6 +149,7 @@ def print_report(
     results: "Sequence[Results]",
     out: Path,
     *,
+    certain: "Certain" = (),
     formats: Sequence[str] = (),
     corrupted: "Sequence[CorruptionResults]" = (),
     reference: Path | None = None,
@@ -156,6 +159,7 @@ def print_report(
     corruptions.csv; print the leaderboard, what noise alone does, and the paths.
 
     Args:
+        certain: for each result the share that is certain at each radius, where it is certified.
         formats: what else the leaderboard is written as, with the columns that are printed: latex, markdown.
         corrupted: results under corruptions, which have rows of their own below.
         reference: the file of errors that mCE divides by.
@@ -175,8 +179,8 @@ def print_report(
     from ibrobust.robustness.seeds import by_recipe
     from ibrobust.tables import save_table
 
-    attacked = leaderboard(results) if results else None
-    grouped = by_recipe(results) if results and group_by == "recipe" else attacked
+    attacked = leaderboard(results, certain) if results else None
+    grouped = by_recipe(results, certain) if results and group_by == "recipe" else attacked
     errors = reference_errors(reference) if reference else None
     board = with_corruptions(grouped, corrupted, errors) if corrupted else grouped
     assert board is not None, "there are results of one kind or the other"
@@ -187,7 +191,7 @@ def print_report(
         save_table(corruption_text(corruption_table(corrupted)), out / "corruptions.csv")
         paths.append(out / "corruptions.csv")
     if attacked is not None:
-        all_curves = curves(results)
+        all_curves = curves(results, certain)
         save_table(curve_text(all_curves), out / "curves.csv")
         paths.append(out / "curves.csv")
     paths += [save_as(kind, _shown(text), out / "leaderboard.csv") for kind in FORMATS if kind in formats]

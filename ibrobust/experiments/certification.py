@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ibrobust.certificates.certificate import certified_eps_N, piecewise_linear_network
+from ibrobust.certificates.effort import Effort
 from ibrobust.errors import BadInput
 from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
 from ibrobust.experiments.jobs import HERE, Place, Tell
@@ -22,6 +23,7 @@ from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
 from ibrobust.experiments.subject import Subject
 from ibrobust.experiments.unfinished import FOLDER, Gaps, Unfinished
 from ibrobust.files import written_whole
+from ibrobust.robustness.certified import CERTIFIED_SAMPLES, model_digest
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.subjects.zoo import versions
 from ibrobust.tables import save_table
@@ -44,10 +46,13 @@ def certify_subjects(
     path: Path,
     *,
     device: str,
+    effort: Effort | None = None,
     place: Place = HERE,
     watch: Watch = NOBODY,
 ) -> pd.DataFrame:
     """A row for each claim, written to the file of a table, too. Finished blocks are kept beside it until then.
+
+    Beside it, `certified_samples.csv` holds the certified radius of each sample, which leaderboards read.
 
     A row holds certified and attacked radii on average, both cut at the largest radius, and the share of the way in
     between that is closed; at half of the largest radius, the share of samples that is certain and the share not
@@ -55,14 +60,18 @@ def certify_subjects(
 
     Args:
         claims: a model, and the results of its samples.
+        effort: what a sample is worth beyond plain linear bounds, below the radius at which it was broken; both tables
+            say what it was.
 
     Raises:
         BadInput: no certificate for a model.
     """
-    pieces = [_Certification(index, *claim, path) for index, claim in enumerate(claims)]
-    job = CertifiedBlocks([(subject.model, claim.card.settings.radii) for subject, claim in claims], device)
+    pieces = [_Certification(index, *claim, path, effort) for index, claim in enumerate(claims)]
+    tasks = [(subject.model, claim.card.settings.radii, claim.all_attacks_N) for subject, claim in claims]
+    job = CertifiedBlocks(tasks, device, effort)
     rows = dict(results_of(pieces, job, place, watch=watch))
     table = pd.DataFrame([rows[index] for index in sorted(rows)])
+    save_table(pd.concat([piece.samples() for piece in pieces], ignore_index=True), path.with_name(CERTIFIED_SAMPLES))
     save_table(table, path)
     for piece in pieces:
         piece.unfinished.remove()
@@ -74,19 +83,21 @@ class CertifiedBlocks:
     """A job: a block to the certified radii of its samples.
 
     Attributes:
-        tasks: how the model is made, and the radii, by the number of the piece.
+        tasks: how the model is made, the radii, and where each sample was broken, by the number of the piece.
     """
 
-    tasks: list[tuple[Callable[[], nn.Module], list[float]]]
+    tasks: list[tuple[Callable[[], nn.Module], list[float], NDArray[np.float32]]]
     device: str
+    effort: Effort | None = None
     _model: Latest[nn.Module] = field(default_factory=Latest)
 
     def __call__(self, block: Block, tell: Tell) -> Answer:
-        make, radii = self.tasks[block.piece]
+        make, radii, attacked_N = self.tasks[block.piece]
         model, say = self._model.of(block.piece, lambda: make().to(self.device)), Teller(tell)
         watch = Stopwatch()
         certified_N = certified_eps_N(
             model, block.split.x.to(self.device), block.split.y.to(self.device), radii,
+            effort=self.effort, attacked=attacked_N[block.rows.start : block.rows.stop],
             progress=lambda done: say(Told(done / len(block), "bounds")),
         )  # fmt: skip
         return watch.answer(certified_N)
@@ -100,6 +111,7 @@ class _Certification:
     subject: Subject
     claim: BreakingRadii
     table: Path
+    effort: Effort | None = None
     gaps: Gaps = field(default_factory=lambda: Gaps([]))
     blocks: dict[range, NDArray[np.float32]] = field(default_factory=dict)
     unfinished: Unfinished = field(init=False)
@@ -143,8 +155,22 @@ class _Certification:
         return 0
 
     def finish(self) -> Row:
-        certified_N = np.concatenate([self.blocks[rows] for rows in sorted(self.blocks, key=lambda rows: rows.start)])
-        return _row(self.subject.name, self.claim, certified_N)
+        return _row(self.subject.name, self.claim, self._certified_N) | self._effort
+
+    def samples(self) -> pd.DataFrame:
+        """The certified radius of each sample."""
+        about = {"run": self.subject.name, "model": model_digest(self.claim.card)}
+        certified = [np.format_float_positional(radius, trim="0") for radius in self._certified_N]  # Every digit.
+        table = pd.DataFrame({"sample": self.claim.rows["sample"], "certified": certified})
+        return table.assign(**about, **self._effort)[["run", "model", "sample", "certified", *self._effort]]
+
+    @property
+    def _effort(self) -> dict[str, int | float]:
+        return self.effort.told if self.effort else {}
+
+    @property
+    def _certified_N(self) -> NDArray[np.float32]:
+        return np.concatenate([self.blocks[rows] for rows in sorted(self.blocks, key=lambda rows: rows.start)])
 
     def release(self) -> None:
         self.unfinished.release()
@@ -155,7 +181,12 @@ class _Certification:
         model, data = self.subject.model_record, self.subject.data_record.fingerprint
         samples = self.claim.rows[["sample", "label"]].to_numpy().tobytes()
         radii = self.claim.card.settings.radii
-        about = (model.weights_sha256, model.code_sha256, data, radii, hashlib.sha256(samples).hexdigest(), versions())
+        about: tuple[object, ...] = (
+            model.weights_sha256, model.code_sha256, data, radii, hashlib.sha256(samples).hexdigest(), versions()
+        )  # fmt: skip
+        if self.effort:
+            attacked = hashlib.sha256(self.claim.all_attacks_N.tobytes()).hexdigest()
+            about = (*about, sorted(self._effort.items()), attacked)
         return repr(about)
 
     def _stored(self, path: Path, rows: range) -> NDArray[np.float32] | None:

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ibrobust.figures.robustness import QUESTION, from_clean, in_words
+from ibrobust.figures.robustness import QUESTION, draw_certain, from_clean, in_words
 from ibrobust.figures.style import STYLE, TOP, literal
 from ibrobust.robustness.readings import NULL_ATTACK
 from ibrobust.robustness.results import ALL_ATTACKS
@@ -20,14 +20,17 @@ _TITLE_WIDTH = 48
 
 
 def draw_attacks(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
-    """Robust accuracy against ε, a line per attack; that of all attacks is black and wide.
+    """Robust accuracy against ε, a line per attack; that of all attacks is black and wide, with a grey band down
+    to what is certain where that is known.
 
     Args:
-        curves: attack, eps, robust.
+        curves: attack, eps, robust, and maybe certified.
         colours: by attack.
     """
     for attack, line in curves.groupby("attack", sort=False, observed=True):
         ax.plot(line["eps"], line["robust"], **_line(str(attack), colours))
+        if attack == ALL_ATTACKS:
+            draw_certain(ax, line)
     largest = curves["eps"].max()
     ax.set(xlabel="ε", ylabel="robust accuracy", ylim=(0, TOP), xticks=[0, largest / 2, largest])
     ax.xaxis.set_major_formatter("{x:g}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
@@ -45,9 +45,24 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
         if _doubted(line).any():
             style |= {"linestyle": _DOUBTED}
         ax.plot(line["eps"], line["robust"], **style)
+    for _, line in curves.groupby("run"):
+        draw_certain(ax, line, colormaps[PALETTE](norm(line["gamma"].iloc[0])))
+    for _, line in baseline.groupby("run"):
+        draw_certain(ax, line)
     largest = pd.concat([curves["eps"], baseline["eps"]]).max()
     ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, TOP), xticks=[0, largest / 2, largest])
     ax.xaxis.set_major_formatter("{x:g}")
+
+
+def draw_certain(ax: Axes, line: pd.DataFrame, colour: Any = "0.5") -> None:
+    """A band from what is certain to what all attacks leave, where a run is certified: the truth lies in it.
+
+    Args:
+        line: eps, robust, and maybe certified.
+    """
+    if "certified" in line and line["certified"].notna().any():
+        low, high = line["certified"].to_numpy(dtype=float), line["robust"].to_numpy(dtype=float)
+        ax.fill_between(line["eps"], low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
 
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
@@ -90,6 +105,8 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     table = from_clean(curves.query("attack == 'all'").merge(board))
     title = "Robustness against all attacks"
     handles = [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
+    if "certified" in table:
+        handles.append(Line2D([], [], color="0.5", alpha=0.18, linewidth=6, label="from certain to attacked"))
     return _panels(table, title, draw_robustness, _reference_handles(table) + handles)
 
 
@@ -183,7 +200,10 @@ def from_clean(table: pd.DataFrame) -> pd.DataFrame:
     """
     first = table.drop_duplicates(["run", *QUESTION, "attack"])
     missing = first[first["eps"] > 0]
-    return pd.concat([missing.assign(eps=0.0, robust=missing["clean"]), table], ignore_index=True)
+    first_points = missing.assign(eps=0.0, robust=missing["clean"])
+    if "certified" in table:
+        first_points["certified"] = missing["clean"].where(missing["certified"].notna())
+    return pd.concat([first_points, table], ignore_index=True)
 
 
 def in_words(key: Any) -> list[str]:

@@ -54,7 +54,7 @@ def board_of(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
     """The page's first data, as JSON can hold it, and the entries in the order of its rows: the leaderboard's."""
     board = leaderboard([entry.results for entry in entries])
     ordered = _in_order(entries, board)
-    names = [str(name) for name in board.columns if not str(name).startswith("robust@")]
+    names = [str(name) for name in board.columns if "@" not in str(name)]
     radii = [tuple(entry.results.card.settings.radii) for entry in ordered]
     grids = list(dict.fromkeys(radii))
     place_of = {grid: place for place, grid in enumerate(grids)}
@@ -67,6 +67,9 @@ def board_of(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
         "right": [entry.results.robust_EN.sum(1).tolist() for entry in ordered],
         "pair": pairs_of(ordered),
     }
+    certain = [entry.certain for entry in ordered]
+    if any(shares is not None for shares in certain):
+        data["certain"] = [None if shares is None else shares.round(4).tolist() for shares in certain]
     return data, ordered
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ibrobust.errors import BadInput, one_line
 from ibrobust.files import as_name, entries, released_zoo
+from ibrobust.robustness.certified import SharesE, certified_shares
 from ibrobust.robustness.storage import Results
 from ibrobust.tables import read_table
 
@@ -25,6 +26,11 @@ class Entry:
     @property
     def run(self) -> str:
         return self.results.card.run
+
+    @property
+    def certain(self) -> SharesE | None:
+        """The share that is certain at each radius, of certificates beside the results; None without any."""
+        return certified_shares(self.results, list(dict.fromkeys(file.parent.parent for file in self.files)))
 
     @property
     def weights(self) -> str | None:
@@ -46,6 +52,7 @@ def keys_of(listed: Sequence[Entry]) -> list[str]:
 
 def certificate_of(entry: Entry) -> dict[str, object] | None:
     """The row of `certified.csv` in the folder of the results that is about this run and protocol; None without one.
+    `shares`, where it is known, is the share of all the result's samples that is certain at each radius.
 
     Raises:
         BadInput: the file is no table of certificates.
@@ -60,7 +67,9 @@ def certificate_of(entry: Entry) -> dict[str, object] | None:
         table = read_table(path, columns=["run", "protocol"], numbers=numbers)
         rows = table[(table["run"] == entry.run) & (table["protocol"] == settings.label)]
         if len(rows):
-            return dict(zip(numbers, map(float, rows[numbers].iloc[-1]), strict=True))
+            shares = entry.certain
+            curve = {} if shares is None else {"shares": shares.round(4).tolist()}
+            return {**dict(zip(numbers, map(float, rows[numbers].iloc[-1]), strict=True)), **curve}
     return None
 
 

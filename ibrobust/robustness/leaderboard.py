@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.robustness.card import ResultCard
+from ibrobust.robustness.certified import Certain, SharesE, beside
 from ibrobust.robustness.protocols import strength, strong_enough
 from ibrobust.robustness.ranks import rank_intervals
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
@@ -38,22 +39,25 @@ _LAST = [
 ]  # fmt: skip
 
 
-def leaderboard(results: Sequence[Results]) -> pd.DataFrame:
+def leaderboard(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
     """One row per result; columns are documented in docs/leaderboard.md.
 
     Results of a strict protocol that an audit trusts come first, ranked by robust_avg among those of the same samples,
     radii, attacks and settings, those of the strongest protocol that was run first, which the column `protocol` names;
     all others below, the most robust first, each with the reason for having no rank.
+
+    Args:
+        certain: for each result the share that is certain at each radius, or None; empty where nothing is certified.
     """
-    return in_order(rows_of(results), [survived_N(result) for result in results])
+    return in_order(rows_of(results, certain), [survived_N(result) for result in results])
 
 
-def rows_of(results: Sequence[Results]) -> pd.DataFrame:
+def rows_of(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
     """The leaderboard's rows as the results come, not yet ranked, with the `strength` of the protocol and the number of
     `radii`."""
     strengths = [strength(result.attacks, noise=result.card.settings.view != "mean") for result in results]
     counts = [len(result.radii_E) for result in results]
-    rows = pd.DataFrame([_row(result) for result in results])
+    rows = pd.DataFrame([_row(result, shares_E) for result, shares_E in beside(results, certain)])
     return rows.assign(group=groups(results), strength=strengths, radii=counts)
 
 
@@ -86,9 +90,9 @@ def in_order(
     )
     ordered = sortable.sort_values([*order], ascending=[*order.values()])
     ranks = RANKS if ranked.any() else RANKS[:1]
-    names = [str(column) for column in rows if str(column).startswith("robust@") and column not in more]
-    robust_at = sorted(names, key=_eps_of)
-    return ordered[[*ranks, *_FIRST, *robust_at, *_LAST, *more]].reset_index(drop=True)
+    names = [str(column) for column in rows if "@" in str(column) and column not in more]
+    shares_at = sorted(sorted(names, reverse=True), key=_eps_of)
+    return ordered[[*ranks, *_FIRST, *shares_at, *_LAST, *more]].reset_index(drop=True)
 
 
 def ranks_of(
@@ -171,10 +175,16 @@ def _question_digest(result: Results) -> str:
     return digest.hexdigest()
 
 
-def curves(results: Sequence[Results]) -> pd.DataFrame:
-    """Long form: run, protocol, norm, view, backend, columns, attack, eps, robust."""
-    parts = [result.curves().assign(**_keys(result)) for result in results]
-    return pd.concat(parts, ignore_index=True)[[*_KEYS, "attack", "eps", "robust"]]
+def curves(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
+    """Long form: run, protocol, norm, view, backend, columns, attack, eps, robust; where some result is certified also
+    `certified`, the share that is certain, in the rows of all attacks together: the truth lies between the two."""
+    parts = []
+    for result, certain_E in beside(results, certain):
+        parts.append(result.curves().assign(**_keys(result)))
+        if certain_E is not None:
+            parts[-1].loc[parts[-1]["attack"] == ALL_ATTACKS, "certified"] = certain_E
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*_KEYS, "attack", "eps", "robust", *(["certified"] if "certified" in table else [])]]
 
 
 def noise_table(results: Sequence[Readings]) -> pd.DataFrame:
@@ -193,7 +203,7 @@ def printable(board: pd.DataFrame) -> pd.DataFrame:
     for column in board.columns:
         if column in RANKS[:3]:
             text[column] = board[column].astype("string").fillna("")
-        elif column.removesuffix("_sd") in _SHARES or column.startswith("robust@"):
+        elif column.removesuffix("_sd") in _SHARES or column.startswith(("robust@", "certified@")):
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.4f}")
         elif column.removesuffix("_sd") in _NATS:
             text[column] = board[column].map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
@@ -209,7 +219,8 @@ def _plain(value: str | float) -> str:
 
 def curve_text(table: pd.DataFrame) -> pd.DataFrame:
     """Curves and shares with fixed digits, as the CSV holds them."""
-    shares = {name: table[name].map("{:.6f}".format) for name in ("robust", "low", "high") if name in table}
+    names = [name for name in ("robust", "low", "high", "certified") if name in table]
+    shares = {name: table[name].map("{:.6f}".format, na_action="ignore") for name in names}
     return table.assign(eps=table["eps"].map("{:g}".format), **shares)
 
 
@@ -221,7 +232,7 @@ def quarter_radii(radii: Sequence[float]) -> list[float]:
     return list(dict.fromkeys(nearest))
 
 
-def _row(result: Results) -> dict[str, Any]:
+def _row(result: Results, certain_E: SharesE | None) -> dict[str, Any]:
     card, radii = result.card, result.card.settings.radii
     curves_of = result.curves()
     alone = curves_of[~curves_of["attack"].isin([ALL_ATTACKS, NULL_ATTACK])]
@@ -236,6 +247,11 @@ def _row(result: Results) -> dict[str, Any]:
         "robust_avg": result.robust_avg,
         "robust_avg_error": mean_error(result.robust_EN.mean(0)),
         **{f"robust@{eps:g}": float(robust_E[radii.index(eps)]) for eps in quarter_radii(radii)},
+        **{
+            f"certified@{eps:g}": float(certain_E[radii.index(eps)])
+            for eps in quarter_radii(radii)
+            if certain_E is not None
+        },
         "weakest_attack": by_attack.idxmax(),
         "strongest_attack": by_attack.idxmin(),
         "zero_grad": float(result.sample_N["zero_gradient"].mean()),
@@ -277,4 +293,4 @@ def _keys(result: Results) -> dict[str, str]:
 
 
 def _eps_of(column: str) -> float:
-    return float(column.removeprefix("robust@"))
+    return float(column.partition("@")[2])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ibrobust.robustness.certified import Certain
 from ibrobust.robustness.leaderboard import groups, in_order, leaderboard, rows_of, survived_N
 from ibrobust.robustness.ranks import seed_spread
 from ibrobust.robustness.statistics import mean_error
@@ -19,18 +20,21 @@ _VERDICTS = ("trusted", "unaudited", "suspect", "masked")
 """The best first: a row has the worst of its seeds."""
 
 
-def by_recipe(results: Sequence[Results]) -> pd.DataFrame:
+def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
     """The leaderboard with one row for all results whose recipes differ in their seed alone and that answer the same
     question about the same samples.
 
     Numbers are means over seeds, each with a column `*_sd` (the standard deviation, n − 1) behind it, and `seeds` is
     how many; a number that a seed lacks is missing. The row is ranked where all its seeds could be, and its ranks leave
     open what the draws of samples and seeds do. Where there is one seed each, it is the leaderboard.
+
+    Args:
+        certain: as `leaderboard` takes it.
     """
     together = _together(results)
     if all(len(members) == 1 for members in together):
-        return leaderboard(results)
-    rows = rows_of(results)
+        return leaderboard(results, certain)
+    rows = rows_of(results, certain)
     numbers = [
         str(name) for name in rows.select_dtypes("number") if name not in (*_SAME, "robust_avg_error", *_ABOUT_RECIPE)
     ]

@@ -7,6 +7,7 @@ const rows = board.rows.map((values, index) => {
   board.columns.forEach((column, place) => { row[column.name] = values[place]; });
   row.radii = board.grids[board.grid[index]];
   row.right = board.right[index];
+  row.certainAt = board.certain ? board.certain[index] : null;
   row.doubted = row.verdict === "suspect" || row.verdict === "masked";
   const named = board.columns.filter((column) => column.kind === "text" && column.name !== "reason");
   row.words = named.map((column) => row[column.name]).join(" ").toLowerCase();
@@ -19,6 +20,13 @@ function robustAt(row, eps) {
   if (eps === null) return row.robust_avg;
   const place = row.radii.indexOf(eps);
   return place < 0 ? null : row.right[place] / row.n;
+}
+
+/** Share that is certain at a radius, likewise; null where nobody certified. */
+function certainAt(row, eps) {
+  if (!row.certainAt) return null;
+  const place = row.radii.indexOf(eps);
+  return eps === null ? d3.mean(row.certainAt) : place < 0 ? null : row.certainAt[place];
 }
 
 const digits = { share: 3, nats: 2 };

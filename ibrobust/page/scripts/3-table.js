@@ -2,12 +2,14 @@
 
 let table = null;
 const ROBUST = { name: "robust", title: "robust", kind: "share", shown: true, about: "share that survives every attack, at the radius of the slider" };
+const CERTAIN = { name: "certain", title: "certain", kind: "share", shown: true, about: "share that is certified at the radius of the slider: the truth lies between it and the robust share" };
+const AT_EPS = { robust: robustAt, certain: certainAt };
 const tableColumns = (() => {
   const narrow = ["rank", "run", "verdict"];
   const first = (column) => (innerWidth > 560 ? column.shown : narrow.includes(column.name));
   const named = board.columns.filter((column) => column.name !== "robust_avg_error").map((column) => ({ ...column, shown: first(column) }));
   const place = named.findIndex((column) => column.name === "clean") + 1;
-  return [...named.slice(0, place), ROBUST, ...named.slice(place)];
+  return [...named.slice(0, place), ROBUST, ...(board.certain ? [CERTAIN] : []), ...named.slice(place)];
 })();
 const widths = innerWidth > 560
   ? { picked: 38, run: 330, reason: 360, group: 360, dataset: 86, reg: 122, protocol: 88, rank: 96, verdict: 104, gamma: 72, robust: 118, clean: 72 }
@@ -23,6 +25,7 @@ function cellOf(column) {
       return element("span", {}, share(robustAt(row, state.eps)), error);
     };
   }
+  if (name === "certain") return (cell) => element("span", {}, share(certainAt(cell.getData(), state.eps)));
   if (name === "verdict") {
     const marks = { trusted: "✓ ", suspect: "? ", masked: "✗ " };
     return (cell) => element("span", { class: "verdict " + cell.getValue() }, (marks[cell.getValue()] || "") + cell.getValue());
@@ -40,7 +43,7 @@ function cellOf(column) {
 
 /** Numbers in order, what is missing last whichever way; text by its letters. */
 function order(name) {
-  const value = name === "robust" ? (row) => robustAt(row, state.eps) : (row) => row[name];
+  const value = name in AT_EPS ? (row) => AT_EPS[name](row, state.eps) : (row) => row[name];
   return (a, b, first, second, _column, direction) => {
     const [one, other] = [value(first.getData()), value(second.getData())];
     const missing = [one, other].map((each) => each === null || each === undefined || each === "");
@@ -57,7 +60,7 @@ function definition(column) {
     hozAlign: number ? "right" : "left", headerHozAlign: number ? "right" : "left",
     headerSortStartingDir: number && column.name !== "rank" ? "desc" : "asc",
     width: widths[column.name] || (number ? 92 : 120), frozen: false, resizable: false,
-    accessorPrint: column.name === "robust" ? (_value, row) => robustAt(row, state.eps) : undefined,
+    accessorPrint: column.name in AT_EPS ? (_value, row) => AT_EPS[column.name](row, state.eps) : undefined,
   };
 }
 
@@ -97,7 +100,7 @@ function makeTable() {
       if (what === "eps") {
         table.getRows("visible").forEach((row) => row.reformat());
         const sorted = table.getSorters();
-        if (sorted.some((each) => each.field === "robust")) table.setSort(sorted.map((each) => ({ column: each.field, dir: each.dir })));
+        if (sorted.some((each) => each.field in AT_EPS)) table.setSort(sorted.map((each) => ({ column: each.field, dir: each.dir })));
       }
     });
     if (passing.length !== rows.length) table.setFilter(passes);

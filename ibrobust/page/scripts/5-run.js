@@ -73,7 +73,7 @@ function auditSection(details) {
 function certificateSection(details) {
   const found = details.certificate;
   if (!found) return null;
-  return section("Certified and attacked",
+  return section("Certified and attacked", certainBand(details, found.shares),
     prose("The true mean radius of the first " + found.n + " samples, cut at the largest radius, lies between what is certain and what attacks leave."),
     plainTable("Bounds from both sides", ["", "certain", "attacks leave"], [
       ["mean radius", found.certified.toFixed(4), found.attacked.toFixed(4)],
@@ -81,6 +81,28 @@ function certificateSection(details) {
     ]),
     intervalPlot("Mean radius: certain " + found.certified.toFixed(4) + ", attacked " + found.attacked.toFixed(4), "ε", [{ name: "mean radius", low: found.certified, high: found.attacked, value: null }], 0),
     prose(found.refuted ? "✗ " + found.refuted + " samples were broken within their certified radius, which is a bug." : "No attack broke a sample within its certified radius."));
+}
+
+function certainBand(details, shares) {
+  if (!shares) return null;
+  const { radii, n, attacks } = details.curves;
+  const points = radii.map((eps, place) => ({ eps, certain: shares[place], left: attacks[0].robust[place] }));
+  const last = points[points.length - 1];
+  const said = (point) => share(point.certain) + " to " + share(point.left);
+  return [
+    prose("At each radius the true robust accuracy of these " + n + " samples lies in the band, from what is certain to what attacks leave; samples that nobody certified count as not certain."),
+    smallPlot("Robust accuracy at ε " + shown(last.eps) + ": " + said(last), {
+      width: 520, x: { label: "ε", labelArrow: "none", tickFormat: "~g" }, y: { label: null, domain: [0, 1], ticks: 3 },
+      marks: [
+        Plot.areaY(points, { x: "eps", y1: "certain", y2: "left", fill: "var(--accent)", fillOpacity: 0.22 }),
+        Plot.line(points, { x: "eps", y: "left", stroke: "var(--accent)", strokeWidth: 2 }),
+        Plot.line(points, { x: "eps", y: "certain", stroke: "var(--accent)", strokeDasharray: "3,3" }),
+        Plot.tip(points, Plot.pointerX({ x: "eps", y: "left", title: (point) => "ε " + shown(point.eps) + ": " + said(point) })),
+      ],
+    }),
+    element("details", {}, element("summary", {}, "The numbers"),
+      plainTable("Share that is certain, and share that attacks leave", ["ε", "certain", "attacks leave"], points.map((point) => [shown(point.eps), share(point.certain), share(point.left)]))),
+  ];
 }
 
 function intervalPlot(label, unit, bars, from) {
