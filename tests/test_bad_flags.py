@@ -21,6 +21,9 @@ FLAGS = [
         for value in ("0", "-5", HUGE, "9" * 5000, "1.5", "")
     ],
     *[(["evaluate", "--generations", value], ["--generations"]) for value in ("-1", HUGE, "1.5", "")],
+    *[(["evaluate", "--attack-seeds", value], ["--attack-seeds"]) for value in ("0", "-1", "1001", HUGE, "1.5", "")],
+    (["evaluate", "--attack-seeds", "2", "--view", "fresh"], ["--attack-seeds 2", "view 'mean'"]),
+    (["evaluate", "--attack-seeds", "2", "--protocol", "corruptions"], ["--attack-seeds 2", "no attacks"]),
     (["evaluate", "--eps", f"0:1:{HUGE}"], ["--eps"]),
     (["evaluate", "--eps", "0:1:100000000"], ["--eps"]),
     (["evaluate", "--eps", "1e400"], ["--eps"]),

@@ -155,8 +155,9 @@ def print_report(
     reference: Path | None = None,
     group_by: Literal["recipe", "run"] = "run",
 ) -> None:
-    """Write leaderboard.csv, curves.csv and figures to `out`, for models with noise noise.csv, and under corruptions
-    corruptions.csv; print the leaderboard, what noise alone does, and the paths.
+    """Write leaderboard.csv, curves.csv and figures to `out`, for models with noise noise.csv, after several attack
+    seeds attack_seeds.csv, and under corruptions corruptions.csv; print the leaderboard, what noise alone does, and the
+    paths.
 
     Args:
         certain: for each result the share that is certain at each radius, where it is certified.
@@ -168,13 +169,20 @@ def print_report(
 
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
+    from ibrobust.robustness.attack_seeds import seeds_table
     from ibrobust.robustness.corruption_board import (
         corruption_table,
         corruption_text,
         reference_errors,
         with_corruptions,
     )
-    from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
+    from ibrobust.robustness.leaderboard import (
+        curve_text,
+        curves,
+        leaderboard,
+        noise_table,
+        printable,
+    )
     from ibrobust.robustness.readings import Readings
     from ibrobust.robustness.seeds import by_recipe
     from ibrobust.tables import save_table
@@ -194,6 +202,9 @@ def print_report(
         all_curves = curves(results, certain)
         save_table(curve_text(all_curves), out / "curves.csv")
         paths.append(out / "curves.csv")
+        if (by_seed := seeds_table(results)) is not None:
+            save_table(curve_text(by_seed), out / "attack_seeds.csv")
+            paths.append(out / "attack_seeds.csv")
     paths += [save_as(kind, _shown(text), out / "leaderboard.csv") for kind in FORMATS if kind in formats]
     noisy = [result for result in results if isinstance(result, Readings)]
     readings = noise_table(noisy) if noisy else None

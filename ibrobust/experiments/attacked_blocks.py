@@ -25,7 +25,7 @@ from ibrobust.robustness.question import Execution, chosen_attacks, question
 from ibrobust.robustness.samples import Samples, usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import AnyStored
-from ibrobust.robustness.work import Work, expected_work
+from ibrobust.robustness.work import CLEAN, Work, expected_work
 from ibrobust.subjects.zoo import versions
 
 
@@ -97,7 +97,10 @@ class AttackedBlocks:
             warned = warned_of(model, x, y, noisy=settings.view != "mean")
         if settings.corrupts or settings.backend != NATIVE:
             return Answer(warned)
-        return Answer(warned, expected=expected_of(model, x, settings.view, usual_work(settings, 1).gradients))
+        return Answer(
+            warned,
+            expected=expected_of(model, x, settings.view, usual_work(settings, 1).gradients * settings.attack_seeds),
+        )
 
     def _work(self, block: Block, tell: Tell) -> Work:
         """The account of a block, which expects what earlier blocks of the same run took."""
@@ -115,4 +118,6 @@ def usual_work(settings: Settings, samples: int) -> Work:
     """The work that settings let expect."""
     # A search finds an attack's radius in one or two runs of it; under noise it is run at every radius.
     walks = 1 if settings.view == "mean" else sum(radius > 0 for radius in settings.radii)
-    return expected_work(chosen_attacks(settings), samples, walks=walks)
+    work = expected_work(chosen_attacks(settings), samples * settings.attack_seeds, walks=walks)
+    work.left[CLEAN] = samples
+    return work

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ibrobust.attacks import Attack, victim
+from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.norms import BALL_TOLERANCE
@@ -19,7 +19,8 @@ from ibrobust.errors import ModelWarning
 from ibrobust.images import as_images
 from ibrobust.models.answers import Classifier
 from ibrobust.models.calls import undisturbed
-from ibrobust.randomness import sample_draw
+from ibrobust.randomness import Draw, sample_draw
+from ibrobust.robustness.attack_seeds import worst_and_each
 from ibrobust.robustness.card import SUBSTITUTE
 from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
 from ibrobust.robustness.lost_gradients import about_samples, substitute, warned_of_lost, with_gradients
@@ -59,6 +60,7 @@ def breaking_radii(
     columns: str = "own",
     restarts: int = 1,
     seed: int = 0,
+    attack_seeds: int = 1,
     ids: Arrays | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -84,6 +86,8 @@ def breaking_radii(
             before it broke a sample, so that a column holds the answer of all attacks so far. The all-attack curve
             is the same but for samples that are not monotone; the work is less.
         restarts: random starts of the attacks that have them; your own keep theirs.
+        attack_seeds: how often the whole protocol runs, with the seeds from `seed` on. A column then holds the worst
+            case, and `table.of_seed(3)` gives back what one seed found.
         ids: the samples' numbers, which their random numbers depend on; 0, 1, … by default.
         batch_size: samples per pass through the model; changes speed and memory, not the result.
         device: where the model runs; where its parameters are by default.
@@ -97,7 +101,7 @@ def breaking_radii(
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
     given = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts, "seed": seed}
-    settings = settings_of_call(given, protocol, attacks, usual="paper")
+    settings = settings_of_call({**given, "attack_seeds": attack_seeds}, protocol, attacks, usual="paper")
     own = attacks if isinstance(attacks, Mapping) else None
     execution = Execution(batch_size, device, progress, kept_of(keep_images))
     asked = question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
@@ -150,6 +154,24 @@ Note = Callable[[Indices, Indices, Images], None]
 """(samples that an attack broke, the radius of each as an index, their images) → kept, where images are."""
 
 
+class _Clean(NamedTuple):
+    """A block before any attack: which samples are right, what the model answers, and where a gradient was lost."""
+
+    x: Images
+    y: Labels
+    ids: Int[Tensor, " batch"]
+    correct: Indices
+    logits: Tensor
+    gradient: Tensor
+    lost: Bool[Tensor, " batch"]
+    seen: Callable[..., Victim]
+
+    def samples(self, draw: Draw, places: Indices, ends: Mapping[str, Images], **known: object) -> Samples:
+        """Some of the block's samples, with a victim that draws from their random numbers."""
+        of_these = self.x[places], self.y[places], self.ids[places]
+        return Samples(self.seen(draw, **known), *of_these, draw, dict(ends))
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     """One question, and how its answers are found."""
@@ -160,46 +182,55 @@ class _Evaluation:
 
     def part(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> _Part:
         """The answer for one block of samples."""
-        draw = sample_draw(self.asked.settings.seed, ids)
+        draw = sample_draw(self.asked.settings.seed, ids).fold("clean")
         size = self.asked.batch_size
         with models_fault("the model raised on random images"):
             filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
         seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
-        unattacked = seen(draw.fold("clean"))
+        unattacked = seen(draw)
         with self.asked.work.of(CLEAN, len(x)):
             logits, gradient = clean_pass(unattacked, x, y, ids)
         standing = logits.argmax(1) == y
-        correct = standing.nonzero().squeeze(1)
+        clean = _Clean(x, y, ids, standing.nonzero().squeeze(1), logits, gradient, unattacked.lost, seen)
         kept = Recorder(self.asked.kept, Block(x, y, ids, self.radii), [*self.asked.attacks])
         kept.note_unchanged((~standing).nonzero().squeeze(1))
-        found, accounts, lost = {}, {"clean": asdict(unattacked.queries)}, unattacked.lost[correct]
-        best = torch.full((len(correct),), len(self.radii), device=x.device)
-        ends: dict[str, Images] = {}
-        for name, attack in self.asked.attacks.items():
-            stream = draw[correct].fold(name)
-            clean = logits[correct], gradient[correct]
-            attacked = seen(stream, clean=clean)
-            samples = Samples(attacked, x[correct], y[correct], ids[correct], stream, dict(ends))
-            with self.asked.work.of(name, len(x)):
-                index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct), ends)
-            best = torch.minimum(best, index)
-            self.asked.work.broken = len(x) - int((best == len(self.radii)).sum())
-            found[name], lost = index, lost | attacked.lost
-            accounts[name] = asdict(attacked.queries)
-            self.asked.progress(name, len(x))
-        if len(rows := lost.nonzero().squeeze(1)):
-            places = correct[rows]
-            stream = draw[places].fold(SUBSTITUTE)
-            samples = Samples(seen(stream), x[places], y[places], ids[places], stream)
-            self._substitute(samples, rows, found, partial(kept.note, among=places))
-            accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.victim.queries))
-        unattacked.lost[correct] |= lost
-        columns = {name: self._column(correct, index, len(x)) for name, index in found.items()}
-        values = about_samples(ids, y, logits, gradient, unattacked.lost) | columns
+        accounts, lost = {"clean": asdict(unattacked.queries)}, unattacked.lost.clone()
+        found: dict[int, dict[str, Indices]] = {}
+        for seed in self.asked.settings.seeds:
+            found[seed], lost_now = self._attacked(clean, sample_draw(seed, ids), kept, accounts)
+            lost[clean.correct] |= lost_now
+        columns = {name: self._column(clean.correct, index, len(x)) for name, index in worst_and_each(found).items()}
+        values = about_samples(ids, y, logits, gradient, lost) | columns
         table = pd.DataFrame({name: column.cpu().numpy() for name, column in values.items()})
         # Nobody attacks here: what the model answers to the kept images is not among the queries.
-        answered = kept.evidence(lambda places, images: seen(draw[places].fold("clean")).logits(images))
+        answered = kept.evidence(lambda places, images: seen(draw[places]).logits(images))
         return _Part(table, accounts, answered)
+
+    def _attacked(
+        self, clean: _Clean, draw: Draw, kept: Recorder, accounts: Accounts
+    ) -> tuple[dict[str, Indices], Bool[Tensor, " correct"]]:
+        """By attack the index of the radius that broke each sample that is right without one, and on which of them a
+        gradient was lost; `accounts` are added to."""
+        correct, count = clean.correct, len(clean.x)
+        best = torch.full((len(correct),), len(self.radii), device=clean.x.device)
+        lost, found = clean.lost[correct], {}
+        ends: dict[str, Images] = {}
+        for name, attack in self.asked.attacks.items():
+            known = clean.logits[correct], clean.gradient[correct]
+            samples = clean.samples(draw[correct].fold(name), correct, ends, clean=known)
+            with self.asked.work.of(name, count):
+                index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct), ends)
+            best = torch.minimum(best, index)
+            self.asked.work.broken = count - int((best == len(self.radii)).sum())
+            found[name], lost = index, lost | samples.victim.lost
+            accounts[name] = added(accounts.get(name), asdict(samples.victim.queries))
+            self.asked.progress(name, count)
+        if len(rows := lost.nonzero().squeeze(1)):
+            places = correct[rows]
+            samples = clean.samples(draw[places].fold(SUBSTITUTE), places, {})
+            self._substitute(samples, rows, found, partial(kept.note, among=places))
+            accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.victim.queries))
+        return found, lost
 
     def _column(self, correct: Tensor, index: Tensor, count: int) -> Tensor:
         """Breaking radii of all samples from the indices of those that are right: 0 for the others."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ibrobust.errors import BadInput, shortened
+from ibrobust.robustness.attack_seeds import seed_column, seed_columns
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.corruption_results import SEVERITIES, UNKNOWN, column
 from ibrobust.robustness.readings import NULL_ATTACK, READINGS
@@ -31,7 +32,8 @@ def check_rows(rows: pd.DataFrame, card: ResultCard) -> None:
         _check_corruptions(rows, card.corruptions.names)
         return
     noisy = card.settings.view != "mean"
-    expected = [*SAMPLE_COLUMNS, *(["attack", "eps"] if noisy else card.attacks)]
+    radii = [*card.attacks, *seed_columns([*card.attacks], card.settings.seeds)]
+    expected = [*SAMPLE_COLUMNS, *(["attack", "eps"] if noisy else radii)]
     if missing := [name for name in expected if name not in rows]:
         raise BadInput(f"its rows lack the column {shortened(repr(missing[0]))}")
     known = {*expected, NAN_GRADIENT, *(READINGS if noisy else ())}
@@ -47,7 +49,7 @@ def check_rows(rows: pd.DataFrame, card: ResultCard) -> None:
     if noisy:
         _check_readings(rows, card)
     else:
-        _check_radii(rows, card)
+        _check_radii(rows, radii, card)
 
 
 def _check_corruptions(rows: pd.DataFrame, names: Sequence[str]) -> None:
@@ -73,18 +75,23 @@ def _check_kind(column: pd.Series, name: str) -> None:
         raise BadInput(f"its column {shortened(repr(name))} does not hold {_WORDS[kinds[0]]}")
 
 
-def _check_radii(rows: pd.DataFrame, card: ResultCard) -> None:
-    """Breaking radii are 0 where the clean prediction is wrong and there alone, else a radius that was tried or ∞."""
+def _check_radii(rows: pd.DataFrame, columns: Sequence[str], card: ResultCard) -> None:
+    """Breaking radii are 0 where the clean prediction is wrong and there alone, else a radius that was tried or ∞; of
+    several attack seeds the smallest stands in the attack's own column."""
     if rows["sample"].duplicated().any():
         raise BadInput("its column sample names a sample twice")
     tried = np.asarray([0, np.inf, *(radius for radius in card.settings.radii if radius > 0)], dtype=np.float32)
     wrong = (rows["label"] != rows["prediction"]).to_numpy()
-    for name in card.attacks:
+    for name in columns:
         values = rows[name].to_numpy()
         if len(strange := values[~np.isin(values, tried)]):
             raise BadInput(f"its column {name} holds {strange[0]:g}, which is no radius of its card")
         if ((values == 0) != wrong).any():
             raise BadInput(f"its column {name} is 0 elsewhere than where the clean prediction is wrong")
+    for name in card.attacks if len(columns) > len(card.attacks) else ():
+        each = rows[[seed_column(name, seed) for seed in card.settings.seeds]].to_numpy()
+        if (each.min(axis=1) != rows[name].to_numpy()).any():
+            raise BadInput(f"its column {name} is not the smallest of its attack seeds")
 
 
 def _check_readings(rows: pd.DataFrame, card: ResultCard) -> None:

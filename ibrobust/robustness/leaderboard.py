@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ibrobust.robustness.attack_seeds import OF_ATTACK_SEEDS, about_seeds
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.certified import Certain, SharesE, beside
 from ibrobust.robustness.protocols import strength, strong_enough
 from ibrobust.robustness.ranks import rank_intervals
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
-from ibrobust.robustness.results import ALL_ATTACKS
+from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
 from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error, wilson_interval
 from ibrobust.robustness.storage import AnyStored, Results
 
 _SHARES = [
-    "clean", "robust_avg", "robust_avg_error", "zero_grad", "corruption_avg", "corruption_avg_error", "mce"
+    "clean", "robust_avg", "robust_avg_error", "zero_grad", "corruption_avg", "corruption_avg_error", "mce",
+    "one_seed_avg", "one_seed_spread",
 ]  # fmt: skip
 _INFORMATION = ("encoding_entropy", "preserved_information")
 _NATS = [*(f"{name}{end}" for name in _INFORMATION for end in ("", "_low", "_high")), "decoder_cross_entropy"]
@@ -58,6 +60,8 @@ def rows_of(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
     strengths = [strength(result.attacks, noise=result.card.settings.view != "mean") for result in results]
     counts = [len(result.radii_E) for result in results]
     rows = pd.DataFrame([_row(result, shares_E) for result, shares_E in beside(results, certain)])
+    if "attack_seeds" in rows:
+        rows["attack_seeds"] = rows["attack_seeds"].fillna(1).astype(int)
     return rows.assign(group=groups(results), strength=strengths, radii=counts)
 
 
@@ -92,7 +96,8 @@ def in_order(
     ranks = RANKS if ranked.any() else RANKS[:1]
     names = [str(column) for column in rows if "@" in str(column) and column not in more]
     shares_at = sorted(sorted(names, reverse=True), key=_eps_of)
-    return ordered[[*ranks, *_FIRST, *shares_at, *_LAST, *more]].reset_index(drop=True)
+    seeds = [name for name in OF_ATTACK_SEEDS if name in ordered]
+    return ordered[[*ranks, *_FIRST, *shares_at, *_LAST, *seeds, *more]].reset_index(drop=True)
 
 
 def ranks_of(
@@ -259,6 +264,7 @@ def _row(result: Results, certain_E: SharesE | None) -> dict[str, Any]:
         "eps_max": radii[-1],
         "verdict": card.stated_verdict,
         "reason": _reason(result),
+        **(about_seeds(result) if isinstance(result, BreakingRadii) and card.settings.attack_seeds > 1 else {}),
     }
 
 

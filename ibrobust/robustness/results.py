@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput, one_line
+from ibrobust.robustness.attack_seeds import seed_column, seeds_in_words
 from ibrobust.robustness.card import ResultCard
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class BreakingRadii:
             the clean cross-entropy gradient is exactly zero), `nan_gradient` (whether some gradient was NaN or
             infinite: there an attack with gradients is taken to break what Square breaks) and a float32 column per
             attack: 0 where the clean prediction is already wrong, `inf` where nothing up to the largest radius broke
-            it.
+            it. After several attack seeds that is the smallest of all, and a column per seed and attack, as `pgd@3`,
+            holds what one seed found.
         card: what was evaluated and how.
         filled: passes by attack that only filled batches up, beside the queries; only of an evaluation just made.
         evidence: the adversarial images, of an evaluation just made that was told to keep them.
@@ -114,7 +116,28 @@ class BreakingRadii:
 
     @property
     def attacks(self) -> list[str]:
+        if self.card.settings.attack_seeds > 1:  # Columns of each seed stand behind those of the attacks.
+            return [*self.card.attacks]
         return [column for column in self.rows.columns if column not in (*SAMPLE_COLUMNS, NAN_GRADIENT)]
+
+    def of_seed(self, seed: int) -> "BreakingRadii":
+        """What one of several attack seeds found alone: the rows that an evaluation with that seed would have, but that
+        `nan_gradient` and the card's queries are those of all seeds.
+
+        Raises:
+            BadInput: the protocol was not run with this seed.
+        """
+        settings = self.card.settings
+        if seed not in settings.seeds:
+            seeds = settings.seeds
+            raise BadInput(f"seed {seed}: these results are of seed {seeds[0]}" + f" to {seeds[-1]}" * (len(seeds) > 1))
+        if settings.attack_seeds == 1:
+            return self
+        columns = {seed_column(name, seed): name for name in self.attacks}
+        known = [name for name in (*SAMPLE_COLUMNS, NAN_GRADIENT) if name in self.rows]
+        alone = settings.model_copy(update={"seed": seed, "attack_seeds": 1})
+        rows = self.rows[[*known, *columns]].rename(columns=columns)
+        return BreakingRadii(rows, self.card.model_copy(update={"settings": alone}))
 
     @property
     def radii_E(self) -> NDArray[np.float32]:
@@ -179,7 +202,7 @@ class BreakingRadii:
     def shown(self) -> Shown:
         """What a terminal and a notebook show."""
         table = self.curves().pivot(index="eps", columns="attack", values="robust")
-        about = f"clean {self.clean:.3f}, n {len(self.rows)}"
+        about = ", ".join(filter(None, [f"clean {self.clean:.3f}, n {len(self.rows)}", seeds_in_words(self)]))
         return Shown(table[[*self.attacks, ALL_ATTACKS]], about, self.card.every_warning)
 
     def __str__(self) -> str:

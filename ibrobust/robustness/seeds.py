@@ -15,7 +15,7 @@ from ibrobust.robustness.statistics import mean_error
 from ibrobust.robustness.storage import Results
 
 _ABOUT_RECIPE = ("gamma", "adversarial", "latent", "seed")
-_SAME = ("n", "eps_max", "strength", "radii")
+_SAME = ("n", "eps_max", "strength", "radii", "attack_seeds")
 _VERDICTS = ("trusted", "unaudited", "suspect", "masked")
 """The best first: a row has the worst of its seeds."""
 

@@ -20,7 +20,7 @@ NATIVE = "native"
 TOLD = ("protocol", "norm", "view", "backend", "columns")
 """What tables say of a result's settings; `protocol` names the attacks that were chosen instead of one, too."""
 
-NOT_ALWAYS = ("search", "columns", "attacks", "restarts", "generations", "backend")
+NOT_ALWAYS = ("search", "columns", "attacks", "restarts", "generations", "attack_seeds", "backend")
 """Settings that files of some kinds or of earlier versions do not name."""
 
 _MOST_DRAWS = 10_000
@@ -76,6 +76,10 @@ class Settings(BaseModel):
         12, description="of survivors' search, for each sample that still stands"
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of the attacks' random starts and noise")
+    attack_seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1,
+        description="how often the whole protocol runs, with the seeds from the seed on; its answer is the worst case",
+    )
     backend: Annotated[str, OneOf("backend", also=(NATIVE,))] = Field(NATIVE, description="whose attacks")
 
     @model_validator(mode="before")
@@ -95,6 +99,9 @@ class Settings(BaseModel):
             and self.search != "exhaustive",
             f"search {self.search!r}: goes with view 'mean'": self.view != "mean" and self.search != "bisect",
             f"columns {self.columns!r}: goes with view 'mean'": self.view != "mean" and self.columns != "own",
+            f"attack_seeds {self.attack_seeds}: goes with view 'mean'": self.view != "mean" and self.attack_seeds > 1,
+            f"attack_seeds {self.attack_seeds}: seed {self.seed} leaves none behind it": self.seed + self.attack_seeds
+            > 2**63,
             f"attacks {','.join(self.attacks or ())!r}: each once": len(set(self.attacks or ()))
             < len(self.attacks or ()),
             f"protocol {self.protocol!r}: leave it out beside attacks": self.attacks is not None
@@ -141,7 +148,12 @@ class Settings(BaseModel):
     @property
     def left_out(self) -> set[str]:
         """Settings that are younger than released results and stand in no file where they have their default."""
-        return {"generations"} - self.unusual.keys()
+        return {"generations", "attack_seeds"} - self.unusual.keys()
+
+    @property
+    def seeds(self) -> range:
+        """Those that the whole protocol is run with."""
+        return range(self.seed, self.seed + self.attack_seeds)
 
     @property
     def unusual(self) -> dict[str, object]:
