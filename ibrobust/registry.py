@@ -212,6 +212,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
         "backend": {
             "art": "backends.art:ADAPTER",
             "foolbox": "backends.foolbox:ADAPTER",
+            "pyautoattack": "backends.pyautoattack:ADAPTER",
             "torchattacks": "backends.torchattacks:ADAPTER",
         },
         # In the order in which an audit asks.

@@ -26,7 +26,9 @@ from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import make_settings
 from tests.oracles import linear, linear_at_the_edge, trained_digits
 
-INSTALLED = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+PAPER = [backend for backend in BACKENDS if backend != "pyautoattack"]
+"""Libraries that have the attacks of the paper's protocol."""
+INSTALLED = [backend for backend in PAPER if importlib.util.find_spec(backend)]
 NEEDS_A_LIBRARY = pytest.mark.skipif(not INSTALLED, reason="ibrobust[peers] is not installed")
 EVERY_BACKEND = pytest.mark.parametrize(
     "backend",
@@ -34,7 +36,7 @@ EVERY_BACKEND = pytest.mark.parametrize(
         pytest.param(
             backend, marks=pytest.mark.skipif(backend not in INSTALLED, reason="ibrobust[peers] not installed")
         )
-        for backend in sorted(BACKENDS)
+        for backend in sorted(PAPER)
     ],
 )
 
@@ -66,7 +68,11 @@ def test_a_boundary_at_a_tenth_survives_9_hundredths_and_falls_at_11(backend: st
         assert (answers == np.float32(0.11)).all()
 
 
-STRICT = [("torchattacks", "apgd-ce"), ("torchattacks", "apgd-t"), ("torchattacks", "fab-t"), ("art", "apgd-ce")]
+TARGETED = ("apgd-ce", "apgd-t", "fab-t")
+STRICT = [
+    *((backend, attack) for backend in ("pyautoattack", "torchattacks") for attack in TARGETED),
+    ("art", "apgd-ce"),
+]
 
 
 @BOTH_NORMS
@@ -79,7 +85,7 @@ def test_the_attacks_of_strict_find_a_linear_boundary_to_1_percent(backend: str,
     assert (results.rows[attack].to_numpy() == np.float32(0.101)).all()
 
 
-@pytest.mark.parametrize("backend", ["torchattacks", "art"])
+@pytest.mark.parametrize("backend", ["torchattacks", "pyautoattack", "art"])
 def test_square_through_a_library_breaks_nothing_inside_the_boundary(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +199,7 @@ def test_an_attack_that_a_library_lacks_is_refused_by_name() -> None:
 
 
 def test_an_unknown_backend_lists_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="no backend 'cleverhans'; choose from art, foolbox, torchattacks"):
+    with pytest.raises(BadInput, match="no backend 'cleverhans'; choose from art, foolbox, pyautoattack, torchattacks"):
         adapter_of("cleverhans")
 
 
