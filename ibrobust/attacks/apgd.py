@@ -1,8 +1,7 @@
 """Auto-PGD (Croce & Hein 2020): gradient ascent with momentum whose step size halves where it stops helping."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 
 import torch
 from jaxtyping import Bool
@@ -11,7 +10,7 @@ from torch import Tensor
 from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.losses import cross_entropy, dlr, margin, targeted_dlr
 from ibrobust.attacks.norms import wide
-from ibrobust.attacks.restarts import closest_of
+from ibrobust.attacks.restarts import Answers, together
 from ibrobust.attacks.targets import likely_targets
 from ibrobust.attacks.victim import Loss
 from ibrobust.randomness import Draw
@@ -37,18 +36,18 @@ ENOUGH_RISES = 0.75
 
 def apgd(attempt: Attempt, *, loss: str, steps: int, restarts: int) -> Images:
     """APGD from `restarts` random starts, each on the samples that still stand."""
-    starts = ((attempt.draw.fold(restart), attempt.y) for restart in range(restarts))
+    starts = [(attempt.draw.fold(restart), attempt.y) for restart in range(restarts)]
     return _climbed_in_turn(attempt, starts, LOSSES[loss], steps)
 
 
 def apgd_targeted(attempt: Attempt, *, targets: int, steps: int, restarts: int) -> Images:
     """APGD on the targeted DLR loss towards each of the `targets` most likely wrong classes in turn."""
     rivals = likely_targets(attempt, targets)
-    starts = (
+    starts = [
         (attempt.draw.fold(f"target {rank}").fold(restart), torch.stack([attempt.y, rivals[:, rank]], dim=1))
         for rank in range(rivals.shape[1])
         for restart in range(restarts)
-    )
+    ]
     return _climbed_in_turn(attempt, starts, _targeted_dlr, steps)
 
 
@@ -56,26 +55,38 @@ def _targeted_dlr(logits: Tensor, label_and_target: Tensor) -> Tensor:
     return targeted_dlr(logits, label_and_target[:, 0], label_and_target[:, 1])
 
 
-def _climbed_in_turn(attempt: Attempt, starts: Iterable[tuple[Draw, Tensor]], loss: Loss, steps: int) -> Images:
-    """One climb per start: random numbers, and what the loss needs of each sample."""
-
-    def run(left: Tensor, draw: Draw, aim: Tensor) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:
-        again = attempt.with_draw(draw)[left]
-        return _Climb(again, aim[left], loss).result(again.random_start(), steps)
-
-    return closest_of(attempt.x, (partial(run, draw=draw, aim=aim) for draw, aim in starts))
+def _climbed_in_turn(attempt: Attempt, starts: Sequence[tuple[Draw, Tensor]], loss: Loss, steps: int) -> Images:
+    """One climb per start (random numbers, and what the loss needs of each sample), on the samples that all before it
+    left. Of few samples several climbs share a batch; what they find, and what is counted, is the same."""
+    answers = Answers(attempt.x)
+    while len(starts) and len(answers.left):
+        # Noise is drawn in the order of the queries.
+        count = 1 if attempt.victim.view.draws else together(len(answers.left))
+        some, starts = starts[:count], starts[count:]
+        left = answers.left
+        draw = Draw(torch.cat([draw.keys[left] for draw, _ in some]))
+        again = attempt[left.repeat(len(some))].with_draw(draw)
+        climb = _Climb(again, torch.cat([aim[left] for _, aim in some]), loss, len(left))
+        found, reached, standing = (each.split(len(left)) for each in climb.result(again.random_start(), steps))
+        on = torch.ones_like(left, dtype=torch.bool)
+        for index in range(len(some)):
+            answers.note(found[index][on], reached[index][on], standing[index][on])
+            on &= standing[index]
+    return answers.x_adv
 
 
 @dataclass(frozen=True)
 class _Climb:
-    """What stays as it is while its samples climb: `aim` is what the loss needs of each beside its logits."""
+    """What stays as it is while its samples climb: `aim` is what the loss needs of each beside its logits. After each
+    `samples` rows the same samples follow again, for their next climb."""
 
     attempt: Attempt
     aim: Tensor
     loss: Loss
+    samples: int
 
     def __getitem__(self, kept: Bool[Tensor, " batch"]) -> "_Climb":
-        return _Climb(self.attempt[kept], self.aim[kept], self.loss)
+        return _Climb(self.attempt[kept], self.aim[kept], self.loss, self.samples)
 
     @property
     def sparse(self) -> bool:
@@ -83,25 +94,33 @@ class _Climb:
         return self.attempt.norm.sparse_ascent is not None
 
     def result(self, start: Images, steps: int) -> tuple[Images, PerSample, Bool[Tensor, " batch"]]:
-        """The image that was misclassified or else has the largest loss, its margin, and which samples still stand."""
+        """The image that was misclassified or else has the largest loss, its margin, and which rows still stand; rows
+        behind one of the same sample that fell are given up, and what they asked counts as filling."""
         x_adv, reached = start.clone(), torch.empty_like(self.attempt.eps)
         unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
         checkpoints = _even_checkpoints(steps) if self.sparse else _checkpoints(steps)
         last_checkpoint = 0
         climb, left = self, torch.arange(len(start), device=start.device)
         state, standing = self._first(start)
+        fell, asked = torch.full_like(left[: self.samples], len(left)), torch.ones_like(left)
         for index in range(steps):
             if not standing.all():
                 x_adv[left], reached[left] = state.x_adv, state.best_margin
-                climb, state, left, standing = climb[standing], state[standing], left[standing], standing[standing]
+                fell.scatter_reduce_(0, left[~standing] % self.samples, left[~standing], "amin")
+                on = standing & (left < fell[left % self.samples])
+                climb, state, left, standing = climb[on], state[on], left[on], standing[on]
             if not len(left):
                 break
             if index in checkpoints:
                 state = climb._checked(state, index - last_checkpoint)
                 last_checkpoint = index
             state, standing = climb._moved(state, 1.0 if index == 0 else MOMENTUM)
+            asked[left] += 1
         x_adv[left], reached[left] = torch.where(wide(standing), state.best_x, state.x_adv), state.best_margin
         unbroken[left] = standing
+        fell.scatter_reduce_(0, left[~standing] % self.samples, left[~standing], "amin")
+        everyone = torch.arange(len(start), device=start.device)
+        self.attempt.victim.queries.not_needed(int(asked[everyone > fell[everyone % self.samples]].sum()))
         return x_adv, reached, unbroken
 
     def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:

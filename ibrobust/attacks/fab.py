@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.norms import wide
+from ibrobust.attacks.restarts import together
 from ibrobust.attacks.targets import likely_targets
 from ibrobust.types import Images, Logits, PerSample
 
@@ -22,18 +23,29 @@ BACKWARD = 0.9
 def fab_targeted(attempt: Attempt, *, targets: int, steps: int) -> Images:
     """From each image towards each of its most likely wrong classes: steps onto the linearised boundary, a little
     drawn to the point of it nearest to the image; the nearest misclassified point seen is the answer."""
-    x, y = attempt.x, attempt.y
     rivals = likely_targets(attempt, targets)
-    nearest = _Nearest(x.clone(), torch.full_like(x[:, 0, 0, 0], torch.inf))
-    for rank in range(rivals.shape[1]):
-        pair = torch.stack([y, rivals[:, rank]], dim=1)
-        point = x
-        for _ in range(steps):
-            point = _stepped(attempt, point, pair)
-            broken = attempt.victim.logits(point).argmax(1) != y
-            nearest = nearest.updated(point, torch.where(broken, attempt.norm.distance(point, x), torch.inf))
-            point = torch.where(wide(broken), x + BACKWARD * (point - x), point)
+    nearest = _Nearest(attempt.x.clone(), torch.full_like(attempt.eps, torch.inf))
+    # Of few samples several targets share a batch. Noise is drawn in the order of the queries.
+    count = 1 if attempt.victim.view.draws else together(len(attempt))
+    for some in rivals.split(count, dim=1):
+        rows = torch.arange(len(attempt), device=rivals.device).repeat(some.shape[1])
+        found = _towards(attempt[rows], some.T.flatten(), steps)
+        for point, distance in zip(found.point.split(len(attempt)), found.distance.split(len(attempt)), strict=True):
+            nearest = nearest.updated(point, distance)
     return nearest.point
+
+
+def _towards(attempt: Attempt, target: Int[Tensor, " batch"], steps: int) -> "_Nearest":
+    """The nearest misclassified point on the way of each sample to its target."""
+    x, y = attempt.x, attempt.y
+    pair, point = torch.stack([y, target], dim=1), x
+    nearest = _Nearest(x.clone(), torch.full_like(attempt.eps, torch.inf))
+    for _ in range(steps):
+        point = _stepped(attempt, point, pair)
+        broken = attempt.victim.logits(point).argmax(1) != y
+        nearest = nearest.updated(point, torch.where(broken, attempt.norm.distance(point, x), torch.inf))
+        point = torch.where(wide(broken), x + BACKWARD * (point - x), point)
+    return nearest
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ class Queries:
     gradient: int = 0
     filled: int = 0
 
+    def not_needed(self, gradients: int) -> None:
+        """So many of the gradients only filled batches up: their samples fell before anybody needed them."""
+        self.gradient -= gradients
+        self.filled += gradients
+
 
 @dataclass(frozen=True)
 class Victim:

@@ -1,0 +1,57 @@
+"""Of few samples, climbs towards several targets share a batch: the same answers, images and counts, in less time."""
+
+import pytest
+import torch
+
+from ibrobust.attacks import ATTACKS, restarts
+from ibrobust.robustness.breaking_radii import breaking_radii
+from tests.oracles import trained_digits
+
+TARGETED = {
+    "apgd-ce": ATTACKS["apgd-ce"].with_settings({"steps": 12, "restarts": 4}),
+    "apgd-t": ATTACKS["apgd-t"].with_settings({"steps": 12}),
+    "fab-t": ATTACKS["fab-t"].with_settings({"steps": 5}),
+}
+
+
+@pytest.fixture(scope="module")
+def few():
+    """Digits of which some fall to the first climb, some to a later one, and some stand."""
+    model, x, y = trained_digits()
+    return model, x[:14], y[:14]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l1"])
+def test_answers_images_and_counts_do_not_depend_on_how_many_climbs_share_a_batch(few, norm, monkeypatch):
+    eps = {"linf": [0.06, 0.1], "l1": [1.0, 2.0]}[norm]
+
+    def results():
+        return breaking_radii(
+            *few, eps=eps, norm=norm, attacks=TARGETED, search="exhaustive", keep_images="each", health="ignore"
+        )
+
+    several = results()
+    monkeypatch.setattr(restarts, "ROWS_TOGETHER", 1)
+    one = results()
+    assert several.rows.equals(one.rows)
+    assert several.card.queries == one.card.queries
+    assert torch.equal(several.images, one.images)
+    assert several.filled != one.filled
+    fell = one.rows[["apgd-ce", "apgd-t"]]
+    assert (fell == fell.max().max()).any().any()
+    assert (fell < fell.max().max()).any().any()
+
+
+def test_one_sample_that_stands_is_asked_about_in_as_many_batches_as_there_are_steps(few):
+    """Nine climbs of 12 steps share 13 batches: a start and the steps."""
+    model, x, y = few
+    passes = []
+    hook = model.register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    right = model(x).argmax(1) == y
+    passes.clear()
+    only = {"apgd-t": TARGETED["apgd-t"]}
+    found = breaking_radii(model, x[right][:1], y[right][:1], eps=[0.001], attacks=only, health="ignore")
+    hook.remove()
+    assert (found.rows["apgd-t"] > 0.001).all()
+    assert found.card.queries["apgd-t"].gradient == 9 * 13
+    assert sum(passes) <= 20
