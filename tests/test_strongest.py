@@ -20,7 +20,7 @@ from ibrobust.robustness.breaking_radii import breaking_radii
 from ibrobust.robustness.noisy_readings import noisy_readings
 from ibrobust.robustness.protocols import PROTOCOLS, strong_enough
 from tests.exact_radii import exact_radius, tiny_digits
-from tests.oracles import trained_digits
+from tests.oracles import linear, trained_digits
 from tests.planted_networks import CONSTRUCTIONS, EPS
 
 QUIET = Draw(torch.zeros(1, dtype=torch.int64))
@@ -164,6 +164,20 @@ def test_survivors_are_asked_about_what_stands(digits, whole):
     easy = breaking_radii(*digits, eps="1", attacks="pgd,survivors", health="ignore")
     assert (easy.rows["pgd"] <= 1).all()
     assert easy.card.queries["survivors"].gradient == 0
+
+
+def test_a_search_in_which_nothing_moves_ends_after_five_generations():
+    """A linear model: the corner that is best is reached at once, and lies beyond the boundary by no step."""
+    problem = linear("linf", samples=2)
+    attempt = attempt_on(problem.model, problem.x, 0.095, problem.y)
+
+    def gradients(generations: int) -> int:
+        before = attempt.victim.queries.gradient
+        search.survivors(attempt, targets=1, generations=generations)
+        return attempt.victim.queries.gradient - before
+
+    four, five, twelve = (gradients(count) for count in (4, 5, 12))
+    assert four < five == twelve
 
 
 class Smooth(nn.Module):

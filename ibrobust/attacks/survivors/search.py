@@ -23,7 +23,7 @@ from ibrobust.attacks.soft_ascent import (
 from ibrobust.attacks.survivors.children import children, random_corners
 from ibrobust.attacks.survivors.corners import FirstLayer, corner_starts, first_layer
 from ibrobust.attacks.survivors.polish import MOST_PIXELS, vertex
-from ibrobust.attacks.survivors.state import PLACES, State, first_state, set_aside, together
+from ibrobust.attacks.survivors.state import PLACES, REMEMBERED, State, first_state, set_aside, together
 from ibrobust.errors import BadInput
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw
@@ -41,7 +41,7 @@ REACH = 0.1
 SLOPE = 0.001
 """What a ReLU that is off lets through: enough for a signed step to leave a plateau, too little to mislead."""
 FIRST = Ascent(80, slope=SLOPE, kept=3)
-SWITCHED = Ascent(20, width=0.0, slope=SLOPE)
+SWITCHED = Ascent(20, width=0.0, slope=SLOPE, kept=2)
 FILLING = Ascent(20, slope=SLOPE)
 CHILD = Ascent(12, first=0.4, width=0.5, slope=SLOPE)
 ACROSS = Ascent(10, first=0.04, width=0.0, slope=SLOPE)
@@ -52,6 +52,10 @@ RISE = 0.002
 """What counts as a rise, in units of the label's lead at the image."""
 UNION = 3
 """Every so many islands, the search goes on with the best points of all before."""
+HOPE_AFTER = REMEMBERED - 1
+"""Generations after which a search that is too short for another island asks whether it will get there."""
+HOPE = 4.0
+"""It goes on where this many times the pace of those generations would make a mistake before the end."""
 AGREEING = 0.05
 """Three islands whose ends differ by no more than this share are the end of the search."""
 _POOL_PIXELS = 2**24
@@ -89,6 +93,7 @@ def _searched(attempt: Attempt, layer: FirstLayer | None, targets: int, generati
         if index % 2:
             state = _polished(answers, state)
         state = _renewed(answers, state, attempt.draw.fold("island").fold(index))
+        state = _hopeful(state, generations - 1 - index)
     return answers.image
 
 
@@ -191,6 +196,18 @@ def _without(view: View, x: Images, norm: Norm) -> list[str]:
         return [*plainly, "runs without its linear programme and without starts that switch units for the same reason"]
     reason = _not_polished(norm, x)
     return [f"runs without its linear programme: {reason}"] if reason else []
+
+
+def _hopeful(state: State, left: int) -> State:
+    """Without the samples that so many generations will hardly break: they are too few for another island, and the best
+    lead rises too slowly. What is looked at is the sample's own pool alone."""
+    lead = state.pool.lead[:, :1]
+    state = replace(state, leads=torch.cat([state.leads[:, 1:], lead], dim=1))
+    if left >= PATIENCE:
+        return state
+    before, now = state.leads[:, 0], state.leads[:, -1]
+    pace = (now - before) / HOPE_AFTER  # Infinite before there are so many generations.
+    return state[now + HOPE * left * pace > 0]
 
 
 def _renewed(answers: Closest, state: State, draw: Draw) -> State:

@@ -16,6 +16,8 @@ from ibrobust.types import PerSample
 
 PLACES = 32
 """Points of a sample."""
+REMEMBERED = 5
+"""Generations whose best lead is remembered, the latest among them."""
 KEPT = 12
 """Points that an island leaves behind."""
 
@@ -35,6 +37,7 @@ class State:
         age: generations since.
         ends: the best leads of the last three islands.
         islands: how many there have been.
+        leads: the pool's best lead after each of the last few generations.
     """
 
     whole: Attempt
@@ -47,6 +50,7 @@ class State:
     age: Int[Tensor, " samples"]
     ends: Float[Tensor, "samples 3"]
     islands: Int[Tensor, " samples"]
+    leads: Float[Tensor, "samples few"]
 
     def __getitem__(self, kept: Tensor) -> "State":
         return State(self.whole, *(getattr(self, name)[kept] for name in _PER_SAMPLE))
@@ -72,7 +76,8 @@ def first_state(attempt: Attempt, targets: int) -> State:
     gap = -wrong_lead(attempt.victim.clean_logits(attempt.x), attempt.y)[0]
     empty, none, zero = empty_pool(attempt.x, PLACES), torch.full_like(gap, -torch.inf), torch.zeros_like(everyone)
     ends = none[:, None].expand(-1, 3)
-    return State(attempt, everyone, likely_targets(attempt, targets), gap, empty, empty, none, zero, ends, zero)
+    leads = none[:, None].expand(-1, REMEMBERED)
+    return State(attempt, everyone, likely_targets(attempt, targets), gap, empty, empty, none, zero, ends, zero, leads)
 
 
 def set_aside(state: State) -> State:
@@ -87,6 +92,7 @@ def set_aside(state: State) -> State:
         islands=state.islands + 1,
         reached=torch.full_like(state.reached, -torch.inf),
         age=torch.zeros_like(state.age),
+        leads=torch.full_like(state.leads, -torch.inf),
     )
 
 
