@@ -16,6 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--bench-data", default=None, help="a data set; MNIST where $IBROBUST_DATA has it, else digits")
     group.addoption("--bench-samples", type=int, default=500)
     group.addoption("--bench-eps", default="0:0.1", help="radii of the sweeps")
+    group.addoption("--bench-weights", type=Path, default=None, help="folder where trained victims are kept")
     group.addoption("--bench-threads", type=int, default=2)
     group.addoption("--bench-ratios", type=Path, default=None, help="also write the table of ratios to this CSV file")
 
@@ -41,6 +42,17 @@ def samples(request: pytest.FixtureRequest, data: Dataset) -> Split:
 def eps(request: pytest.FixtureRequest) -> str:
     radii: str = request.config.getoption("--bench-eps")
     return radii
+
+
+@pytest.fixture(scope="session")
+def weights(request: pytest.FixtureRequest) -> Path | None:
+    folder: Path | None = request.config.getoption("--bench-weights")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def victims_eps(adversarial_eps: float) -> str:
+    return f"0:{adversarial_eps}"
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,18 @@ from typing import Any
 
 import torch
 
+from benchmarks.ratios import least_gradients
 from ibrobust.backends import BACKENDS, peer_breaking_radii
 from ibrobust.datasets import Split
 from ibrobust.robustness.breaking_radii import breaking_radii
+from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import make_settings
 
-EVERYBODY = ["native", *sorted(BACKENDS)]
+OF_THE_PAPER = sorted({*BACKENDS} - {"pyautoattack"})
+"""Libraries that have the attacks of the paper's protocol."""
+EVERYBODY = ["native", *OF_THE_PAPER]
 
 
 def evaluated(
@@ -44,10 +48,12 @@ def timed(
 def noted(benchmark: Any, work: str, who: str, results: BreakingRadii) -> None:
     """What `ratios.ratio_table` reads."""
     gradients = sum(queries.gradient for queries in results.card.queries.values())
+    paper = tuple(results.attacks) == PROTOCOLS["paper"].attacks and results.card.settings.columns == "own"
     benchmark.extra_info |= {
         "work": work,
         "backend": who,
         "gradients": round(gradients / len(results.rows), 1),
+        "least": round(least_gradients(results), 1) if paper and who == "native" else None,
         "robust": int((results.all_attacks_N > results.radii_E[-1]).sum()),
         "threads": torch.get_num_threads(),
         "samples": len(results.rows),

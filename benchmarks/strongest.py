@@ -2,7 +2,8 @@
 
 python -m benchmarks.strongest planted     200 planted counterexamples of each construction: how many are found
 python -m benchmarks.strongest stubborn    a strided CNN: what strict leaves and strongest breaks, checked in float64
-python -m benchmarks.strongest victims     three networks: samples that are left and seconds, beside the reference
+python -m benchmarks.strongest victims     four networks: samples that are left and seconds, beside the reference
+python -m benchmarks.strongest seeds       ten seeds of strict and of strongest: what one is worth
 python -m benchmarks.strongest exact       certified ≤ exact ≤ attacked, by mixed-integer programming
 """
 
@@ -19,33 +20,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.autoattack import broken_in_float64, reference
-from benchmarks.victims import ARCHITECTURES, adversarially_trained, benchmark_data
+from benchmarks.autoattack import REFERENCES, broken_in_float64
+from benchmarks.victims import TRAINED, benchmark_data, trained_victim
 from ibrobust import breaking_radii
 from ibrobust.attacks import protocol_attacks
 from ibrobust.certificates.certificate import certified_eps_N
 from ibrobust.images import as_images, frozen
+from ibrobust.robustness.attack_seeds import robust_SE
 from ibrobust.robustness.results import BreakingRadii
 from tests.exact_radii import exact_radius, tiny_digits
 from tests.planted_networks import CONSTRUCTIONS, EPS, Planted
 
 Answer = TypeVar("Answer")
-TRAINED = {"lenet": (0.2, 500), "strided": (0.3, 800), "residual": (0.2, 500)}
-"""Radius and batches that each network is trained with, on MNIST."""
+EVERYBODY = ["AutoAttack", "strict", "strongest"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["planted", "stubborn", "victims", "exact"])
+    parser.add_argument("part", choices=["planted", "stubborn", "victims", "exact", "seeds"])
     parser.add_argument("--samples", type=int, default=60, help="(200 planted ones whatever this says)")
     parser.add_argument("--eps", type=float, nargs="+", default=[0.2, 0.3])
     parser.add_argument("--victims", nargs="+", choices=sorted(TRAINED), default=sorted(TRAINED))
     parser.add_argument("--generations", type=int, default=12)
     parser.add_argument("--weights", type=Path, help="folder where trained weights are kept for the next time")
+    parser.add_argument("--constructions", nargs="+", choices=sorted(CONSTRUCTIONS), default=[*CONSTRUCTIONS])
+    parser.add_argument("--attackers", nargs="+", choices=EVERYBODY, default=EVERYBODY)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--reference", choices=sorted(REFERENCES), default="pyautoattack", help="whose AutoAttack")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    {"planted": planted, "stubborn": stubborn, "victims": victims, "exact": exact}[options.part](options)
+    parts = {"planted": planted, "stubborn": stubborn, "victims": victims, "exact": exact, "seeds": seeds}
+    parts[options.part](options)
 
 
 def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
@@ -58,40 +64,26 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor, eps: float, protocol: str) 
     return breaking_radii(model, x, y, eps=[eps], protocol=protocol, columns="standing", health="ignore")
 
 
-def planted(_options: argparse.Namespace) -> None:
+def planted(options: argparse.Namespace) -> None:
     print(f"{'construction':>14} {'attack':>12} {'found of 200':>12} {'seconds':>8}")
-    for name, construction in CONSTRUCTIONS.items():
-        for who in ("strongest", "strict", "AutoAttack"):
-            answers = [timed(partial(broken_by, who, construction(50, seed))) for seed in range(4)]
+    for name in options.constructions:
+        construction = CONSTRUCTIONS[name]
+        for who in options.attackers:
+            answers = [timed(partial(broken_by, who, construction(50, seed), options.reference)) for seed in range(4)]
             count, seconds = sum(int(fell.sum()) for fell, _ in answers), sum(took for _, took in answers)
             print(f"{name:>14} {who:>12} {count:>12} {seconds:>8.1f}", flush=True)
 
 
-def broken_by(who: str, case: Planted) -> Tensor:
-    return ~standing(who, case.model, case.x, case.y, EPS)
+def broken_by(who: str, case: Planted, reference: str) -> Tensor:
+    return ~standing(who, case.model, case.x, case.y, EPS, reference)
 
 
-def standing(who: str, model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+def standing(who: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, reference: str = "") -> Tensor:
     """Which samples the reference or a protocol leaves."""
     if who != "AutoAttack":
         return torch.from_numpy(attacked(model, x, y, eps, who).all_attacks_N > eps * 1.0001)
     with frozen(model):
-        return model(reference(model, x, y, eps)).argmax(1) == y
-
-
-def trained(name: str, weights: Path | None) -> nn.Module:
-    eps, steps = TRAINED[name]
-    file = weights / f"{name}.pt" if weights else None
-    data = benchmark_data("mnist")
-    if file and file.exists():
-        model = ARCHITECTURES[name](data.shape, data.classes)
-        model.load_state_dict(torch.load(file, weights_only=True))
-        return model.eval()
-    model = adversarially_trained(name, data, eps=eps, steps=steps)
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), file)
-    return model
+        return model(REFERENCES[reference](model, x, y, eps)).argmax(1) == y
 
 
 def samples(count: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +95,7 @@ def stubborn(options: argparse.Namespace) -> None:
     x, y = samples(options.samples)
     print("left by strict; broken by strongest, and that in float64; CPU seconds of both; broken per CPU minute")
     for name in options.victims:
-        model = trained(name, options.weights)
+        model = trained_victim(name, options.weights)
         for eps in options.eps:
             left, usual = timed(partial(standing, "strict", model, x, y, eps))
             (fell, proven), more = timed(partial(broken_of, model, x[left], y[left], eps, options.generations))
@@ -129,17 +121,33 @@ def broken_of(model: nn.Module, x: Tensor, y: Tensor, eps: float, generations: i
 
 def victims(options: argparse.Namespace) -> None:
     x, y = samples(options.samples)
-    print(f"{options.samples} samples: left standing (CPU seconds); strongest's time as a share of AutoAttack's")
+    print(f"{options.samples} samples: left standing (CPU seconds); times as shares of {options.attackers[0]}'s")
     for name in options.victims:
-        model = trained(name, options.weights)
+        model = trained_victim(name, options.weights)
         for eps in options.eps:
-            answers = [timed(partial(standing, who, model, x, y, eps)) for who in ("AutoAttack", "strict", "strongest")]
-            shown = [f"{int(left.sum())} ({took:.1f})" for left, took in answers]
-            share = answers[2][1] / answers[0][1]
-            print(
-                f"{name:>9} {eps:g}: AutoAttack {shown[0]}, strict {shown[1]}, strongest {shown[2]}; {share:.2f}",
-                flush=True,
+            everybody = options.attackers
+            answers = [timed(partial(standing, who, model, x, y, eps, options.reference)) for who in everybody]
+            left = ", ".join(
+                f"{who} {int(left.sum())} ({took:.1f})" for who, (left, took) in zip(everybody, answers, strict=True)
             )
+            shares = " and ".join(f"{took / answers[0][1]:.2f}" for _, took in answers[1:])
+            print(f"{name:>9} {eps:g}: {left}; {shares}", flush=True)
+
+
+def seeds(options: argparse.Namespace) -> None:
+    x, y = samples(options.samples)
+    print(f"left of {options.samples} by all of {options.seeds} seeds together, and by each alone: mean, sd, range")
+    for name in options.victims:
+        model = trained_victim(name, options.weights)
+        for eps in options.eps:
+            for protocol in ("strict", "strongest"):
+                several = breaking_radii(
+                    model, x, y, eps=[eps], protocol=protocol, columns="standing", attack_seeds=options.seeds,
+                    health="ignore",
+                )  # fmt: skip
+                alone = robust_SE(several)[:, -1] * len(x)
+                spread = f"{alone.mean():.1f}, {alone.std(ddof=1):.2f}, {alone.min():.0f} to {alone.max():.0f}"
+                print(f"{name:>9} {eps:g} {protocol:>9}: {int(several.robust_EN[-1].sum())}; {spread}", flush=True)
 
 
 def exact(options: argparse.Namespace) -> None:

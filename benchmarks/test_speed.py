@@ -1,12 +1,14 @@
 """Each attack and the whole protocol of the paper, ours beside the libraries. `make bench`"""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.speed import EVERYBODY, evaluated, noted, timed
-from ibrobust.datasets import Split
+from benchmarks.victims import trained_victim
+from ibrobust.datasets import Dataset, Split
 from ibrobust.robustness.protocols import PROTOCOLS
 
 
@@ -16,6 +18,17 @@ def test_attack(benchmark: Any, attack: str, who: str, plain_model: torch.nn.Mod
     benchmark.group = attack
     results = timed(benchmark, evaluated, who, plain_model, samples, attacks=[attack], eps=eps)
     noted(benchmark, attack, who, results)
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("victim", ["lenet", "strided", "residual"])
+def test_victims(
+    benchmark: Any, victim: str, who: str, data: Dataset, samples: Split, weights: Path | None, victims_eps: str
+) -> None:
+    """The paper's protocol on three kinds of network, each adversarially trained."""
+    benchmark.group = f"paper, {victim}"
+    results = timed(benchmark, evaluated, who, trained_victim(victim, weights, data), samples, eps=victims_eps)
+    noted(benchmark, f"paper, {victim}", who, results)
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
