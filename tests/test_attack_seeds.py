@@ -123,7 +123,7 @@ def test_with_one_seed_no_table_and_no_card_has_anything_new(digits):
 
 
 def test_evaluate_and_report_write_them(tmp_path, capsys):
-    words = [RUN, "--attacks", "pgd", "--eps", "0.1", "--samples", "30", "--out", str(tmp_path)]
+    words = [f"zoo/runs/{RUN}", "--attacks", "pgd", "--eps", "0.1", "--samples", "30", "--out", str(tmp_path)]
     evaluate([*words, "--attack-seeds", "2"])
     assert "2 attack seeds at 0.1" in capsys.readouterr().out
     report([str(tmp_path)])

@@ -67,11 +67,11 @@ def _climbed_in_turn(attempt: Attempt, starts: Sequence[tuple[Draw, Tensor]], lo
         draw = Draw(torch.cat([draw.keys[left] for draw, _ in some]))
         again = attempt[left.repeat(len(some))].with_draw(draw)
         climb = _Climb(again, torch.cat([aim[left] for _, aim in some]), loss, len(left))
-        found, reached, standing = (each.split(len(left)) for each in climb.result(again.random_start(), steps))
+        found, reached, standing = climb.result(again.random_start(), steps)
         on = torch.ones_like(left, dtype=torch.bool)
-        for index in range(len(some)):
-            answers.note(found[index][on], reached[index][on], standing[index][on])
-            on &= standing[index]
+        for rows in torch.arange(len(again), device=left.device).view(len(some), -1):
+            answers.note(found[rows[on]], reached[rows[on]], standing[rows[on]])
+            on &= standing[rows]
     return answers.x_adv
 
 
@@ -120,7 +120,7 @@ class _Climb:
         unbroken[left] = standing
         fell.scatter_reduce_(0, left[~standing] % self.samples, left[~standing], "amin")
         everyone = torch.arange(len(start), device=start.device)
-        self.attempt.victim.queries.not_needed(int(asked[everyone > fell[everyone % self.samples]].sum()))
+        self.attempt.victim.queries.not_needed(gradient=int(asked[everyone > fell[everyone % self.samples]].sum()))
         return x_adv, reached, unbroken
 
     def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:

@@ -27,11 +27,11 @@ def fab_targeted(attempt: Attempt, *, targets: int, steps: int) -> Images:
     nearest = _Nearest(attempt.x.clone(), torch.full_like(attempt.eps, torch.inf))
     # Of few samples several targets share a batch. Noise is drawn in the order of the queries.
     count = 1 if attempt.victim.view.draws else together(len(attempt))
-    for some in rivals.split(count, dim=1):
+    for some in torch.split(rivals, count, dim=1):
         rows = torch.arange(len(attempt), device=rivals.device).repeat(some.shape[1])
         found = _towards(attempt[rows], some.T.flatten(), steps)
-        for point, distance in zip(found.point.split(len(attempt)), found.distance.split(len(attempt)), strict=True):
-            nearest = nearest.updated(point, distance)
+        for one in torch.split(torch.arange(len(rows), device=rows.device), max(1, len(attempt))):
+            nearest = nearest.updated(found.point[one], found.distance[one])
     return nearest.point
 
 

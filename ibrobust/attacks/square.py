@@ -1,5 +1,6 @@
 """Square (Andriushchenko et al. 2020): random search with square patches, from logits alone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from ibrobust.attacks.interface import Attack, Attempt
 from ibrobust.attacks.losses import margin
 from ibrobust.attacks.norms import RandomMoves
-from ibrobust.attacks.restarts import closest_of
+from ibrobust.attacks.restarts import closest_of, together
 from ibrobust.errors import BadInput
 from ibrobust.types import Images, PerSample
 
@@ -39,24 +40,51 @@ def _walked(
     x_adv, left = found.clone(), torch.arange(len(attempt), device=attempt.x.device)
     best = margin(attempt.victim.logits(x_adv), attempt.y)
     reached = best.clone()
-    for query in range(1, queries):
+    query = ahead = 1
+    while query < queries:
         standing = best <= 0
         if not standing.all():
             found[left], reached[left] = x_adv, best
             attempt, left, x_adv, best = attempt[standing], left[standing], x_adv[standing], best[standing]
         if not len(left):
             break
-        share = area / 2 ** sum(query / queries * 10_000 > halving for halving in _HALVINGS)
-        every, draw = attempt.victim.view.draws > 0, attempt.draw.fold(query)
-        asked, tried = moves.patch(attempt.x, x_adv, attempt.eps, share, draw, every)
-        if not len(asked):
-            continue
-        value = margin(attempt.victim[asked].logits(tried), attempt.y[asked])
-        rose = value > best[asked]
-        x_adv[asked[rose]] = tried[rose]
-        best[asked[rose]] = value[rose]
+        # Of few samples several patches share a batch, as if none were kept. Noise is drawn in the order of queries.
+        count = 1 if attempt.victim.view.draws else min(together(len(left)), ahead, queries - query)
+        patches = [_patch(attempt, moves, x_adv, index, queries, area) for index in range(query, query + count)]
+        done, rows, tried, value = _first_kept(attempt, patches, best)
+        x_adv[rows], best[rows] = tried, value
+        query, ahead = query + done, 2 * done
     found[left], reached[left] = x_adv, best
     return found, reached, reached <= 0
+
+
+_Patch = tuple[Tensor, Tensor]
+"""The samples of which something changes, and their images with it: as many as there are, patch by patch."""
+
+
+def _patch(attempt: Attempt, moves: RandomMoves, x_adv: Images, query: int, queries: int, area: float) -> _Patch:
+    share = area / 2 ** sum(query / queries * 10_000 > halving for halving in _HALVINGS)
+    every = attempt.victim.view.draws > 0
+    return moves.patch(attempt.x, x_adv, attempt.eps, share, attempt.draw.fold(query), every)
+
+
+def _first_kept(attempt: Attempt, patches: Sequence[_Patch], best: PerSample) -> tuple[int, Tensor, Tensor, Tensor]:
+    """How many patches are done with: all up to the first that raises a margin. Of that one the samples whose margin
+    rises, their images and margins. What was asked of those behind it counts as filling."""
+    rows, tried = torch.cat([rows for rows, _ in patches]), torch.cat([tried for _, tried in patches])
+    if not len(rows):
+        return len(patches), rows, tried, best[rows]
+    value = margin(attempt.victim[rows].logits(tried), attempt.y[rows])
+    rose = value > best[rows]
+    if len(patches) == 1:
+        return 1, rows[rose], tried[rose], value[rose]
+    index = torch.arange(len(patches), device=rows.device).repeat_interleave(
+        torch.tensor([len(some) for some, _ in patches], device=rows.device)
+    )
+    last = int(index[rose].min()) if rose.any() else len(patches) - 1
+    attempt.victim.queries.not_needed(forward=int((index > last).sum()))
+    kept = rose & (index == last)
+    return last + 1, rows[kept], tried[kept], value[kept]
 
 
 SQUARE = Attack(square, black_box=True, settings={"queries": 5000, "area": 0.8, "restarts": 1})

@@ -35,10 +35,11 @@ class Queries:
     gradient: int = 0
     filled: int = 0
 
-    def not_needed(self, gradients: int) -> None:
-        """So many of the gradients only filled batches up: their samples fell before anybody needed them."""
-        self.gradient -= gradients
-        self.filled += gradients
+    def not_needed(self, *, forward: int = 0, gradient: int = 0) -> None:
+        """So many of the queries only filled batches up: by what came before them nobody needs their answers."""
+        self.forward -= forward
+        self.gradient -= gradient
+        self.filled += forward + gradient
 
 
 @dataclass(frozen=True)
