@@ -7,6 +7,7 @@ of interruptions. The generator is SplitMix64 (Steele, Lea, Flood 2014) read at 
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -60,6 +61,48 @@ class Draw:
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         counter = torch.arange(1, math.prod(shape) + 1, device=self.keys.device) * _signed(_GOLDEN)
         return _mixed(self.keys[:, None] + counter).view(-1, *shape)
+
+
+class DrawsAhead:
+    """What `draw.fold(name)` yields for each of several names, made for all of them when the first is asked: many small
+    tensors take longer than a large one. `ahead[place]` is the one of that name."""
+
+    def __init__(self, draw: Draw, names: Sequence[str | int]) -> None:
+        self._each = len(names), len(draw)
+        hashed = torch.tensor([_hashed(str(name)) for name in names], device=draw.keys.device)
+        self._whole = Draw(_mixed(draw.keys ^ hashed[:, None]).flatten())
+        self._known: dict[tuple[object, ...], Tensor] = {}
+
+    def __getitem__(self, place: int) -> "OneAhead":
+        return OneAhead(self, place)
+
+    def numbers(self, kind: str, path: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
+        """Of all names, (names, samples, *shape): `uniform` or `normal` numbers, after these folds."""
+        known = kind, path, shape
+        if known not in self._known:
+            draw = self._whole
+            for name in path:
+                draw = draw.fold(name)
+            self._known[known] = getattr(draw, kind)(*shape).view(*self._each, *shape)
+        return self._known[known]
+
+
+@dataclass(frozen=True)
+class OneAhead:
+    """One of several draws that are made together; used as a `Draw` is."""
+
+    ahead: DrawsAhead
+    place: int
+    path: tuple[str | int, ...] = ()
+
+    def fold(self, name: str | int) -> "OneAhead":
+        return OneAhead(self.ahead, self.place, (*self.path, name))
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self.ahead.numbers("uniform", self.path, shape)[self.place]
+
+    def normal(self, *shape: int) -> Tensor:
+        return self.ahead.numbers("normal", self.path, shape)[self.place]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ibrobust.randomness import Draw, _mixed, _mixed_signed, sample_draw
+from ibrobust.randomness import Draw, DrawsAhead, _mixed, _mixed_signed, sample_draw
 
 
 def test_the_generator_is_splitmix64() -> None:
@@ -24,3 +24,13 @@ def test_a_stream_gives_the_same_numbers_again_and_another_name_gives_others() -
     draw = sample_draw(0, torch.arange(5))
     assert torch.equal(draw.fold("a").uniform(3), draw.fold("a").uniform(3))
     assert not torch.equal(draw.fold("a").uniform(3), draw.fold("b").uniform(3))
+
+
+def test_draws_made_together_are_those_made_one_by_one():
+    draw = sample_draw(3, torch.tensor([5, 9, 2**40]))
+    ahead = DrawsAhead(draw, range(7, 11))
+    for place, name in enumerate(range(7, 11)):
+        assert torch.equal(
+            ahead[place].fold("to").fold(2).uniform(4, 2), draw.fold(name).fold("to").fold(2).uniform(4, 2)
+        )
+        assert torch.equal(ahead[place].normal(3), draw.fold(name).normal(3))

@@ -73,13 +73,15 @@ def test_every_setting_is_a_flag_and_flags_win_over_the_file(tmp_path):
     words = {
         "eps": "0.1,0.2", "norm": "l2", "view": "mean", "search": "exhaustive", "columns": "standing",
         "restarts": "2", "seed": "7", "attacks": "pgd, fgsm", "generations": "3",
+        "attack_seeds": "4",
     }  # fmt: skip
-    found = flags(*(f"--{key}={word}" for key, word in words.items()))
+    found = flags(*(f"--{key.replace('_', '-')}={word}" for key, word in words.items()))
     assert found.attacks == ("pgd", "fgsm")
     assert found.eps == (0.1, 0.2)
     assert (found.norm, found.search, found.columns, found.restarts, found.seed, found.generations) == (
         "l2", "exhaustive", "standing", 2, 7, 3
     )  # fmt: skip
+    assert found.seeds == range(7, 11)
     assert flags("--noise", "fresh", "--protocol", "strict-rand").view == "fresh"
     assert flags("--backend", "foolbox").search == "exhaustive"
     file = tmp_path / "mine.toml"
@@ -104,6 +106,7 @@ REFUSED = [
     ('backend = "art"\nview = "fresh"', ["view 'fresh'", "'art'"]),
     ('backend = "art"\nrestarts = 2', ["restarts 2", "'art'"]),
     ('backend = "art"\nsearch = "bisect"', ["search 'bisect'", "'art'"]),
+    ('view = "fresh"\nattack_seeds = 2', ["attack_seeds 2", "view 'mean'"]),
     ('view = "fresh"\ncolumns = "standing"', ["columns 'standing'", "view 'mean'"]),
     ("eps = ", ["cannot be read"]),
 ]

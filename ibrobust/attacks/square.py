@@ -13,10 +13,14 @@ from ibrobust.attacks.losses import margin
 from ibrobust.attacks.norms import RandomMoves
 from ibrobust.attacks.restarts import closest_of, together
 from ibrobust.errors import BadInput
+from ibrobust.randomness import Draw, DrawsAhead, OneAhead
 from ibrobust.types import Images, PerSample
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries out of 10,000 after which the patch's area is halved."""
+
+_AT_ONCE = 64
+"""Queries whose random numbers are made together."""
 
 
 def square(attempt: Attempt, *, queries: int, area: float, restarts: int) -> Images:
@@ -41,16 +45,21 @@ def _walked(
     best = margin(attempt.victim.logits(x_adv), attempt.y)
     reached = best.clone()
     query = ahead = 1
+    draws, every = _Foreseen(attempt.draw, queries), attempt.victim.view.draws > 0
     while query < queries:
         standing = best <= 0
         if not standing.all():
+            draws = _Foreseen(attempt.draw[standing], queries)
             found[left], reached[left] = x_adv, best
             attempt, left, x_adv, best = attempt[standing], left[standing], x_adv[standing], best[standing]
         if not len(left):
             break
         # Of few samples several patches share a batch, as if none were kept. Noise is drawn in the order of queries.
-        count = 1 if attempt.victim.view.draws else min(together(len(left)), ahead, queries - query)
-        patches = [_patch(attempt, moves, x_adv, index, queries, area) for index in range(query, query + count)]
+        count = 1 if every else min(together(len(left)), ahead, queries - query)
+        patches = [
+            moves.patch(attempt.x, x_adv, attempt.eps, area / _shrunk(index / queries), draws[index], every)
+            for index in range(query, query + count)
+        ]
         done, rows, tried, value = _first_kept(attempt, patches, best)
         x_adv[rows], best[rows] = tried, value
         query, ahead = query + done, 2 * done
@@ -62,10 +71,23 @@ _Patch = tuple[Tensor, Tensor]
 """The samples of which something changes, and their images with it: as many as there are, patch by patch."""
 
 
-def _patch(attempt: Attempt, moves: RandomMoves, x_adv: Images, query: int, queries: int, area: float) -> _Patch:
-    share = area / 2 ** sum(query / queries * 10_000 > halving for halving in _HALVINGS)
-    every = attempt.victim.view.draws > 0
-    return moves.patch(attempt.x, x_adv, attempt.eps, share, attempt.draw.fold(query), every)
+def _shrunk(done: float) -> int:
+    """By what the patch's area is divided after this share of the queries."""
+    halvings: int = 2 ** sum(done * 10_000 > halving for halving in _HALVINGS)
+    return halvings
+
+
+class _Foreseen:
+    """The random numbers of each query, made for many queries at a time."""
+
+    def __init__(self, draw: Draw, queries: int) -> None:
+        self._draw, self._queries, self._some = draw, queries, range(0)
+
+    def __getitem__(self, query: int) -> OneAhead:
+        if query not in self._some:
+            self._some = range(query, min(query + _AT_ONCE, self._queries))
+            self._ahead = DrawsAhead(self._draw, self._some)
+        return self._ahead[query - self._some.start]
 
 
 def _first_kept(attempt: Attempt, patches: Sequence[_Patch], best: PerSample) -> tuple[int, Tensor, Tensor, Tensor]:

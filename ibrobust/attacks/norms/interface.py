@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from ibrobust.randomness import Draw
+from ibrobust.randomness import Draw, Noise
 from ibrobust.registry import Registry, extension_point
 from ibrobust.types import Images, PerSample
 
@@ -29,7 +29,7 @@ class RandomMoves:
     """
 
     start: Callable[[Images, PerSample, Draw], Images]
-    patch: Callable[[Images, Images, PerSample, float, Draw, bool], tuple[Asked, Tried]]
+    patch: Callable[[Images, Images, PerSample, float, Noise, bool], tuple[Asked, Tried]]
 
 
 @dataclass(frozen=True)

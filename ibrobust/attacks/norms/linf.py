@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ibrobust.attacks.norms.interface import Asked, Norm, RandomMoves, Tried, change_along, straight_step, wide
 from ibrobust.attacks.norms.patches import corner, signs, window, worth_asking
-from ibrobust.randomness import Draw
+from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, PerSample
 
 
@@ -26,7 +26,7 @@ def _stripes(x: Images, eps: PerSample, draw: Draw) -> Images:
     return (x + wide(eps) * signs(draw, x.shape[1], 1, x.shape[3])).clamp(0, 1)
 
 
-def _patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw, every: bool) -> tuple[Asked, Tried]:
+def _patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Noise, every: bool) -> tuple[Asked, Tried]:
     """One square at x ± eps, the sign drawn per channel."""
     _, channels, height, width = x.shape
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)

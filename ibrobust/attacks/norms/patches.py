@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ibrobust.attacks.norms.interface import Asked, Tried
-from ibrobust.randomness import Draw
+from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, PerSample
 
 
@@ -45,12 +45,12 @@ def worth_asking(old: Tensor, new: Tensor, every: bool) -> Asked:
     return ((old != new).flatten(1).any(1) | every).nonzero().squeeze(1)
 
 
-def signs(draw: Draw, *shape: int) -> Tensor:
+def signs(draw: Noise, *shape: int) -> Tensor:
     """±1."""
     return 2 * (draw.uniform(*shape) < 0.5).to(torch.float32) - 1
 
 
-def corner(draw: Draw, height: int, width: int, side: int) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+def corner(draw: Noise, height: int, width: int, side: int) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
     """Row and column of a patch's upper left corner."""
     place = draw.uniform(2)
     room = place.new_tensor([height - side + 1, width - side + 1])
@@ -82,7 +82,7 @@ def bump_grid(x: Images, eps: PerSample, draw: Draw, *, budget: Budget) -> Image
 
 
 def bump_patch(
-    x: Images, x_adv: Images, eps: PerSample, share: float, draw: Draw, every: bool, *, budget: Budget
+    x: Images, x_adv: Images, eps: PerSample, share: float, draw: Noise, every: bool, *, budget: Budget
 ) -> tuple[Asked, Tried]:
     """Move the perturbation of one window, and what the budget leaves, into another as a bump of random sign."""
     _, channels, height, width = x.shape

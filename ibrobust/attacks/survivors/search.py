@@ -172,7 +172,7 @@ def _polished(answers: Closest, state: State) -> State:
     fresh = ~state.pool.polished & (state.pool.lead > -torch.inf)
     rows, found = fresh.any(1).nonzero().squeeze(1), []
     place = fresh[rows].to(torch.int8).argmax(1)
-    for row, at in zip(torch.split(rows, 1), place, strict=True):
+    for row, at in zip(rows[:, None], place, strict=True):
         image, target = state.pool.image[row, at], state.pool.target[row, at]
         best = vertex(state.attempt[row], image, target)
         if best is not None:
