@@ -176,13 +176,7 @@ def print_report(
         reference_errors,
         with_corruptions,
     )
-    from ibrobust.robustness.leaderboard import (
-        curve_text,
-        curves,
-        leaderboard,
-        noise_table,
-        printable,
-    )
+    from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
     from ibrobust.robustness.seeds import by_recipe
     from ibrobust.tables import save_table

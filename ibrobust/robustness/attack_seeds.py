@@ -1,21 +1,40 @@
 """Several seeds of a whole protocol: the answer is the worst case, and what each seed found stands beside it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput
+from ibrobust.robustness.card import ResultCard
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ibrobust.robustness.results import BreakingRadii
-
 OF_ATTACK_SEEDS = ("attack_seeds", "one_seed_avg", "one_seed_spread")
 """Columns of a leaderboard in which some result is the worst case of several attack seeds."""
+
+
+@runtime_checkable
+class SeveralSeeds(Protocol):
+    """What is read here of `BreakingRadii`, a floor above."""
+
+    @property
+    def card(self) -> ResultCard:
+        """What was evaluated and how."""
+
+    @property
+    def radii_E(self) -> NDArray[np.float32]:
+        """The radii."""
+
+    @property
+    def robust_EN(self) -> NDArray[np.bool_]:
+        """Which samples survive all attacks at each radius."""
+
+    def of_seed(self, seed: int) -> "SeveralSeeds":
+        """What one of the seeds found alone."""
 
 
 def seed_column(attack: str, seed: int) -> str:
@@ -52,13 +71,13 @@ def worst_and_each(found: Mapping[int, Mapping[str, "Tensor"]]) -> dict[str, "Te
     return worst | dict(zip(each, (index for one in by_seed for index in one.values()), strict=False))
 
 
-def robust_SE(results: "BreakingRadii") -> NDArray[np.float64]:
+def robust_SE(results: SeveralSeeds) -> NDArray[np.float64]:
     """Robust accuracy at each radius that each seed alone gives; (seeds, radii)."""
     alone = [results.of_seed(seed).robust_EN.mean(1) for seed in results.card.settings.seeds]
     return np.stack(alone)
 
 
-def seeds_in_words(results: "BreakingRadii") -> str:
+def seeds_in_words(results: SeveralSeeds) -> str:
     """What one seed is worth at the largest radius; nothing where there is one."""
     if results.card.settings.attack_seeds == 1:
         return ""
@@ -70,12 +89,17 @@ def seeds_in_words(results: "BreakingRadii") -> str:
     )
 
 
-def about_seeds(results: "BreakingRadii") -> dict[str, Any]:
+def about_seeds(results: SeveralSeeds) -> dict[str, Any]:
     """The leaderboard's columns: how many seeds, and the robust average of one alone, its mean and standard deviation
     (n − 1)."""
     average_S = robust_SE(results).mean(1)
     spread = float(average_S.std(ddof=1))
     return {"attack_seeds": len(average_S), "one_seed_avg": float(average_S.mean()), "one_seed_spread": spread}
+
+
+def with_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard's rows, in which results of one seed say so where others are of several."""
+    return rows.fillna({"attack_seeds": 1}).astype({"attack_seeds": int}) if "attack_seeds" in rows else rows
 
 
 def seeds_table(results: Sequence[Any]) -> pd.DataFrame | None:

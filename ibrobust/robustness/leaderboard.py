@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ibrobust.robustness.attack_seeds import OF_ATTACK_SEEDS, about_seeds
+from ibrobust.robustness.attack_seeds import OF_ATTACK_SEEDS, about_seeds, with_seeds
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.certified import Certain, SharesE, beside
 from ibrobust.robustness.protocols import strength, strong_enough
@@ -59,9 +59,7 @@ def rows_of(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
     `radii`."""
     strengths = [strength(result.attacks, noise=result.card.settings.view != "mean") for result in results]
     counts = [len(result.radii_E) for result in results]
-    rows = pd.DataFrame([_row(result, shares_E) for result, shares_E in beside(results, certain)])
-    if "attack_seeds" in rows:
-        rows["attack_seeds"] = rows["attack_seeds"].fillna(1).astype(int)
+    rows = with_seeds(pd.DataFrame([_row(result, shares_E) for result, shares_E in beside(results, certain)]))
     return rows.assign(group=groups(results), strength=strengths, radii=counts)
 
 
