@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -216,24 +215,6 @@ def test_a_fault_is_exit_code_1_and_one_line(copied, command):
     done = command("verify", str(copied), "--runs", str(ROOT / "zoo" / "runs"))
     assert (done.returncode, done.stderr) == (1, f"error: 1 of 1 results are not proven: {RUN}\n")
     assert done.stdout.count("\n") == 1
-
-
-def test_the_verifier_in_plain_pytorch_agrees(stored, copied, tmp_path):
-    text = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
-    code = text[text.index("```python") + len("```python") : text.rindex("```")]
-    script = tmp_path / "plain.py"
-    script.write_text(code, encoding="utf-8")
-    assert "ibrobust." not in code
-
-    def run(path: Path) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, str(script), str(path), str(ROOT / "zoo" / "runs" / RUN)]
-        return subprocess.run(words, capture_output=True, text=True, check=False)
-
-    good = run(stored)
-    assert good.returncode == 0, good.stderr
-    assert good.stdout == f"{RUN}: {outcome(stored).broken} of 60 samples proven broken\n"
-    tampered(copied, another_pixel)
-    assert "beyond the radius" in run(copied).stderr
 
 
 def test_exported_arrays_and_pictures(stored, command, tmp_path):

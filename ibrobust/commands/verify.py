@@ -53,7 +53,7 @@ def results_with_images(places: Sequence[Path]) -> list[Path]:
 
     found = [
         path
-        for place in map(in_zoo, places)
+        for place in (released_zoo() / "results" if str(place) == "zoo" else in_zoo(place) for place in places)
         for path in ([place] if place.is_file() else result_files(place))
         if evidence_path(path).is_file()
     ]
