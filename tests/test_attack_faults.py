@@ -25,6 +25,7 @@ SHORT = {
     "apgd-ce": {"steps": 20},
     "apgd-dlr": {"steps": 20},
     "fab-t": {"steps": 8},
+    "survivors": {"generations": 1},
 }
 QUICK = {name: replace(attack, settings=attack.settings | SHORT.get(name, {})) for name, attack in ATTACKS.items()}
 

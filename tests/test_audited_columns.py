@@ -46,12 +46,18 @@ def test_fgsm_beside_a_pgd_that_fails_is_masked_whatever_the_columns(digits, pgd
     assert standing.value > 0.5
 
 
-@pytest.mark.parametrize("name", ["fgsm-beats-pgd", "fgsm-gap", "margin-loss", "rescaled-logits", "square"])
-@pytest.mark.parametrize("attacks", [["square", "pgd", "fgsm"], ["fgsm", "deepfool", "bim", "pgd"]])
-def test_checks_that_read_single_attacks_find_the_same_in_either_columns(digits, monkeypatch, attacks, name):
+@pytest.fixture(scope="module", params=[["square", "pgd", "fgsm"], ["fgsm", "deepfool", "bim", "pgd"]], ids="-".join)
+def both(digits, request):
+    """Cases with own and with standing columns; Square is short."""
     short = replace(ATTACKS["square"], settings={**ATTACKS["square"].settings, "queries": 30})
-    monkeypatch.setitem(ATTACKS._entries, "square", short)
-    own, standing = cases(digits, attacks=attacks)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ATTACKS._entries, "square", short)
+        yield cases(digits, attacks=request.param)
+
+
+@pytest.mark.parametrize("name", ["fgsm-beats-pgd", "fgsm-gap", "margin-loss", "rescaled-logits", "square"])
+def test_checks_that_read_single_attacks_find_the_same_in_either_columns(both, name):
+    own, standing = both
     assert CHECKS[name](own) == CHECKS[name](standing)
 
 

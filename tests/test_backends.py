@@ -1,11 +1,8 @@
 """The protocol through other people's libraries: the same table, the same counts, and nothing taken on trust."""
 
 import importlib
-import os
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,22 +291,13 @@ def test_only_the_same_samples_and_radii_are_compared() -> None:
 
 
 @NEEDS_A_LIBRARY
-def test_crosscheck_on_digits_ends_well(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
+def test_crosscheck_on_digits_ends_well(forked) -> None:
     words = ["--data", "digits", "--samples", "24", "--eps", "0:0.1:3", "--backends", *INSTALLED]
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.crosscheck", *words],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    process = forked("benchmarks.crosscheck", *words)
+    assert process.wait() == 0, process.said()
     for backend in INSTALLED:
-        assert f"native and {backend}: robust samples" in finished.stdout
-    assert "native leaves no more samples standing than any library" in finished.stdout
+        assert f"native and {backend}: robust samples" in process.said()[0]
+    assert "native leaves no more samples standing than any library" in process.said()[0]
 
 
 def test_a_library_is_given_the_model_as_it_is(monkeypatch):

@@ -4,8 +4,6 @@ nothing that was finished is done again."""
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
 from ibrobust.robustness.storage import load_results
 from ibrobust.subjects.zoo import load_run
-from tests.conftest import ROOT
 from tests.refusals import RUN, exit_of
 
 SAMPLES = 44
@@ -227,18 +224,15 @@ def test_an_interrupted_audit_goes_on_with_the_checks_that_are_left(subject, mon
     assert contents(tmp_path / "whole") == contents(tmp_path / "cut")
 
 
-def test_one_command_line_killed_and_started_again(folder, monkeypatch):
+def test_one_command_line_killed_and_started_again(folder, forked, monkeypatch):
     """`kill -9` of a process when its first block is there."""
     monkeypatch.setattr("ibrobust.figures.style.save_figure", lambda *_: [])
     words = ["--samples", "500", "--eps", "0:0.1:41", "--out"]
     evaluate.main([*words, "calm"])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ibrobust.evaluate", *words, "killed"], start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = forked("ibrobust.evaluate", *words, "killed", cwd=folder)
     while process.poll() is None and not (kept := list(folder.rglob("killed/*/.unfinished/*/*.parquet"))):
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.send_signal(signal.SIGKILL)
     process.wait()
     stamps = {path: path.stat().st_mtime_ns for path in kept}
     assert stamps

@@ -77,7 +77,7 @@ def mlp(seed: int = 0, *, squash: nn.Module | None = None) -> nn.Sequential:
 
 def audited(model: nn.Module, *, n: int = N, noise: str = "mean", twin: nn.Module | None = None):
     x, y = X_TEST[:n], Y_TEST[:n]
-    noisy = partial(noisy_readings, protocol="paper", noise=noise)
+    noisy = partial(noisy_readings, protocol="paper", noise=noise, eps="0:0.1:3")
     claim = (breaking_radii if noise == "mean" else noisy)(model, x, y, health="ignore")
     return audit(model, x, y, claim, twin=twin, health="ignore")
 
@@ -193,7 +193,7 @@ def test_an_adversarially_trained_model_is_trusted():
     assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_ordinary_networks_raise_no_alarm(seed):
     found = audited(trained(mlp(seed), epochs=5), n=20, twin=trained(mlp(seed + 50), epochs=3) if seed == 0 else None)
     assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]

@@ -33,7 +33,7 @@ def called(words: list[str]) -> None:
 
 
 def test_an_array_and_one_report_are_one_evaluation(folder):
-    small = EVALUATE.replace("zoo/mnist --protocol strict", f"runs/{RUN} --eps 0:0.1").replace("size=1000", "size=25")
+    small = EVALUATE.replace("zoo/mnist --protocol strict", f"runs/{RUN} --eps 0:0.1:3").replace("size=1000", "size=25")
     assert small != EVALUATE
     for task in ("0", "1"):
         words = words_of(small, folder, SLURM_ARRAY_TASK_ID=task)
@@ -42,7 +42,7 @@ def test_an_array_and_one_report_are_one_evaluation(folder):
         called(words)
     assert "8" in words_of(small, folder, SLURM_ARRAY_TASK_ID="0", SLURM_CPUS_PER_TASK="8")
     called(words_of(REPORT, folder))
-    called(["-m", "ibrobust.evaluate", f"runs/{RUN}", "--eps", "0:0.1", "--samples", "50", "--out", "whole"])
+    called(["-m", "ibrobust.evaluate", f"runs/{RUN}", "--eps", "0:0.1:3", "--samples", "50", "--out", "whole"])
     for name in ("leaderboard.csv", "curves.csv"):
         assert (folder / "report" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     assert pd.read_csv(folder / "report" / "leaderboard.csv")["n"].tolist() == [50]

@@ -3,12 +3,14 @@ table and in its card."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 import ibrobust
+from ibrobust.attacks import ATTACKS
 from ibrobust.backends import peer_breaking_radii
 from ibrobust.backends.adapter import Adapter, PeerAttack
 from ibrobust.errors import BadInput, ModelWarning
@@ -159,7 +161,8 @@ def test_health_is_checked_or_ignored(call: str) -> None:
 
 def test_without_gradients_square_needs_none() -> None:
     model = Linear(before=lambda x: x.detach() - 0.5)
-    found = ibrobust.breaking_radii(model, X, Y, eps=RADII, attacks=["square"])
+    square = replace(ATTACKS["square"], settings=ATTACKS["square"].settings | {"queries": 200})
+    found = ibrobust.breaking_radii(model, X, Y, eps=RADII, attacks={"square": square})
     assert (found.all_attacks_N >= torch.tensor(BROKEN_AT).numpy() - 1e-6).all()
 
 

@@ -1,9 +1,6 @@
 """What `information` refuses before any work, and what it leaves out, with a reason, of data that do not allow it."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,8 @@ from ibrobust.errors import BadInput
 from ibrobust.models import architecture, build_model
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.models.noise import ZERO_ENTROPY_STD, LatentNoise
-from tests.conftest import ROOT
 from tests.refusals import exit_of
+from tests.test_terminal import said
 
 CLASSES = ("reverse_decoder_uncertainty", "decoder_uncertainty", "redundant_information")
 
@@ -178,16 +175,8 @@ def test_what_is_printed_is_the_calibrated_number_in_its_interval(folder: Path, 
     assert "warning" not in printed
 
 
-def test_an_ascii_terminal_gets_its_lines_and_every_file(folder: Path) -> None:
-    words = ["--samples", "100", "--repeats", "1", "--figures"]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ibrobust.information", *words],
-        capture_output=True,
-        cwd=folder,
-        env=environment,
-        check=True,
-    )
-    assert b"Htheta[Y|Z]" in done.stdout
+def test_an_ascii_terminal_gets_its_lines_and_every_file(folder: Path, monkeypatch) -> None:
+    printed = said(monkeypatch, "ascii", "information", "--samples", "100", "--repeats", "1", "--figures")
+    assert "Htheta[Y|Z]" in printed
     written = {path.name for path in (folder / "results").rglob("*") if path.is_file()}
     assert {"information.csv", "saturation.png", "quantities.svg", "diagram.png"} <= written

@@ -151,7 +151,7 @@ def trained_on_nothing(*, noise_std: float = 0.3) -> tuple[Bottleneck, Tensor, T
 
 def test_batches_order_and_shards_change_no_bit():
     model, x, y = trained_on_nothing()
-    settings = {"eps": [0.0, 0.02], "attacks": {name: ATTACKS[name] for name in ("fgsm", "deepfool", "bim")}}
+    settings = {"eps": [0.02], "attacks": {name: ATTACKS[name] for name in ("fgsm", "deepfool", "bim")}}
     whole = noisy_readings(model, x, y, batch_size=64, **settings)
     assert noisy_readings(model, x, y, batch_size=7, **settings).rows.equals(whole.rows)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))

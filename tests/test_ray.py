@@ -105,7 +105,7 @@ def test_a_driver_that_is_killed_is_replaced(cluster, tmp_path):
 
 def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
     """The data is on this machine alone: nodes have another data folder, and other working folders."""
-    words = ["--runs", "runs", "--samples", "60", "--eps", "0:0.1", "--keep-images"]
+    words = ["--runs", "runs", "--samples", "60", "--eps", "0:0.1:3", "--keep-images"]
     evaluate([*words, "--out", "here"])
     lost = cluster.add_node(**NODE)
     heard = ray_cluster._Driver.heard
@@ -124,7 +124,7 @@ def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
 
 
 def test_audits_and_certificates_are_the_same_there(cluster, folder):
-    evaluate(["--runs", "runs", "--samples", "20", "--eps", "0,0.1", "--out", "here"])
+    evaluate(["--runs", "runs", "--samples", "8", "--eps", "0,0.1", "--out", "here"])
     shutil.copytree("here", "there")
     for name, more in (("here", []), ("there", ["--engine", "ray", "--address", cluster.address])):
         audit(["--runs", "runs", "--samples", "8", "--results", name, *more])
@@ -135,7 +135,7 @@ def test_audits_and_certificates_are_the_same_there(cluster, folder):
 
 def test_runs_are_trained_there_and_written_here(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--data", "digits", "--epochs", "1", "--reg", "l2"]
+    words = ["--data", "digits", "--epochs", "1", "--train-samples", "64", "--reg", "l2"]
     train([*words, "--runs", "here"])
     train([*words, "--runs", "there", "--engine", "ray", "--address", cluster.address])
     assert len(contents(tmp_path / "here")) == 3

@@ -114,9 +114,10 @@ def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) 
     encoder = Hungry(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10_000)
     model = Bottleneck(encoder, nn.Linear(8, 10), noise=LatentNoise(0.1), pixel_mean=pixel, pixel_std=pixel + 1)
     evaluate = breaking_radii if noise == "mean" else noisy_readings
-    plenty = evaluate(model, x, y, eps=[0.05], protocol="paper", batch_size=100, health="ignore")
+    settings = {"eps": [0.05], "attacks": ["fgsm", "deepfool", "bim"], "batch_size": 100, "health": "ignore"}
+    plenty = evaluate(model, x, y, **settings)
     encoder.most = 40
-    scarce = evaluate(model, x, y, eps=[0.05], protocol="paper", batch_size=100, health="ignore")
+    scarce = evaluate(model, x, y, **settings)
     assert encoder.refused > 0
     assert scarce.rows.equals(plenty.rows)
     assert scarce.card == plenty.card

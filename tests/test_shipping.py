@@ -2,7 +2,6 @@
 
 import pickle
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from ibrobust.experiments.shipping import shipped, unloaded
 from ibrobust.experiments.subject import foreign_subject
 from ibrobust.files import released_zoo
 from ibrobust.subjects.zoo import load_run
-from tests.conftest import ROOT
 from tests.refusals import RUN
 
 pytest.importorskip("ray")
@@ -38,25 +36,22 @@ class Answers:
             return self.model()(x)
 
 
-def elsewhere(sent: bytes, x: torch.Tensor, folder: Path) -> torch.Tensor:
-    """What the job that was sent makes of images, in another process, in another folder."""
-    torch.save({"sent": sent, "x": x}, folder / "in.pt")
-    code = (
-        "import sys, torch\nfrom ibrobust.experiments.shipping import unloaded\n"
-        "given = torch.load(sys.argv[1], weights_only=False)\n"
-        "torch.save(unloaded(given['sent'])(given['x'], None), sys.argv[2])"
+@pytest.fixture
+def elsewhere(forked, tmp_path):
+    """What a job that was sent makes of images, in another process, in another folder."""
+    (tmp_path / "receiving.py").write_text(
+        "import torch\nfrom ibrobust.experiments.shipping import unloaded\n"
+        "given = torch.load('in.pt', weights_only=False)\n"
+        "torch.save(unloaded(given['sent'])(given['x'], None), 'out.pt')"
     )
-    words = [sys.executable, "-W", "ignore", "-c", code, "in.pt", "out.pt"]
-    finished = subprocess.run(
-        words,
-        check=False,
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return torch.load(folder / "out.pt")
+
+    def answer(sent: bytes, x: torch.Tensor) -> torch.Tensor:
+        torch.save({"sent": sent, "x": x}, tmp_path / "in.pt")
+        process = forked("receiving", cwd=tmp_path)
+        assert process.wait() == 0, process.said()[1]
+        return torch.load(tmp_path / "out.pt")
+
+    return answer
 
 
 NET = """import torch
@@ -102,7 +97,7 @@ def their_model(folder: Path, monkeypatch, model: str):
 
 
 @pytest.mark.parametrize("model", ["net.py:make", "scripted.pt"])
-def test_a_model_of_ones_own_is_the_same_without_its_files(tmp_path, monkeypatch, model):
+def test_a_model_of_ones_own_is_the_same_without_its_files(elsewhere, tmp_path, monkeypatch, model):
     mine = tmp_path / "mine"
     mine.mkdir()
     subject, x = their_model(mine, monkeypatch, model)
@@ -111,7 +106,7 @@ def test_a_model_of_ones_own_is_the_same_without_its_files(tmp_path, monkeypatch
     sent = shipped(Workload(Answers(subject.model), lambda: None))
     monkeypatch.chdir(tmp_path)
     shutil.rmtree(mine)
-    assert torch.equal(elsewhere(sent, x, tmp_path), expected)
+    assert torch.equal(elsewhere(sent, x), expected)
 
 
 def test_a_run_is_the_same_without_its_folder(tmp_path):
@@ -125,7 +120,7 @@ def test_a_run_is_the_same_without_its_folder(tmp_path):
     assert torch.equal(unloaded(sent)(x, None), expected)
 
 
-def test_a_plugin_is_the_same_without_its_file(tmp_path, monkeypatch):
+def test_a_plugin_is_the_same_without_its_file(elsewhere, tmp_path, monkeypatch):
     monkeypatch.setattr(plugins, "_LOADED", {})
     lines = (
         "from helper import NAME\nfrom ibrobust.datasets import DATASETS\n"
@@ -138,7 +133,7 @@ def test_a_plugin_is_the_same_without_its_file(tmp_path, monkeypatch):
     plugins.load_plugins([mine / "sent_plugin.py"])
     sent = shipped(Workload(Looked(), lambda: None))
     shutil.rmtree(mine)
-    assert elsewhere(sent, torch.zeros(1), tmp_path).tolist() == [1.0]
+    assert elsewhere(sent, torch.zeros(1)).tolist() == [1.0]
 
 
 @dataclass(frozen=True)

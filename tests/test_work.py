@@ -1,10 +1,12 @@
 """How far an evaluation is: the attack in work is named, every query counts, and nothing is left at the end."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
+from ibrobust.attacks import ATTACKS
 from ibrobust.experiments.evaluation import evaluate_subject
 from ibrobust.experiments.subject import run_subject
 from ibrobust.files import released_zoo
@@ -17,6 +19,15 @@ from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import make_settings
 from ibrobust.subjects.zoo import load_run
 from tests.refusals import RUN
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_square():
+    """Square with a tenth of its queries."""
+    short = replace(ATTACKS["square"], settings=ATTACKS["square"].settings | {"queries": 500})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ATTACKS._entries, "square", short)
+        yield
 
 
 @cache
