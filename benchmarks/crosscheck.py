@@ -18,7 +18,7 @@ from ibrobust.backends import BACKENDS, peer_attacks, peer_breaking_radii
 from ibrobust.backends.comparison import TOLERANCE, compared, too_weak
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.robustness.breaking_radii import radii_that_break
-from ibrobust.robustness.question import question
+from ibrobust.robustness.question import make_question
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import make_settings
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         model = trained_lenet(data)
         test = data.test[: options.samples]
         samples = usable_samples(test.x, test.y)
-        ours = _timed("native", lambda: radii_that_break(question(model, samples, settings)))
+        ours = _timed("native", lambda: radii_that_break(make_question(model, samples, settings)))
         theirs = {
             backend: _timed(
                 backend, partial(peer_breaking_radii, model, samples, make_settings({**given, "backend": backend}))

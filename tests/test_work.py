@@ -14,7 +14,7 @@ from ibrobust.robustness import work
 from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.noisy_readings import readings_under_noise
 from ibrobust.robustness.protocols import PROTOCOLS
-from ibrobust.robustness.question import Execution, chosen_attacks, question
+from ibrobust.robustness.question import Execution, chosen_attacks, make_question
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import make_settings
 from ibrobust.subjects.zoo import load_run
@@ -39,7 +39,7 @@ def told(protocol: str, samples: int, **settings):
     walks = 1 if asked.view == "mean" else sum(radius > 0 for radius in asked.radii)
     account = work.expected_work(chosen_attacks(asked), samples, walks=walks, tell=lambda *words: said.append(words))
     split = subject.test[:samples]
-    ours = question(subject.model(), usable_samples(split.x, split.y, None), asked, Execution(work=account))
+    ours = make_question(subject.model(), usable_samples(split.x, split.y, None), asked, Execution(work=account))
     answer = radii_that_break(ours) if asked.view == "mean" else readings_under_noise(ours)
     return said, answer
 
@@ -87,7 +87,7 @@ def test_watching_changes_no_bit(tmp_path):
     settings = make_settings({"eps": "0.05,0.1"})
     path, _ = evaluate_subject(subject, (0, 30), settings, Execution(), out=tmp_path)
     split = subject.test[:30]
-    plain = radii_that_break(question(subject.model(), usable_samples(split.x, split.y, None), settings))
+    plain = radii_that_break(make_question(subject.model(), usable_samples(split.x, split.y, None), settings))
     from ibrobust.robustness.storage import load_results
 
     assert load_results(path).rows.equals(plain.rows)

@@ -42,7 +42,7 @@ def gradient_ascent(attempt: Attempt, *, steps: int, step: float, shrinking: boo
 
 def restarted_ascent(attempt: Attempt, *, restarts: int, **settings: Any) -> Images:
     """`gradient_ascent` from `restarts` random starts, each on the samples that still stand."""
-    if restarts == 1:  # Whether its image is a mistake is asked outside, once.
+    if restarts == 1:  # Whether its image is a mistake is looked at outside, once.
         return gradient_ascent(attempt, **settings)
 
     def run(left: Tensor, start: Draw) -> tuple[Images, PerSample, Bool[Tensor, " left"]]:

@@ -27,7 +27,7 @@ class Attempt:
         eps: one radius per sample; inf for a minimal attack.
         draw: the random numbers of each sample.
         norm: the norm in which radii are measured.
-        ends: by the name of an attack that was asked before, its image of each sample at the largest radius that it
+        ends: by the name of an attack that came before, its image of each sample at the largest radius that it
             failed at; the sample itself where it failed at none. They may lie outside of the radius.
     """
 
@@ -70,7 +70,7 @@ class Attack:
         minimal: run once, without a radius; the distance it needs is its answer for every radius.
         black_box: asks for logits alone, so that it usually needs a larger radius than attacks with gradients.
         cross_entropy: climbs the cross-entropy's gradient, so that an audit asks whether that gradient misleads.
-        standing: too dear to repeat what others have shown, so that it is asked only below the radius at which those
+        standing: too dear to repeat what others have shown, so that it is tried only below the radius at which those
             before it broke a sample: its column holds the answer of all attacks so far.
         noise: whether it can serve a model whose answer depends on noise.
         left_out: (view, one image, norm) → what it does without for this model and norm, each as the rest of a sentence
@@ -115,6 +115,6 @@ def protocol_attacks(protocol: str) -> dict[str, Attack]:
     Raises:
         BadInput: there is no such protocol.
     """
-    # Protocols are records of what is asked, a floor above; the table of names is below both.
+    # Protocols are records, a floor above; the table of names is below both.
     chosen = EXTENSION_POINTS["protocol"][protocol]
     return {name: ATTACKS[name].with_settings(chosen.settings.get(name, {})) for name in chosen.attacks}

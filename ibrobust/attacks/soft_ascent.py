@@ -169,10 +169,10 @@ def joined_points(parts: Sequence[Points], x: Images) -> Points:
 
 
 def _answer(attempt: Attempt, points: Points, gate: Gate | None) -> tuple[Logits, Images]:
-    asked = replace(attempt.victim[points.row], filling=FULL)
+    full = replace(attempt.victim[points.row], filling=FULL)
     if gate is None:
-        return asked.logits(points.image), points.image
-    soft = replace(asked, view=softened(asked.view, gate))
+        return full.logits(points.image), points.image
+    soft = replace(full, view=softened(full.view, gate))
     return soft.loss_gradient(points.image, _pair(attempt, points), class_lead)
 
 

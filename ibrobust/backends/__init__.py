@@ -16,7 +16,7 @@ from ibrobust.images import frozen
 from ibrobust.registry import Registry, extension_point
 from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.health import require_health_choice, warned_of
-from ibrobust.robustness.question import USUALLY, Execution, question
+from ibrobust.robustness.question import USUALLY, Execution, make_question
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import Samples
 from ibrobust.robustness.settings import Settings
@@ -52,7 +52,7 @@ def peer_breaking_radii(
     """The answer to a question whose attacks are run by a library, every image it returns checked here.
 
     The library, `settings.backend`, is called with one radius at a time, smallest first, on the samples that still
-    stand; its own word on success is not asked for. Its attacks see the model without latent noise. Unlike the native
+    stand; its own word on success is not used. Its attacks see the model without latent noise. Unlike the native
     attacks, theirs draw random numbers per batch: the same seed gives the same result for the same batches only.
 
     Args:
@@ -84,7 +84,7 @@ def radii_by_a_library(
     place = execution.device or next((parameter.device for parameter in model.parameters()), samples.x.device)
     execution = replace(execution, device=place)
     with frozen(model):
-        return radii_that_break(question(AsItIs(model), samples, settings, execution, attacks=attacks))
+        return radii_that_break(make_question(AsItIs(model), samples, settings, execution, attacks=attacks))
 
 
 def peer_attacks(backend: str, names: Sequence[str], norm: str) -> dict[str, Attack]:

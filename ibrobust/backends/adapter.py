@@ -100,7 +100,7 @@ def _library_randomness(seed: int) -> Iterator[None]:
 
 
 class CountedModel(nn.Module):
-    """The victim's view as a library wants it: a module in evaluation mode; what is asked of it is counted.
+    """The victim's view as a library wants it: a module in evaluation mode; its queries are counted.
 
     A forward pass that a backward pass follows is one gradient; further backward passes through it are one each.
     """

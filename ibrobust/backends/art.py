@@ -1,6 +1,6 @@
 """Through the Adversarial Robustness Toolbox (Nicolae et al. 2018).
 
-What it does otherwise than asked, and what is done about it here:
+What it does otherwise than its settings say, and what is done about it here:
 
 - DeepFool always steps in L2 (for L∞ its images are measured in L∞), and stretches by the overshoot once, at the
   end. It attacks what the model predicts; only samples with the right prediction reach it. A number of candidates

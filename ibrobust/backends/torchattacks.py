@@ -1,6 +1,6 @@
 """Through torchattacks (Kim 2020).
 
-What it does otherwise than asked, and what is done about it here:
+What it does otherwise than its settings say, and what is done about it here:
 
 - Its defaults give PGD 10 steps of 2/255 whatever the radius; it is given the protocol's steps, which cross the ball.
 - DeepFool goes through the batch one image at a time, with one backward pass per class, and always steps in L2; for

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm
 from ibrobust.robustness.breaking_radii import radii_that_break
-from ibrobust.robustness.question import Execution, question
+from ibrobust.robustness.question import Execution, make_question
 from ibrobust.robustness.results import Claim
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import Settings
@@ -118,7 +118,7 @@ class ClaimedSamples:
             again = {name: replace(ran, settings={**ran.settings, **self.table.card.attacks.get(name, {})})}
             samples = usable_samples(self.x, self.y, self.ids)
             settings = self.settings.model_copy(update=alone)
-            alone_asked = question(self.model, samples, settings, Execution(self.batch_size), attacks=again)
+            alone_asked = make_question(self.model, samples, settings, Execution(self.batch_size), attacks=again)
             self._own_columns[name] = radii_that_break(alone_asked).rows[name].to_numpy(np.float32)
         return self._own_columns[name]
 

@@ -16,7 +16,7 @@ from ibrobust.checks.claimed import ClaimedSamples, Indices
 from ibrobust.models.bottleneck import Bottleneck, View, attacked_view, view
 from ibrobust.randomness import Draw, Noise, sample_draw
 from ibrobust.robustness.noisy_readings import readings_under_noise, score_draw
-from ibrobust.robustness.question import Execution, question
+from ibrobust.robustness.question import Execution, make_question
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.types import Images, PerSample
 
@@ -114,7 +114,7 @@ class CounterAttacks:
         at_radius = {"eps": (radius,), "protocol": "paper", "attacks": tuple(named)}
         settings, execution = self.claimed.settings.model_copy(update=at_radius), Execution(self.claimed.batch_size)
         samples = usable_samples(self.claimed.x[chosen], self.claimed.y[chosen], self.claimed.ids[chosen])
-        again = readings_under_noise(question(self.claimed.model, samples, settings, execution, attacks=named))
+        again = readings_under_noise(make_question(self.claimed.model, samples, settings, execution, attacks=named))
         return torch.tensor(~again.robust_EN[0]).to(chosen.device)
 
     @cached_property

@@ -28,9 +28,9 @@ def same_answer(case: Case) -> Finding | None:
     if case.claimed.noisy:
         return None
     x, y = case.x, case.y
-    asked = case.attacks.victim(torch.arange(len(y), device=y.device), "same answer")
-    plain, again = asked.logits(x), asked.logits(x)
-    with_gradient, _ = asked.loss_gradient(x, y, cross_entropy)
+    victim = case.attacks.victim(torch.arange(len(y), device=y.device), "same answer")
+    plain, again = victim.logits(x), victim.logits(x)
+    with_gradient, _ = victim.loss_gradient(x, y, cross_entropy)
     tolerance = 1e-3 * plain.abs().amax() + 2 * (again - plain).abs().amax()
     value = case.share((with_gradient - plain).abs().amax(1) > tolerance)
     sentence = f"{value:.1%} of the samples get other logits when their gradient is asked for"
@@ -43,14 +43,14 @@ def slope(case: Case) -> Finding | None:
     if case.claimed.noisy or not len(case.claimed.correct):
         return None
     x, y = case.x[case.claimed.correct], case.y[case.claimed.correct]
-    asked = case.attacks.victim(case.claimed.correct, "slope")
-    _, gradient = asked.loss_gradient(x, y, margin)
+    victim = case.attacks.victim(case.claimed.correct, "slope")
+    _, gradient = victim.loss_gradient(x, y, margin)
     # Where a step moves few pixels, none further than a tenth of its range.
     reach = case.radius / 10 if case.claimed.norm.sparse_ascent is None else min(case.radius / 10, 0.1)
     step = wide(torch.full_like(y, reach, dtype=x.dtype)) * case.claimed.norm.ascent(gradient)
-    measured = (margin(asked.logits(x + step), y) - margin(asked.logits(x - step), y)) / 2
+    measured = (margin(victim.logits(x + step), y) - margin(victim.logits(x - step), y)) / 2
     predicted = reach * case.claimed.norm.dual(gradient)
-    noise = 2 * (margin(asked.logits(x), y) - margin(asked.logits(x), y)).abs().amax()
+    noise = 2 * (margin(victim.logits(x), y) - margin(victim.logits(x), y)).abs().amax()
     value = case.share((measured - predicted).abs() > 0.5 * torch.maximum(measured.abs(), predicted) + noise)
     sentence = (
         f"on {value:.1%} of the samples a small step up the margin's gradient moves the margin by less than half, "

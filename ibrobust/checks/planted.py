@@ -59,8 +59,8 @@ def planted(case: Case) -> Finding | None:
         return torch.stack([torch.zeros_like(score), score], dim=1)
 
     draw = case.attacks.draw(chosen[rows], "planted")
-    asked = victim(View(classify, "planted", 1), _Numbered(draw.keys, rows), batch_size=64)
-    samples = Samples(asked, case.x[chosen[rows]], torch.zeros_like(rows), chosen[rows], draw)
+    seen = victim(View(classify, "planted", 1), _Numbered(draw.keys, rows), batch_size=64)
+    samples = Samples(seen, case.x[chosen[rows]], torch.zeros_like(rows), chosen[rows], draw)
     eps = torch.full((len(rows),), case.radius, device=case.x.device)
     found, _ = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.claimed.norm)
     value = 1 - float(found.float().mean())

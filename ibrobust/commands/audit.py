@@ -49,9 +49,11 @@ def main(arguments: Sequence[str]) -> None:
         ):  # fmt: skip
             with alone_in(options.results):
                 save_findings(audited.results, path)
-            found, asked = audited.audit, audited.results.card.settings
+            found, settings = audited.audit, audited.results.card.settings
             name = audited.subject.name
-            print(f"{name}, {asked.label}, {asked.norm}, view {asked.view}{audited.told}\n{found}\n", flush=True)
+            print(
+                f"{name}, {settings.label}, {settings.norm}, view {settings.view}{audited.told}\n{found}\n", flush=True
+            )
             if options.require and VERDICTS.index(found.verdict) < VERDICTS.index(options.require):
                 doubted.append(f"{name} is {found.verdict}: {'; '.join(found.reasons)}")
     print(path)

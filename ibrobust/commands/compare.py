@@ -56,8 +56,8 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
 
 def _described(results: "Results") -> str:
     card, settings = results.card, results.card.settings
-    asked = f"{settings.label}, {settings.norm}, view {settings.view}, backend {settings.backend}"
-    return f"{card.run} on {card.dataset}, n {len(results.sample_N)}, {asked}"
+    how = f"{settings.label}, {settings.norm}, view {settings.view}, backend {settings.backend}"
+    return f"{card.run} on {card.dataset}, n {len(results.sample_N)}, {how}"
 
 
 def _parser() -> Parser:

@@ -69,8 +69,8 @@ def main(arguments: Sequence[str]) -> None:
         corrupted = stored_corruptions([options.out])
         certain = [entry.certain for entry in entries]
         print_report(results, options.out, certain=certain, corrupted=corrupted, reference=options.mce_reference)
-    asked = [result for result in results if result.card.settings == settings]
-    require_floors(options.fail_below, [one for one in asked if any(s.describes(one.card) for s in subjects)])
+    answers = [result for result in results if result.card.settings == settings]
+    require_floors(options.fail_below, [one for one in answers if any(s.describes(one.card) for s in subjects)])
 
 
 def _sample_range(text: str | None) -> tuple[int, int] | None:

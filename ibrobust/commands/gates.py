@@ -49,8 +49,8 @@ def require_floors(floors: Sequence[Floor], results: "Sequence[Results]") -> Non
         for result in results:
             share = float(result.robust_EN[result.card.settings.radii.index(floor.eps)].mean())
             if share < floor.share:
-                asked = f"{result.card.run} ({result.card.settings.label}, {result.card.settings.norm})"
-                missed.append(f"{asked}: {share:.4f} survive ε = {floor.eps:g}, below {floor.share:g}")
+                claim = f"{result.card.run} ({result.card.settings.label}, {result.card.settings.norm})"
+                missed.append(f"{claim}: {share:.4f} survive ε = {floor.eps:g}, below {floor.share:g}")
     if missed:
         raise NotMet("; ".join(missed))
 

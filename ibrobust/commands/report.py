@@ -55,10 +55,10 @@ def main(arguments: Sequence[str]) -> None:
         if options.protocol in (None, result.card.settings.label) and options.data in (None, result.card.dataset)
     ]
     if not entries and not corrupted:
-        asked = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
+        wanted = [f"--{name} {value}" for name in ("protocol", "data") if (value := getattr(options, name)) is not None]
         folders = ", ".join(str(folder) for folder in options.results)
         raise BadInput(
-            f"no results in {folders}{' with ' + ' '.join(asked) if asked else '; run ibrobust.evaluate first'}"
+            f"no results in {folders}{' with ' + ' '.join(wanted) if wanted else '; run ibrobust.evaluate first'}"
             f"{rest_of_zoo(options.results)}"
         )
     note_part_of_zoo(options.results)

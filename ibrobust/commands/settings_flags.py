@@ -1,4 +1,4 @@
-"""The flags that say what is asked: one for each field of `Settings`, and a file that holds them."""
+"""The flags of an evaluation: one for each field of `Settings`, and a file that holds them."""
 
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from ibrobust.robustness.corruption_accuracy import corruption_results
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.health import warned_of
 from ibrobust.robustness.noisy_readings import readings_under_noise
-from ibrobust.robustness.question import Execution, chosen_attacks, question
+from ibrobust.robustness.question import Execution, chosen_attacks, make_question
 from ibrobust.robustness.samples import Samples, usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import AnyStored
@@ -31,7 +31,7 @@ from ibrobust.subjects.zoo import versions
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of one run: its model, how it is attacked, and what a card says of both."""
+    """The evaluation of one run: its model, how it is attacked, and what a card says of both."""
 
     model: Callable[[], nn.Module]
     settings: Settings
@@ -86,8 +86,8 @@ class AttackedBlocks:
         if task.settings.backend != NATIVE:
             attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
             return radii_by_a_library(model, samples, task.settings, execution, attacks)
-        asked = question(model, samples, task.settings, execution)
-        return radii_that_break(asked) if task.settings.view == "mean" else readings_under_noise(asked)
+        question = make_question(model, samples, task.settings, execution)
+        return radii_that_break(question) if task.settings.view == "mean" else readings_under_noise(question)
 
     def _look(self, task: Task, model: nn.Module, block: Block) -> Answer:
         """What is odd about the model, where its record does not say it, and what blocks will take."""

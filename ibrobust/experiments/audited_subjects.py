@@ -110,7 +110,7 @@ def _evaluated(
     out: Path,
     evaluate: Callable[..., Iterator[Any]],
 ) -> list[RunFailed]:
-    """Evaluate what has no results yet, all that are asked alike at a time; what failed."""
+    """Evaluate what has no results yet, all of the same settings at a time; what failed."""
     alike: dict[tuple[str, int], tuple[Settings, list[Subject]]] = {}
     for subject, settings in questions:
         if not stored_claim(subject, settings, out):

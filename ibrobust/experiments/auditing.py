@@ -44,9 +44,9 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [_line(finding) for finding in self.findings]
-        asked = f"{len(lines)} checks on {len(self.claim.sample_N)} samples, most of them at ε = {self.radius:g}"
+        checks = f"{len(lines)} checks on {len(self.claim.sample_N)} samples, most of them at ε = {self.radius:g}"
         warned = [f"warning: {one_line(text)}" for text in self.warnings]
-        return "\n".join([*lines, *warned, f"{self.verdict}, by {asked}"])
+        return "\n".join([*lines, *warned, f"{self.verdict}, by {checks}"])
 
 
 def _line(finding: Finding) -> str:

@@ -49,8 +49,8 @@ def _seconds_of_a_gradient(seen: View, x: Images) -> float:
     noise = sample_draw(0, torch.arange(len(x)))
 
     def once() -> float:
-        watch, asked = Stopwatch(), x.clone().requires_grad_()
-        torch.autograd.grad(seen.classify(asked, noise).sum(), asked, allow_unused=True)
+        watch, image = Stopwatch(), x.clone().requires_grad_()
+        torch.autograd.grad(seen.classify(image, noise).sum(), image, allow_unused=True)
         return watch.answer(None).work
 
     with torch.enable_grad():

@@ -102,7 +102,7 @@ class _Driver:
 
 @dataclass
 class _Tasks:
-    """What is asked of a cluster: items by a number, until they have an answer."""
+    """The items that a cluster works on, each by a number, until it has an answer."""
 
     work: Workload
     sent: bytes

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,28 +87,17 @@ def run_subject(run: Run, *, data_dir: Path | None, download: bool) -> Subject:
 
 
 def foreign_subject(
-    model: str,
-    data: str,
-    *,
-    data_dir: Path | None,
-    download: bool,
-    about: DataOptions = PLAIN,
-    options: ModelOptions = NOTHING,
-    told: Callable[[str], None] = lambda _doing: None,
+    model: str, data: str, *, told: Callable[[str], None] = lambda _doing: None, **loading: Any
 ) -> Subject:
     """Anybody's model, as `--model` names it, on the test part of data as `--data` names it. It is looked at.
 
     Args:
-        about: how the data is read.
-        options: what is said about the model beside its name.
-        told: what is being done, before it is.
+        loading: the keywords of `unexamined_subject`.
 
     Raises:
         BadInput: the model or the data cannot be loaded, or no number measured on the model would mean anything.
     """
-    found = unexamined_subject(
-        model, data, data_dir=data_dir, download=download, about=about, options=options, told=told
-    )
+    found = unexamined_subject(model, data, told=told, **loading)
     told("looking at the model's answers and gradients")
     some = found.test[looked_at(len(found.test))]
     notes = [note for note in found.model_record.warnings or [] if note != IGNORED]
@@ -125,7 +115,16 @@ def unexamined_subject(
     options: ModelOptions = NOTHING,
     told: Callable[[str], None] = lambda _doing: None,
 ) -> Subject:
-    """The same without a look at the model, which its record says."""
+    """Anybody's model and data without a look at the model, which its record says.
+
+    Args:
+        about: how the data is read.
+        options: what is said about the model beside its name.
+        told: is called with what is being done, before it is.
+
+    Raises:
+        BadInput: the model or the data cannot be loaded.
+    """
     told(f"loading the data {data}")
     dataset = read_dataset(data, about, data_dir=data_dir, download=download)
     told(f"loading the model {model}")

@@ -106,8 +106,8 @@ def _comparable(entry: Entry) -> str:
     """What two results have to share for `statistics.compared` to take them, as a digest."""
     card, samples = entry.results.card, entry.results.sample_N.sort_values("sample")
     settings = card.settings
-    asked = [settings.label, settings.norm, settings.radii, settings.view, card.data.fingerprint if card.data else None]
-    digest = hashlib.sha256(json.dumps(asked).encode())
+    key = [settings.label, settings.norm, settings.radii, settings.view, card.data.fingerprint if card.data else None]
+    digest = hashlib.sha256(json.dumps(key).encode())
     digest.update(samples[["sample", "label"]].to_numpy("<i8").tobytes())
     return digest.hexdigest()
 

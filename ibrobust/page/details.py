@@ -15,7 +15,6 @@ from ibrobust.page.pictures import pictures_of
 from ibrobust.recipe import Recipe
 from ibrobust.records import flag
 from ibrobust.robustness.card import ResultCard
-from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
 from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.statistics import wilson_interval
@@ -58,12 +57,12 @@ def commands_of(card: ResultCard, samples: Sequence[int]) -> dict[str, str]:
     """The command lines that train the run again, where it has a recipe, and that attack it again."""
     recipe = card.model.recipe if card.model else None
     plugins = (card.model.plugins if card.model else None) or {}
-    asked = [*_flags_of_settings(card.settings), *_flags_of_samples(min(samples), max(samples) + 1, len(samples))]
+    flags = [*_flags_of_settings(card.settings), *_flags_of_samples(min(samples), max(samples) + 1, len(samples))]
     if recipe is None:
-        return {"evaluate": _line("evaluate", ["--model", "FILE.py:FACTORY", "--data", card.dataset, *asked], plugins)}
+        return {"evaluate": _line("evaluate", ["--model", "FILE.py:FACTORY", "--data", card.dataset, *flags], plugins)}
     return {
         "train": _line("train", _flags_of_recipe(recipe), plugins),
-        "evaluate": _line("evaluate", [f"runs/{card.run}", *asked], plugins),
+        "evaluate": _line("evaluate", [f"runs/{card.run}", *flags], plugins),
     }
 
 
@@ -83,13 +82,13 @@ def _about(card: ResultCard) -> dict[str, Any]:
     """Names and values of the recipe, the settings and what else the card says, in that order."""
     recipe = card.model.recipe if card.model else None
     settings = {key: value for key, value in card.settings.model_dump(mode="json").items() if value is not None}
-    asked = sum(count.forward for count in card.queries.values()), sum(c.gradient for c in card.queries.values())
+    queries = sum(count.forward for count in card.queries.values()), sum(c.gradient for c in card.queries.values())
     rest = {
         "data": card.dataset,
         "data fingerprint": card.data.fingerprint if card.data else None,
         "weights SHA-256": card.model.weights_sha256 if card.model else None,
         "code SHA-256": card.model.code_sha256 if card.model else None,
-        "queries": f"{asked[0]} forward, {asked[1]} gradient",
+        "queries": f"{queries[0]} forward, {queries[1]} gradient",
         **(card.versions or {}),
     }
     parts = {"recipe": recipe.model_dump(mode="json") if recipe else {}, "settings": settings, "card": rest}
@@ -102,16 +101,13 @@ def _about(card: ResultCard) -> dict[str, Any]:
 def _curves(results: Results) -> dict[str, Any]:
     """Radii, and for each attack the share that survives with its 95 % Wilson interval."""
     n = len(results.sample_N)
-    order = [ALL_ATTACKS, *results.attacks, *([NULL_ATTACK] if isinstance(results, Readings) else [])]
-    if isinstance(results, Readings):
-        right_AE = np.array([results.right_EN(attack, results.reading).sum(1) for attack in order])
-    else:
-        breaking_AN = np.vstack([results.all_attacks_N, results.breaking_eps_AN])
-        right_AE = (breaking_AN[:, None, :] > results.radii_E[None, :, None]).sum(2)
+    alone = [*results.attacks, *results.unattacked]
+    right_AE = np.array([results.robust_EN.sum(1), *(results.robust_to_EN([attack]).sum(1) for attack in alone)])
     ends = [np.asarray(each).round(4).tolist() for each in wilson_interval(right_AE, n)]
     names = ("robust", "low", "high")
     curves = [
-        {"attack": attack, **dict(zip(names, three, strict=True))} for attack, *three in zip(order, *ends, strict=True)
+        {"attack": attack, **dict(zip(names, three, strict=True))}
+        for attack, *three in zip([ALL_ATTACKS, *alone], *ends, strict=True)
     ]
     return {"radii": results.card.settings.radii, "n": n, "attacks": curves}
 
@@ -138,7 +134,7 @@ def _flags_of_settings(settings: Settings) -> list[str]:
 
 
 def _flags_of_samples(first: int, end: int, count: int) -> list[str]:
-    """Samples with gaps between them cannot be asked for; then all are."""
+    """No flag names samples with gaps between them; then all are taken."""
     return ["--samples", str(end) if first == 0 else f"{first}:{end}"] if end - first == count else []
 
 

@@ -33,8 +33,8 @@ from ibrobust.robustness.question import (
     added,
     clean_pass,
     filled,
+    make_question,
     models_fault,
-    question,
     settings_of_call,
     warnings_about,
 )
@@ -104,38 +104,38 @@ def breaking_radii(
     settings = settings_of_call({**given, "attack_seeds": attack_seeds}, protocol, attacks, usual="paper")
     own = attacks if isinstance(attacks, Mapping) else None
     execution = Execution(batch_size, device, progress, kept_of(keep_images))
-    asked = question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
-    warned = warnings_about(asked, health)
-    results = radii_that_break(asked)
+    question = make_question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
+    warned = warnings_about(question, health)
+    results = radii_that_break(question)
     return replace(results, card=results.card.with_warnings(warned))
 
 
-def radii_that_break(asked: Question) -> BreakingRadii:
+def radii_that_break(question: Question) -> BreakingRadii:
     """The answer to a question about a model whose noise is off.
 
     Raises:
         BadInput: there is no such search, or the model's answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
-    evaluation = _Evaluation(asked, asked.positive_E, SEARCHES[asked.settings.search])
-    with asked.blocks() as blocks:
-        without = _without(asked)
+    evaluation = _Evaluation(question, question.positive_E, SEARCHES[question.settings.search])
+    with question.blocks() as blocks:
+        without = _without(question)
         parts = [evaluation.part(*block) for block in blocks]
     accounts = [part.accounts for part in parts]
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     images = [part.evidence for part in parts if part.evidence is not None]
     evidence = joined_evidence(images) if images else None
-    card = asked.card(accounts).with_warnings([*without, *warned_of_lost(rows)])
+    card = question.card(accounts).with_warnings([*without, *warned_of_lost(rows)])
     return BreakingRadii(rows, card, filled(accounts), evidence)
 
 
-def _without(asked: Question) -> list[str]:
+def _without(question: Question) -> list[str]:
     """What attacks do without for this model and norm, one sentence each, told as a `ModelWarning`, too."""
-    x = as_images(asked.samples.x[:1].to(asked.device))
+    x = as_images(question.samples.x[:1].to(question.device))
     texts = [
         f"attack {name!r} {sentence}"
-        for name, attack in asked.attacks.items()
-        for sentence in attack.left_out(asked.seen, x, asked.norm)
+        for name, attack in question.attacks.items()
+        for sentence in attack.left_out(question.seen, x, question.norm)
     ]
     for text in texts:
         warnings.warn(text, ModelWarning, stacklevel=4)
@@ -143,7 +143,7 @@ def _without(asked: Question) -> list[str]:
 
 
 class _Part(NamedTuple):
-    """What one block of samples gave: rows of the table, what each attack asked, and the images that were kept."""
+    """What one block of samples gave: rows of the table, the queries of each attack, and the images that were kept."""
 
     rows: pd.DataFrame
     accounts: Accounts
@@ -176,27 +176,27 @@ class _Clean(NamedTuple):
 class _Evaluation:
     """One question, and how its answers are found."""
 
-    asked: Question
+    question: Question
     radii: Tensor
     search: Search
 
     def part(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> _Part:
         """The answer for one block of samples."""
-        draw = sample_draw(self.asked.settings.seed, ids).fold("clean")
-        size = self.asked.batch_size
+        draw = sample_draw(self.question.settings.seed, ids).fold("clean")
+        size = self.question.batch_size
         with models_fault("the model raised on random images"):
-            filling = needed_filling(self.asked.seen, tuple(x.shape[1:]), size, x.device)
-        seen = partial(victim, self.asked.seen, batch_size=size, filling=filling)
+            filling = needed_filling(self.question.seen, tuple(x.shape[1:]), size, x.device)
+        seen = partial(victim, self.question.seen, batch_size=size, filling=filling)
         unattacked = seen(draw)
-        with self.asked.work.of(CLEAN, len(x)):
+        with self.question.work.of(CLEAN, len(x)):
             logits, gradient = clean_pass(unattacked, x, y, ids)
         standing = logits.argmax(1) == y
         clean = _Clean(x, y, ids, standing.nonzero().squeeze(1), logits, gradient, unattacked.lost, seen)
-        kept = Recorder(self.asked.kept, Block(x, y, ids, self.radii), [*self.asked.attacks])
+        kept = Recorder(self.question.kept, Block(x, y, ids, self.radii), [*self.question.attacks])
         kept.note_unchanged((~standing).nonzero().squeeze(1))
         accounts, lost = {"clean": asdict(unattacked.queries)}, unattacked.lost.clone()
         found: dict[int, dict[str, Indices]] = {}
-        for seed in self.asked.settings.seeds:
+        for seed in self.question.settings.seeds:
             found[seed], lost_now = self._attacked(clean, sample_draw(seed, ids), kept, accounts)
             lost[clean.correct] |= lost_now
         columns = {name: self._column(clean.correct, index, len(x)) for name, index in worst_and_each(found).items()}
@@ -215,16 +215,16 @@ class _Evaluation:
         best = torch.full((len(correct),), len(self.radii), device=clean.x.device)
         lost, found = clean.lost[correct], {}
         ends: dict[str, Images] = {}
-        for name, attack in self.asked.attacks.items():
+        for name, attack in self.question.attacks.items():
             known = clean.logits[correct], clean.gradient[correct]
             samples = clean.samples(draw[correct].fold(name), correct, ends, clean=known)
-            with self.asked.work.of(name, count):
+            with self.question.work.of(name, count):
                 index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct), ends)
             best = torch.minimum(best, index)
-            self.asked.work.broken = count - int((best == len(self.radii)).sum())
+            self.question.work.broken = count - int((best == len(self.radii)).sum())
             found[name], lost = index, lost | samples.victim.lost
             accounts[name] = added(accounts.get(name), asdict(samples.victim.queries))
-            self.asked.progress(name, count)
+            self.question.progress(name, count)
         if len(rows := lost.nonzero().squeeze(1)):
             places = correct[rows]
             samples = clean.samples(draw[places].fold(SUBSTITUTE), places, {})
@@ -240,7 +240,7 @@ class _Evaluation:
 
     def _substitute(self, samples: Samples, rows: Tensor, found: dict[str, Tensor], note: Callable[..., None]) -> None:
         """Where gradients are not finite, each attack that climbs them breaks what the one without gradients breaks."""
-        climbing = with_gradients(self.asked.attacks)
+        climbing = with_gradients(self.question.attacks)
         if not climbing:
             return
 
@@ -249,7 +249,7 @@ class _Evaluation:
                 note(name, chosen=chosen, index=index, x_adv=images)
 
         limit = torch.stack([found[name][rows] for name in climbing]).amax(0)
-        attack = substitute(self.asked.attacks)
+        attack = substitute(self.question.attacks)
         index = self._smallest_index(SUBSTITUTE, attack, samples, limit, noted, {})
         for name in climbing:
             found[name] = found[name].index_copy(0, rows, torch.minimum(found[name][rows], index))
@@ -259,27 +259,27 @@ class _Evaluation:
     ) -> Tensor:
         """The index of the first radius that breaks; `best` is what all attacks before this one needed, `note` is told
         every image that is a mistake, and `ends` keeps the last one of each sample that is none, for attacks that come
-        after this one and are asked about what stands."""
+        after this one and attack what stands."""
         if not len(samples):
             return best
-        limited = attack.standing or self.asked.settings.columns == "standing"
+        limited = attack.standing or self.question.settings.columns == "standing"
         limit = best if limited else torch.full_like(best, len(self.radii))
         if attack.minimal:
             standing = limit.nonzero().squeeze(1)
             if not len(standing):
                 return limit
-            distance, x_adv = breaking_distance(name, attack, samples[standing], self.asked.norm)
+            distance, x_adv = breaking_distance(name, attack, samples[standing], self.question.norm)
             index = torch.searchsorted(self.radii.double() + BALL_TOLERANCE, distance)
             note(standing, index, x_adv)
             return limit.index_copy(0, standing, index.minimum(limit[standing]))
 
-        if any(other.standing for other in self.asked.attacks.values()):
+        if any(other.standing for other in self.question.attacks.values()):
             ends[name] = samples.x.clone()
 
         def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:
             if not len(chosen):
                 return torch.zeros(0, dtype=torch.bool, device=chosen.device)
-            broken, x_adv = broken_at(name, attack, samples[chosen], self.radii[radius_index], self.asked.norm)
+            broken, x_adv = broken_at(name, attack, samples[chosen], self.radii[radius_index], self.question.norm)
             note(chosen[broken], radius_index[broken], x_adv[broken])
             if name in ends:
                 ends[name][chosen[~broken]] = x_adv[~broken]

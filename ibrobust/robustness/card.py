@@ -1,4 +1,4 @@
-"""What a result says about itself: what was asked, of which model, on which data, at what cost; what an audit found.
+"""What a result says about itself: which settings, of which model, on which data, at what cost; what an audit found.
 
 In a results file the card is one flat JSON object. Its keys are those of `ResultCard` and, beside them, those of its
 settings; two of the settings have names there that are older than this record.
@@ -115,7 +115,7 @@ class ResultCard(Record):
 
     Attributes:
         attacks: what ran, by name, with the settings of each.
-        queries: what each attack asked of the model, and what the clean images took.
+        queries: how often each attack queried the model, and what the clean images took.
         draws: samples of the noise in each query of an attack; None where the noise is off.
         model, data, versions: None where a Python caller did not say.
         warnings: what is odd about the model, or happened to an attack; None where nothing is.
@@ -214,11 +214,11 @@ def _checked_card(asked_for: Mapping[str, Any], rest: Mapping[str, Any]) -> Resu
     if missing := [_FILE_KEYS.get(key, key) for key in always if key not in asked_for]:
         raise BadInput(f"its card lacks {', '.join(missing)}")
     try:
-        asked = Settings.model_validate(asked_for, strict=True)
+        settings = Settings.model_validate(asked_for, strict=True)
     except ValidationError as error:
         raise _refusal(error, _FILE_KEYS) from None
     try:
-        card = ResultCard(settings=asked, **rest)
+        card = ResultCard(settings=settings, **rest)
     except ValidationError as error:
         raise _refusal(error, {}) from None
     except TypeError as error:  # A key that is none of Python's names.
@@ -254,8 +254,8 @@ def _complete(card: ResultCard) -> ResultCard:
         checked_name(name, "its card's attacks")
     if card.corruptions and not (card.settings.corrupts and not card.attacks):
         raise BadInput("its card's corruptions do not go with its protocol")
-    asked = {"clean", *card.attacks}
-    if not card.corruptions and (asked - {*card.queries} or {*card.queries} - asked - {SUBSTITUTE}):
+    needed = {"clean", *card.attacks}
+    if not card.corruptions and (needed - {*card.queries} or {*card.queries} - needed - {SUBSTITUTE}):
         raise BadInput("its card's queries are not those of its attacks and of the clean images")
     return card
 

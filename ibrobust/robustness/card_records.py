@@ -44,7 +44,7 @@ class DataRecord(Record):
 
 
 class CorruptionRecord(Record):
-    """Which corruptions were asked about, and what made them: libraries with their versions, or files."""
+    """The corruptions, and what made them: libraries with their versions, or files."""
 
     names: list[str]
     made: str

@@ -17,7 +17,7 @@ from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.card_records import CorruptionRecord
 from ibrobust.robustness.corrupted_images import bytes_of, corrupted, library_words, possible_corruptions
 from ibrobust.robustness.corruption_results import SEVERITIES, UNKNOWN, CorruptionResults, column
-from ibrobust.robustness.question import Execution, Question, models_fault, question, summed, warnings_about
+from ibrobust.robustness.question import Execution, Question, make_question, models_fault, summed, warnings_about
 from ibrobust.robustness.samples import Arrays, LabelledData, Samples, usable_samples
 from ibrobust.robustness.settings import Settings, make_settings
 
@@ -55,8 +55,8 @@ def corruption_accuracy(
     """
     settings = make_settings({"protocol": "corruptions", "seed": seed})
     samples, execution = usable_samples(x, y, ids), Execution(batch_size, device)
-    asked = question(model, samples, settings, execution, attacks={})
-    warned = warnings_about(asked, health)
+    question = make_question(model, samples, settings, execution, attacks={})
+    warned = warnings_about(question, health)
     results = corruption_results(model, samples, settings, execution)
     return replace(results, card=results.card.with_warnings(warned))
 
@@ -70,7 +70,7 @@ def corruption_results(
         samples: the clean images; where there are none, any of the corrupted ones.
         variants: the corrupted images, where they are not to be made.
     """
-    asked = question(model, samples, settings, execution, attacks={})
+    question = make_question(model, samples, settings, execution, attacks={})
     height, width = samples.x.shape[2:]
     if variants is None:
         names, left_out = possible_corruptions(height, width)
@@ -81,7 +81,7 @@ def corruption_results(
     made = (
         _made(samples, settings.seed) if variants is None else lambda name, severity: variants[column(name, severity)]
     )
-    rows, queries = _answers(asked, names, made, clean=variants is None)
+    rows, queries = _answers(question, names, made, clean=variants is None)
     card = ResultCard(
         settings=settings, attacks={}, queries=summed(queries), corruptions=record, warnings=left_out or None
     )
@@ -98,15 +98,15 @@ def _made(samples: Samples, seed: int) -> Callable[[str, int], Tensor]:
 
 
 def _answers(
-    asked: Question, names: Sequence[str], images: Callable[[str, int], Tensor], *, clean: bool
+    question: Question, names: Sequence[str], images: Callable[[str, int], Tensor], *, clean: bool
 ) -> tuple[pd.DataFrame, list[dict[str, dict[str, int]]]]:
-    """Predicted classes by column, and what was asked of the model."""
-    samples = asked.samples
+    """Predicted classes by column, and the queries that they took."""
+    samples = question.samples
     columns = {"sample": samples.ids, "label": samples.y}
-    with asked.blocks(), asked.work.of(CORRUPTED, len(samples.x)):
-        plain = _Asking(asked, "clean")
+    with question.blocks(), question.work.of(CORRUPTED, len(samples.x)):
+        plain = _Asking(question, "clean")
         columns["prediction"] = plain(samples.x) if clean else torch.full_like(samples.y, UNKNOWN)
-        distorted = _Asking(asked, "corrupted")
+        distorted = _Asking(question, "corrupted")
         for name in names:
             for severity in SEVERITIES:
                 columns[column(name, severity)] = distorted(images(name, severity))
@@ -117,22 +117,22 @@ def _answers(
 class _Asking:
     """Predictions of a model that is frozen meanwhile, and the account of what they took."""
 
-    def __init__(self, asked: Question, stream: str) -> None:
-        self.asked, self.stream = asked, stream
+    def __init__(self, question: Question, stream: str) -> None:
+        self.question, self.stream = question, stream
         self.account: dict[str, int] = {"forward": 0, "gradient": 0, "filled": 0}
         with models_fault("the model raised on random images"):
-            shape = tuple(asked.samples.x.shape[1:])
-            self.filling = needed_filling(asked.seen, shape, asked.batch_size, asked.device)
+            shape = tuple(question.samples.x.shape[1:])
+            self.filling = needed_filling(question.seen, shape, question.batch_size, question.device)
 
     def __call__(self, x: Tensor) -> Tensor:
         found = []
-        for start in range(0, len(x), self.asked.batch_size):
-            rows = slice(start, start + self.asked.batch_size)
-            ids = self.asked.samples.ids[rows].to(self.asked.device)
-            draw = sample_draw(self.asked.settings.seed, ids).fold(self.stream)
-            seen: Victim = victim(self.asked.seen, draw, batch_size=self.asked.batch_size, filling=self.filling)
+        for start in range(0, len(x), self.question.batch_size):
+            rows = slice(start, start + self.question.batch_size)
+            ids = self.question.samples.ids[rows].to(self.question.device)
+            draw = sample_draw(self.question.settings.seed, ids).fold(self.stream)
+            seen: Victim = victim(self.question.seen, draw, batch_size=self.question.batch_size, filling=self.filling)
             with models_fault(f"the model raised on {self.stream} images"):
-                logits = seen.logits(as_images(x[rows].to(self.asked.device)))
+                logits = seen.logits(as_images(x[rows].to(self.question.device)))
             check_finite(logits, ids)
             found.append(logits.argmax(1).cpu())
             for kind, count in asdict(seen.queries).items():

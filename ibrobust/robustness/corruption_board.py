@@ -112,8 +112,8 @@ def _groups(results: Sequence[CorruptionResults]) -> list[str]:
         seed = f", seed {card.settings.seed}" if card.settings.seed else ""
         count = f"{len(made.names)} corruptions"
         words.append(f"{card.dataset} {card.settings.label}, {samples_in_words(result)}, {count}{seed}")
-        asked = [made.names, made.made, card.settings.seed, card.data.fingerprint if card.data else None]
-        digest = hashlib.sha256(json.dumps(asked).encode())
+        key = [made.names, made.made, card.settings.seed, card.data.fingerprint if card.data else None]
+        digest = hashlib.sha256(json.dumps(key).encode())
         digest.update(result.rows["sample"].sort_values().to_numpy().astype("<i8").tobytes())
         digests.append(digest.hexdigest())
     return numbered_groups(words, digests)

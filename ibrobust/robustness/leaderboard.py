@@ -151,8 +151,8 @@ def _question_in_words(result: Results) -> str:
     positive = [radius for radius in settings.radii if radius > 0]
     radii = f"{len(positive)} {'radii' if len(positive) > 1 else 'radius'} to {positive[-1]:g}"
     unusual = [f"{key} {value}" for key, value in settings.unusual.items() if key not in ("eps", "attacks", *TOLD[:3])]
-    asked = f"{result.card.dataset} {settings.label} {settings.norm} {settings.view}"
-    return ", ".join([asked, samples, radii, *unusual])
+    about = f"{result.card.dataset} {settings.label} {settings.norm} {settings.view}"
+    return ", ".join([about, samples, radii, *unusual])
 
 
 def samples_in_words(result: AnyStored) -> str:
@@ -171,8 +171,8 @@ def _question_digest(result: Results) -> str:
     # Cards of before PGD had restarts lack its one; where others have them, the settings say how many.
     one = {"restarts": card.settings.restarts}
     attacks = {name: {**one, **settings} for name, settings in card.attacks.items()}
-    asked = card.settings.model_dump(mode="json", exclude=card.settings.left_out)
-    question = [asked, attacks, card.draws, card.dataset, fingerprint]
+    given = card.settings.model_dump(mode="json", exclude=card.settings.left_out)
+    question = [given, attacks, card.draws, card.dataset, fingerprint]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
     digest.update(sample_N.astype("<i8").tobytes())
     return digest.hexdigest()

@@ -38,7 +38,7 @@ from ibrobust.robustness.question import (
     Question,
     added,
     clean_pass,
-    question,
+    make_question,
     settings_of_call,
     warnings_about,
 )
@@ -78,13 +78,13 @@ def noisy_readings(
 ) -> Readings:
     """For each attack, sample and radius, whether the attack's image is classified right on new noise.
 
-    At every radius an attack is asked about the samples it has not yet broken beyond doubt, and its image is kept if
+    At every radius an attack works on the samples it has not yet broken beyond doubt, and its image is kept if
     the average over n draws, the same for all images of a sample, likes the label less than before. Latent noise,
     dropout and DropConnect are all on; for a model that is not of this package, whatever it draws from torch.
 
     Args:
         view: `fresh` asks for the expected accuracy of one pass (n = `EOT_DRAWS`), `averaged:n` for that of the
-            average prediction of n passes; the readings that were not asked for stand beside it.
+            average prediction of n passes; the other readings stand beside it.
         noise: the earlier name of `view`.
         model, x, y, eps, protocol, attacks, norm, restarts, seed, ids, batch_size, device, health: as `breaking_radii`
             takes them.
@@ -97,28 +97,28 @@ def noisy_readings(
     settings = settings_of_call(given, protocol, attacks, usual="strict-rand")
     own = attacks if isinstance(attacks, Mapping) else None
     execution = Execution(batch_size, device, progress)
-    asked = question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
-    warned = warnings_about(asked, health)
-    results = readings_under_noise(asked)
+    question = make_question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
+    warned = warnings_about(question, health)
+    results = readings_under_noise(question)
     return replace(results, card=results.card.with_warnings(warned))
 
 
-def readings_under_noise(asked: Question) -> Readings:
+def readings_under_noise(question: Question) -> Readings:
     """The answer to a question about a model whose noise is on.
 
     Raises:
         BadInput: the noise is off, or the model's answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
-    if asked.settings.view == "mean":
+    if question.settings.view == "mean":
         raise BadInput("view 'mean' is without noise: breaking_radii answers that")
-    names = [reading for reading in READINGS if reading != "mean" or isinstance(asked.model, Bottleneck)]
-    views = {reading: asked.seen if reading == "averaged" else view_of(asked.model, reading) for reading in names}
-    evaluation = _Evaluation(asked, views)
-    with asked.blocks() as blocks:
+    names = [reading for reading in READINGS if reading != "mean" or isinstance(question.model, Bottleneck)]
+    views = {reading: question.seen if reading == "averaged" else view_of(question.model, reading) for reading in names}
+    evaluation = _Evaluation(question, views)
+    with question.blocks() as blocks:
         parts = [evaluation.rows(*block) for block in blocks]
     rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-    return Readings(rows, asked.card([accounts for _, accounts in parts]).with_warnings(warned_of_lost(rows)))
+    return Readings(rows, question.card([accounts for _, accounts in parts]).with_warnings(warned_of_lost(rows)))
 
 
 def score_draw(seed: int, ids: Int[Tensor, " batch"]) -> Draw:
@@ -130,29 +130,29 @@ def score_draw(seed: int, ids: Int[Tensor, " batch"]) -> Draw:
 class _Evaluation:
     """One question about one model; `views` are its readings."""
 
-    asked: Question
+    question: Question
     views: dict[str, View]
 
     def rows(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[pd.DataFrame, Accounts]:
-        """Rows of the table, and what each attack asked."""
-        streams = sample_draw(self.asked.settings.seed, ids), score_draw(self.asked.settings.seed, ids)
-        judge = _Judge(self.asked, self.views, x, y, *streams)
+        """Rows of the table, and the queries of each attack."""
+        streams = sample_draw(self.question.settings.seed, ids), score_draw(self.question.settings.seed, ids)
+        judge = _Judge(self.question, self.views, x, y, *streams)
         unattacked = judge.victim("clean")
-        with self.asked.work.of(CLEAN, len(x)):
+        with self.question.work.of(CLEAN, len(x)):
             logits, gradient = clean_pass(unattacked, x, y, ids)
             lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
-        radii = torch.tensor(self.asked.settings.radii, device=x.device)
+        radii = torch.tensor(self.question.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}
         lead_AEN, accounts = {NULL_ATTACK: lead[None].expand(len(radii), -1)}, {"clean": asdict(unattacked.queries)}
         lost = unattacked.lost
-        for name, attack in self.asked.attacks.items():
+        for name, attack in self.question.attacks.items():
             walk = _Walk(judge, ids, x.clone(), lead.clone(), right.clone(), doubt.clone())
-            with self.asked.work.of(name, len(x)):
+            with self.question.work.of(name, len(x)):
                 lead_AEN[name], right_AEN[name], attacked = walk.along(name, attack, radii)
             accounts[name], lost = asdict(attacked.queries), lost | attacked.lost
-            self.asked.progress(name, len(x))
-        if len(rows := lost.nonzero().squeeze(1)) and with_gradients(self.asked.attacks):
-            few = _Judge(self.asked, self.views, x[rows], y[rows], streams[0][rows], streams[1][rows])
+            self.question.progress(name, len(x))
+        if len(rows := lost.nonzero().squeeze(1)) and with_gradients(self.question.attacks):
+            few = _Judge(self.question, self.views, x[rows], y[rows], streams[0][rows], streams[1][rows])
             walk = _Walk(few, ids[rows], x[rows], lead[rows], right[:, rows], doubt[rows])
             queries = self._substitute(walk, rows, radii, lead_AEN, right_AEN)
             accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), queries)
@@ -171,8 +171,8 @@ class _Evaluation:
     ) -> dict[str, int]:
         """Where gradients are not finite, the images of each attack that climbs them are those of the one without, if
         these lead further; that one's queries."""
-        lead_EN, right_EN, attacked = walk.along(SUBSTITUTE, substitute(self.asked.attacks), radii)
-        for name in with_gradients(self.asked.attacks):
+        lead_EN, right_EN, attacked = walk.along(SUBSTITUTE, substitute(self.question.attacks), radii)
+        for name in with_gradients(self.question.attacks):
             better = lead_EN > lead_AEN[name][:, rows]
             lead_AEN[name][:, rows] = torch.where(better, lead_EN, lead_AEN[name][:, rows])
             right_AEN[name][:, :, rows] = torch.where(better[:, None], right_EN, right_AEN[name][:, :, rows])
@@ -180,7 +180,7 @@ class _Evaluation:
 
     def _table(self, about: dict[str, Tensor], right_AEN: dict[str, Tensor]) -> pd.DataFrame:
         """A row per sample, attack and radius."""
-        names, radii = list(right_AEN), np.asarray(self.asked.settings.radii, np.float32)
+        names, radii = list(right_AEN), np.asarray(self.question.settings.radii, np.float32)
         count = len(about["sample"])
         right = torch.stack([*right_AEN.values()]).permute(3, 0, 1, 2).flatten(0, 2).cpu().numpy()
         columns = {name: np.repeat(values.cpu().numpy(), len(names) * len(radii)) for name, values in about.items()}
@@ -195,7 +195,7 @@ class _Evaluation:
 class _Judge:
     """What images are compared and scored by: streams of each sample's own that no attack draws from."""
 
-    asked: Question
+    question: Question
     views: dict[str, View]
     x: Images
     y: Labels
@@ -203,7 +203,7 @@ class _Judge:
     scoring: Draw
 
     def victim(self, purpose: str, rows: Tensor | slice = slice(None)) -> Victim:
-        return victim(self.asked.seen, self.draw[rows].fold(purpose), batch_size=self.asked.batch_size)
+        return victim(self.question.seen, self.draw[rows].fold(purpose), batch_size=self.question.batch_size)
 
     def lead(self, images: Images, rows: Tensor | slice = slice(None)) -> PerSample:
         """By how many nats the best wrong class leads over the label, on the draws that choices are made on."""
@@ -211,15 +211,15 @@ class _Judge:
 
     def doubt(self, images: Images, rows: Tensor | slice = slice(None)) -> PerSample:
         """By how many nats a mistake has to lead before noise leaves no doubt of it."""
-        one_pass = victim(self.views["fresh"], self.draw[rows].fold("spread"), batch_size=self.asked.batch_size)
+        one_pass = victim(self.views["fresh"], self.draw[rows].fold("spread"), batch_size=self.question.batch_size)
         margins = [margin(one_pass.logits(images), self.y[rows]) for _ in range(EOT_DRAWS)]
         return (SPREADS * torch.stack(margins).std(0)).clamp(min=HEAD_START)
 
     def right(self, images: Images, rows: Tensor | slice = slice(None)) -> Right:
         """The score, by reading, on the draws that are for nothing else."""
-        size = self.asked.batch_size
-        asked = [victim(seen, self.scoring[rows], batch_size=size) for seen in self.views.values()]
-        answers = [scored.logits(images).argmax(1) for scored in asked]
+        size = self.question.batch_size
+        scorers = [victim(seen, self.scoring[rows], batch_size=size) for seen in self.views.values()]
+        answers = [scorer.logits(images).argmax(1) for scorer in scorers]
         return torch.stack(answers) == self.y[rows]
 
 
@@ -238,16 +238,16 @@ class _Walk:
     def along(
         self, name: str, attack: Attack, radii: Float[Tensor, " radii"]
     ) -> tuple[Float[Tensor, "radii batch"], Bool[Tensor, "radii readings batch"], Victim]:
-        """Lead and score at each radius, and what the attack asked."""
+        """Lead and score at each radius, and the queries of the attack."""
         judge, leads, rights = self.judge, [], []
         samples = self._samples(name)
-        found = image_found(name, attack, samples, judge.asked.norm) if attack.minimal else None
+        found = image_found(name, attack, samples, judge.question.norm) if attack.minimal else None
         for radius in radii:
             left = (self.lead <= self.doubt).nonzero().squeeze(1)
             if len(left) and radius > 0:
                 if found is None:
                     within = torch.full_like(self.lead[left], radius)
-                    self._keep_better(image_within(name, attack, samples[left], within, judge.asked.norm), left)
+                    self._keep_better(image_within(name, attack, samples[left], within, judge.question.norm), left)
                 else:
                     self._keep_better(self._shortened(found, left, radius), left)
             leads.append(self.lead.clone())
@@ -257,14 +257,14 @@ class _Walk:
     def _samples(self, name: str) -> Samples:
         judge = self.judge
         stream = judge.draw.fold(name)
-        attacked = victim(judge.asked.seen, stream, batch_size=judge.asked.batch_size, favoured=judge.y)
+        attacked = victim(judge.question.seen, stream, batch_size=judge.question.batch_size, favoured=judge.y)
         # Shared: what `_keep_better` learns of the noise at an image holds for the attack from then on.
         attacked = replace(attacked, head_start=self.doubt)
         return Samples(attacked, judge.x, judge.y, self.ids, stream)
 
     def _shortened(self, found: Tensor, left: Tensor, radius: Float[Tensor, ""]) -> Images:
         """A minimal attack's images, those beyond the radius drawn back to it."""
-        x, norm = self.judge.x[left], self.judge.asked.norm
+        x, norm = self.judge.x[left], self.judge.question.norm
         share = (radius / norm.distance(found[left], x).clamp(min=1e-12)).clamp(max=1).to(x.dtype)
         shortened = (x + wide(share) * (found[left] - x)).clamp(0, 1)
         return drawn_in(shortened, x, radius.expand(len(share)), norm.distance)

@@ -1,4 +1,4 @@
-"""What is asked of a model, checked before the first attack: samples, radii, attacks, norm, noise, batches."""
+"""The question of an evaluation, checked before the first attack: samples, radii, attacks, norm, noise, batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -118,7 +118,7 @@ class Question:
         """The card of the answer.
 
         Args:
-            accounts: what each block asked of the model.
+            accounts: the queries of each block.
         """
         return ResultCard(
             settings=self.settings,
@@ -129,7 +129,7 @@ class Question:
         )
 
 
-def question(
+def make_question(
     model: Classifier,
     samples: Samples,
     settings: Settings,
@@ -153,7 +153,7 @@ def question(
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
     if settings.corrupts and attacks is None:
-        raise BadInput(f"protocol {settings.protocol!r} has no attacks; ask corruption_accuracy")
+        raise BadInput(f"protocol {settings.protocol!r} has no attacks; call corruption_accuracy")
     chosen = chosen_attacks(settings) if attacks is None else attacks
     quiet = [name for name, attack in chosen.items() if not attack.noise]
     if settings.view != "mean" and quiet:
@@ -162,9 +162,9 @@ def question(
     seen = attacked_view(model, settings.view)
     seen = work.watched(seen) if execution.work else seen
     told = execution.progress, execution.kept, work
-    asked = Question(model, samples, settings, chosen, seen, batch_size, place, *told)
-    assert asked.norm, "looked up before the first attack"
-    return asked
+    question = Question(model, samples, settings, chosen, seen, batch_size, place, *told)
+    assert question.norm, "looked up before the first attack"
+    return question
 
 
 def settings_of_call(given: Mapping[str, object], protocol: str, attacks: Chosen, *, usual: str) -> Settings:
@@ -205,7 +205,7 @@ def chosen_attacks(settings: Settings) -> dict[str, Attack]:
     }
 
 
-def warnings_about(asked: Question, health: str) -> list[str]:
+def warnings_about(question: Question, health: str) -> list[str]:
     """What is odd about the model, each told as a `ModelWarning`, too; nothing where `health` is `ignore`.
 
     Raises:
@@ -214,19 +214,19 @@ def warnings_about(asked: Question, health: str) -> list[str]:
     require_health_choice(health)
     if health == "ignore":
         return []
-    gradients = any(not attack.black_box for attack in asked.attacks.values())
-    noisy = asked.settings.view != "mean"
-    return warned_of(asked.model, asked.samples.x, asked.samples.y, noisy=noisy, gradients=gradients)
+    gradients = any(not attack.black_box for attack in question.attacks.values())
+    noisy = question.settings.view != "mean"
+    return warned_of(question.model, question.samples.x, question.samples.y, noisy=noisy, gradients=gradients)
 
 
-def clean_pass(asked: Victim, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[Logits, Images]:
+def clean_pass(seen: Victim, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[Logits, Images]:
     """Logits of the images themselves, and the gradients of their cross-entropy.
 
     Raises:
         BadInput: the model raised, or the logits of some samples are not finite.
     """
     with models_fault(f"the model raised on samples {named(ids)}"):
-        logits, gradient = asked.loss_gradient(x, y, cross_entropy)
+        logits, gradient = seen.loss_gradient(x, y, cross_entropy)
     check_finite(logits, ids)
     return logits, gradient
 
@@ -249,7 +249,7 @@ def added(one: Mapping[str, int] | None, other: Mapping[str, int]) -> dict[str, 
 
 
 def _added_up(accounts: Sequence[Accounts]) -> Accounts:
-    """Not every attack needs to have asked in every block."""
+    """An attack may have no queries in some blocks."""
     whole: Accounts = {}
     for account in accounts:
         for name, one in account.items():
@@ -259,13 +259,13 @@ def _added_up(accounts: Sequence[Accounts]) -> Accounts:
 
 def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:
     """One image, before any count begins: does the model answer, with logits, for these labels, and with a gradient?"""
-    asked, images = victim(seen, sample_draw(0, y[:1]), batch_size=1), f"{ROWS} images of shape {tuple(x.shape[1:])}"
+    one, images = victim(seen, sample_draw(0, y[:1]), batch_size=1), f"{ROWS} images of shape {tuple(x.shape[1:])}"
     with models_fault(f"the model raised on {images}"):
-        classes = asked.logits(x).shape[1]
+        classes = one.logits(x).shape[1]
     if y.min() < 0 or y.max() >= classes:
         raise BadInput(f"y holds labels from {int(y.min())} to {int(y.max())}; the model has {classes} classes")
     with models_fault(f"the model raised when its gradient was asked for on {images}"):
-        asked.loss_gradient(x, y[:1], cross_entropy)
+        one.loss_gradient(x, y[:1], cross_entropy)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Readings:
 
     @property
     def reading(self) -> str:
-        """The one that was asked for: `fresh` or `averaged`."""
+        """The one of the view: `fresh` or `averaged`."""
         return self.card.settings.view.partition(":")[0]
 
     @property
@@ -56,12 +56,12 @@ class Readings:
 
     @property
     def robust_EN(self) -> NDArray[np.bool_]:
-        """Which samples survive all attacks at each radius, in the reading that was asked for."""
+        """Which samples survive all attacks at each radius, in the reading of the view."""
         return self.right_EN(ALL_ATTACKS, self.reading)
 
     def robust_to_EN(self, attacks: Sequence[str]) -> NDArray[np.bool_]:
-        """Which samples survive, at each radius, the one of these attacks that leaves fewest there, in the reading that
-        was asked for."""
+        """Which samples survive, at each radius, the one of these attacks that leaves fewest there, in the reading of
+        the view."""
         right_AEN = np.stack([self.right_EN(attack, self.reading) for attack in attacks])
         strongest_E = right_AEN.sum(axis=2).argmin(axis=0)
         robust: NDArray[np.bool_] = right_AEN[strongest_E, np.arange(len(strongest_E))]
@@ -69,13 +69,17 @@ class Readings:
 
     @property
     def correct_N(self) -> NDArray[np.bool_]:
-        """Which samples the model gets right without an attack, in the reading that was asked for."""
+        """Which samples the model gets right without an attack, in the reading of the view."""
         right: NDArray[np.bool_] = self.right_EN(NULL_ATTACK, self.reading)[0]
         return right
 
     @property
+    def unattacked(self) -> list[str]:
+        return [NULL_ATTACK]
+
+    @property
     def clean(self) -> float:
-        """Accuracy without an attack, in the reading that was asked for."""
+        """Accuracy without an attack, in the reading of the view."""
         return float(self.correct_N.mean())
 
     @property
@@ -96,9 +100,9 @@ class Readings:
         return counted.reset_index()
 
     def curves(self) -> pd.DataFrame:
-        """Long form: attack, eps, robust accuracy in the reading that was asked for."""
-        asked = self.counts().query("reading == @self.reading")
-        return asked.assign(robust=asked["right"] / asked["n"])[["attack", "eps", "robust"]].reset_index(drop=True)
+        """Long form: attack, eps, robust accuracy in the reading of the view."""
+        viewed = self.counts().query("reading == @self.reading")
+        return viewed.assign(robust=viewed["right"] / viewed["n"])[["attack", "eps", "robust"]].reset_index(drop=True)
 
     @property
     def shown(self) -> Shown:

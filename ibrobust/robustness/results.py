@@ -78,6 +78,11 @@ class Claim(Protocol):
         """Which samples survive these of the attacks at each radius."""
 
     @property
+    def unattacked(self) -> list[str]:
+        """What `robust_to_EN` takes for images that no attack has changed; empty where they are right at each radius or
+        at none."""
+
+    @property
     def clean(self) -> float:
         """Accuracy without an attack."""
 
@@ -171,6 +176,10 @@ class BreakingRadii:
         """Which samples the model gets right without an attack."""
         right: NDArray[np.bool_] = self.all_attacks_N > 0
         return right
+
+    @property
+    def unattacked(self) -> list[str]:
+        return []
 
     @property
     def clean(self) -> float:

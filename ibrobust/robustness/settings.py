@@ -1,4 +1,4 @@
-"""What is asked of a model, as one flat record: flags, TOML, file names and the results' cards all come from here."""
+"""The settings of an evaluation, one flat record: flags, TOML, file names and the results' cards come from here."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -130,7 +130,7 @@ class Settings(BaseModel):
 
     @property
     def radii(self) -> list[float]:
-        """Strictly ascending; 0 where it was asked for."""
+        """Strictly ascending; 0 where `eps` names it."""
         return list(self.eps)
 
     @property

@@ -1,1 +1,1 @@
-"""What can be asked: runs of the zoo, other people's models, and their digests."""
+"""What can be evaluated: runs of the zoo, other people's models, and their digests."""

@@ -19,7 +19,7 @@ MOST_UNITS = {2: 512, 4: 64}
 """Units that are looked at, by the dimensions of the layer's answer; of one with more, so many spread over it. A
 convolution's has thousands, each of which sees little of the image."""
 _PIXELS_AT_ONCE = 2**24
-"""Pixels of all points that are asked about together."""
+"""Pixels of all points in one query."""
 _LINEAR = 1e-4
 """How far from linear, relative to its typical size, rounding may make the layer look."""
 

@@ -74,17 +74,17 @@ class _Kinks:
 
     def values(self, image: Images) -> Float[Tensor, " units"] | None:
         """At one image; None where torch sees no ReLU."""
-        values = self._asked(None).logits(image)[0]
+        values = self._victim(None).logits(image)[0]
         return values if len(values) > _NOTHING else None
 
     def slopes(self, image: Images, units: Int[Tensor, " units"]) -> Float[Tensor, "units pixels"]:
         """The gradient of each of these at one image."""
         many = image.expand(len(units), -1, -1, -1)
         every = torch.zeros_like(units)
-        asked = self._asked(units)[every]
-        return asked.loss_gradient(many, torch.arange(len(units), device=image.device), _own)[1].flatten(1)
+        victim = self._victim(units)[every]
+        return victim.loss_gradient(many, torch.arange(len(units), device=image.device), _own)[1].flatten(1)
 
-    def _asked(self, units: Int[Tensor, " units"] | None) -> Victim:
+    def _victim(self, units: Int[Tensor, " units"] | None) -> Victim:
         view = self.victim.view
 
         def classify(x: Images, noise: Noise) -> Logits:

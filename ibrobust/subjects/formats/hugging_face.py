@@ -10,16 +10,7 @@ from torch import nn
 
 from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import (
-    Format,
-    Pixels,
-    Say,
-    behind_prefix,
-    dashed,
-    library,
-    no_number_drawn,
-    prefixed,
-)
+from ibrobust.subjects.formats.interface import Pixels, Say, behind_prefix, library, no_number_drawn, of_library
 from ibrobust.subjects.formats.weights import with_weights
 
 _EXTRA = "hf"
@@ -107,16 +98,14 @@ def _pixels(model: str, _module: nn.Module) -> Pixels | None:
     return pixels if values.get("do_normalize", True) and all(isinstance(part, list) for part in pixels) else None
 
 
-HUGGING_FACE = Format(
-    "hf:FOLDER or hf:NAME",
-    accepts=prefixed("hf"),
+HUGGING_FACE = of_library(
+    "hf",
+    "transformers",
+    ("arguments", "weights", "download", "say"),
+    written="hf:FOLDER or hf:NAME",
     load=_named,
-    name=dashed,
-    maker=lambda _model: "transformers",
-    takes=("arguments", "weights", "download", "say"),
     also=_configuration,
     pixels=_pixels,
-    needs=("transformers",),
     extra=_EXTRA,
     holds="an image classifier of transformers: a folder that save_pretrained wrote, or OWNER/NAME",
     example="--model hf:my-vit --normalise own --data FOLDER",

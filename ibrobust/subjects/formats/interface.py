@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -105,6 +106,16 @@ def prefixed(prefix: str) -> Callable[[str], bool]:
 def behind_prefix(text: str) -> str:
     """`timm:resnet18` → `resnet18`."""
     return text.partition(":")[2]
+
+
+def of_library(prefix: str, library: str, takes: tuple[str, ...], **rest: Any) -> Format:
+    """The form of models that a library knows by name, `prefix:NAME`.
+
+    Args:
+        takes: see `Format`, as for the rest.
+    """
+    of_name: dict[str, Any] = {"accepts": prefixed(prefix), "name": dashed, "maker": lambda _model: library}
+    return Format(**{"written": f"{prefix}:NAME", "needs": (library,), **of_name, "takes": takes, **rest})
 
 
 def dashed(text: str) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import Format, behind_prefix, dashed, library, prefixed
+from ibrobust.subjects.formats.interface import behind_prefix, library, of_library
 
 _DEFAULTS = {"dataset": "cifar10", "threat_model": "Linf", "model_dir": "models"}
 
@@ -30,14 +30,11 @@ def _named(model: str, arguments: Mapping[str, Any], download: bool) -> nn.Modul
     return module
 
 
-ROBUSTBENCH = Format(
-    "robustbench:NAME",
-    accepts=prefixed("robustbench"),
+ROBUSTBENCH = of_library(
+    "robustbench",
+    "robustbench",
+    ("arguments", "download"),
     load=_named,
-    name=dashed,
-    maker=lambda _model: "robustbench",
-    takes=("arguments", "download"),
-    needs=("robustbench",),
     holds="a model of RobustBench's leaderboards; its library is installed from its repository",
     example="--model robustbench:Carmon2019Unlabeled --model-arg threat_model=Linf --data cifar10",
 )

@@ -9,16 +9,7 @@ from torch import nn
 
 from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import (
-    Format,
-    Pixels,
-    Say,
-    behind_prefix,
-    dashed,
-    library,
-    no_number_drawn,
-    prefixed,
-)
+from ibrobust.subjects.formats.interface import Pixels, Say, behind_prefix, library, no_number_drawn, of_library
 from ibrobust.subjects.formats.known_names import require_known
 from ibrobust.subjects.formats.weights import with_weights
 
@@ -66,15 +57,12 @@ def _pixels(_model: str, module: nn.Module) -> Pixels | None:
     return (config["mean"], config["std"]) if "mean" in config and "std" in config else None
 
 
-TIMM = Format(
-    "timm:NAME",
-    accepts=prefixed("timm"),
+TIMM = of_library(
+    "timm",
+    "timm",
+    ("arguments", "weights", "download", "say"),
     load=_named,
-    name=dashed,
-    maker=lambda _model: "timm",
-    takes=("arguments", "weights", "download", "say"),
     pixels=_pixels,
-    needs=("timm",),
     extra=_EXTRA,
     holds="a classifier of timm",
     names=lambda: library("timm", "timm", _EXTRA).list_models(),

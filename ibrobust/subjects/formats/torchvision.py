@@ -9,16 +9,7 @@ from torch import nn
 
 from ibrobust.errors import BadInput
 from ibrobust.python_files import said
-from ibrobust.subjects.formats.interface import (
-    Format,
-    Pixels,
-    Say,
-    behind_prefix,
-    dashed,
-    library,
-    no_number_drawn,
-    prefixed,
-)
+from ibrobust.subjects.formats.interface import Pixels, Say, behind_prefix, library, no_number_drawn, of_library
 from ibrobust.subjects.formats.known_names import require_known
 from ibrobust.subjects.formats.weights import with_weights
 
@@ -62,15 +53,12 @@ def _pixels(model: str, _module: nn.Module) -> Pixels | None:
     return tuple(transforms.mean), tuple(transforms.std)
 
 
-TORCHVISION = Format(
-    "torchvision:NAME",
-    accepts=prefixed("torchvision"),
+TORCHVISION = of_library(
+    "torchvision",
+    "torchvision",
+    ("arguments", "weights", "download", "say"),
     load=_named,
-    name=dashed,
-    maker=lambda _model: "torchvision",
-    takes=("arguments", "weights", "download", "say"),
     pixels=_pixels,
-    needs=("torchvision",),
     holds="a classifier of torchvision",
     names=lambda: _models("torchvision").list_models(module=_models("torchvision")),
     example="--model torchvision:resnet18 --normalise imagenet --data FOLDER --classes outputs.txt",
