@@ -49,8 +49,8 @@ class Check:
         return functools.wraps(fn)(FunctionType(answer.__code__, fn.__globals__, closure=answer.__closure__))
 
 
-def checked_once(fn: Callable[..., Any]) -> Callable[..., Any]:
-    check = CHECKS.setdefault(fn.__code__, Check(fn))
+def checked_once(fn: Callable[..., Any], check: Check | None = None) -> Callable[..., Any]:
+    check = check or CHECKS.setdefault(fn.__code__, Check(fn))
     passed = check.passed
 
     @functools.wraps(fn)
@@ -93,7 +93,8 @@ def checked(thing: Any) -> Any:
     """A function, method or dataclass whose signature is checked, as `jaxtyped` with beartype makes it."""
     if inspect.isclass(thing):
         if dataclasses.is_dataclass(thing):
-            thing.__init__ = checked_once(thing.__init__)
+            # Dataclasses whose fields have the same names have equal code there.
+            thing.__init__ = checked_once(thing.__init__, Check(thing.__init__))
         return thing
     if isinstance(thing, classmethod | staticmethod):
         return type(thing)(checked_once(thing.__func__))

@@ -186,7 +186,7 @@ def test_more_random_starts_break_at_the_same_radius_or_a_smaller_one(attack: st
 
     def broken_by(restarts: int) -> pd.Series:
         alone = {attack: replace(ATTACKS[attack], settings=short | {"restarts": restarts})}
-        results = breaking_radii(model, x[:60], y[:60], eps=eps, norm=norm, search="exhaustive", attacks=alone)
+        results = breaking_radii(model, x[:100], y[:100], eps=eps, norm=norm, search="exhaustive", attacks=alone)
         return results.rows[attack]
 
     many, one = broken_by(5), broken_by(1)

@@ -17,7 +17,6 @@ from ibrobust.subjects.zoo import find_runs
 RECIPE = """
 data = "digits"
 epochs = 1
-train_samples = 100
 reg = "l2"
 gamma = [1e-3, 1e-2]
 """

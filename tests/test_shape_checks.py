@@ -85,6 +85,23 @@ def test_sequences_methods_properties_dataclasses_and_functions_within_functions
                 wrong()
 
 
+def test_dataclasses_whose_fields_have_the_same_names_are_checked_apart():
+    @shape_checks.checked
+    @dataclass
+    class Number:
+        x: int
+
+    @shape_checks.checked
+    @dataclass
+    class Text:
+        x: str
+
+    for made, right, wrong in ((Number, 1, "1"), (Text, "1", 1)):
+        assert made(right).x == right
+        with pytest.raises(TypeCheckError):
+            made(wrong)
+
+
 def test_every_function_of_the_package_is_under_the_check():
     for fn in [l2_distance, Bottleneck.forward, Bottleneck.__init__, Settings.corrupts.fget]:
         assert fn.__code__ is shape_checks.checked_once(fn).__code__
