@@ -19,7 +19,7 @@ from ibrobust.experiments.subject import run_subject
 from ibrobust.experiments.verification import verified
 from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.evidence import Evidence, evidence_path, joined_evidence, save_evidence
-from ibrobust.robustness.question import Execution, question
+from ibrobust.robustness.question import Execution, make_question
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import usable_samples
 from ibrobust.robustness.settings import Settings
@@ -59,7 +59,7 @@ def proof(run: Run, claimed: BreakingRadii, data_dir: Path | None) -> Evidence:
         asked = {"protocol": Settings().protocol, "attacks": (attack,), "eps": (radius,)}
         samples = usable_samples(*vars(test[ids]).values(), ids)
         settings = claimed.card.settings.model_copy(update=asked)
-        found = radii_that_break(question(model, samples, settings, Execution(kept="best"))).evidence
+        found = radii_that_break(make_question(model, samples, settings, Execution(kept="best"))).evidence
         assert found is not None
         lacking[[place[sample] for sample in found.rows["sample"]]] = False
         parts.append(found)
