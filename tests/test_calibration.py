@@ -165,7 +165,7 @@ def test_an_estimate_within_its_bounds_needs_no_sentence_however_large_its_bias(
     ("unusual", "said"),
     [
         ({"nats": 500.0}, "H[Z] 500 (knn-l2, k = 3, n = 5000), calibrated 441.6, lies above its bound 363.2"),
-        ({"nats": 40.0}, "calibrated -18.4, lies below its bound 0: the samples are not like the Gaussians"),
+        ({"nats": 40.0}, "calibrated -18.4, lies below its bound 0: the samples are not like those"),
         (
             {"bias": math.nan, "bias_error": math.nan},
             "too few samples for a covariance, and so for its bias; trust the",

@@ -46,11 +46,23 @@ def test_best_estimate_is_calibrated_and_within_bounds(estimate: EntropyEstimate
 def test_wide_has_a_row_per_run_and_prefers_the_estimator() -> None:
     rows = [
         ("a", row(1.0)),
-        ("b", row(2.0, high=3.0)),
+        ("b", row(2.0, low=1.5, high=2.5)),
         ("b", EntropyEstimate(9.0, "decoder", None, 1, 0.0, 0.0, 0.0, 9.0)),
     ]
     tables = [information_rows(Measurement(rows, 0.0, 0.0), run=run) for run in ("r", "s")]
     points = wide(pd.concat(tables), ["a", "b"], estimator="knn", keys=["run"])
     assert list(points["run"]) == ["r", "s"]
     assert list(points["b"]) == [2.0, 2.0]
-    assert list(points["b_high"]) == [3.0, 3.0]
+    assert list(points["b_high"]) == [2.5, 2.5]
+
+
+def test_of_an_interval_more_than_a_nat_wide_no_number_is_told() -> None:
+    estimates = [row(5.0, low=4.5, high=5.5), row(5.0, low=4.5, high=5.6), row(5.0, high=math.inf)]
+    rows = information_rows(Measurement([("q", one) for one in estimates], 0.0, 0.0))
+    tables = rows.assign(run=["narrow", "wide", "open"])
+    told = wide(tables, ["q"], estimator="knn", keys=["run"])["q"].tolist()
+    assert told[0] == estimates[0].told == 5.0
+    assert math.isnan(told[1])
+    assert math.isnan(estimates[1].told)
+    assert told[2] == estimates[2].told == 5.0, "without a bound there is no interval, and a warning says so"
+    assert wide(tables, ["q"], estimator="knn", keys=["run"], guessed=True)["q"].tolist() == [5.0, 5.0, 5.0]

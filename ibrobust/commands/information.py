@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TABLE = "information.csv"
 _SAMPLES = 10_000
+_MORE = 20_000
 _MOST_DRAWS = 10_000
 
 
@@ -71,7 +72,7 @@ def _measured(runs: "list[Run]", options: Namespace) -> "Iterator[tuple[int, Mea
 
     asked = Asked(
         options.view, options.draws, options.samples, tuple(options.k), options.distance, options.repeats,
-        options.seed, options.retrain_decoder,
+        options.seed, options.retrain_decoder, options.more,
     )  # fmt: skip
     place = place_of(options, begin=partial(share_cores, options))
     with shown_progress() as watch:
@@ -168,7 +169,7 @@ def _summary(table: "pd.DataFrame", error: float) -> str:
 
 
 def _interval(best: float, low: float, high: float) -> str:
-    """The calibrated number between its bounds; bounds alone where there is no number."""
+    """The calibrated number between its bounds; bounds alone where they are too far apart for a number."""
     number = "" if isnan(best) else f"{best:.2f} "
     return f"{number}in [{low:.2f}, {high:.2f}]"
 
@@ -209,6 +210,12 @@ def _parser() -> Parser:
         "--draws", type=whole_number(1, _MOST_DRAWS), default=12, help="samples of the noise in the averaged view"
     )
     parser.add_argument("--samples", type=count, default=_SAMPLES, help="first N of each split; costs grow as N²")
+    parser.add_argument(
+        "--more",
+        type=whole_number(0, 10**6),
+        default=_MORE,
+        help="samples after those whose latents tighten the bounds",
+    )
     parser.add_argument("--k", type=count, nargs="+", default=[3], help="neighbours of the entropy estimates")
     parser.add_argument(
         "--distance", default="l2", help=f"norm of the entropy estimates: {EXTENSION_POINTS['distance'].choices}"
@@ -220,7 +227,7 @@ def _parser() -> Parser:
         "--repeats",
         type=whole_number(1, 1000),
         default=4,
-        help="sets of Gaussian samples that each bias is measured on",
+        help="sets of samples of a known law that each bias is measured on",
     )
     parser.add_argument("--figures", action="store_true", help="draw information planes, curves and I-diagrams too")
     parser.add_argument("--seed", type=seed, default=0, help="seed of the latent's noise and of the Gaussian samples")

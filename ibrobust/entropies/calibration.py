@@ -1,13 +1,16 @@
 """What a nearest-neighbour entropy is worth: its bias where the truth is known, and bounds that hold anyway, in nats.
 
-The bias is measured, not derived: the same estimator at the same N runs on samples of Gaussians with the samples' own
-covariance. With labels that is one Gaussian per class around the class's mean, all with the covariance within
-classes: what a classifier's latent looks like. Without labels it is one Gaussian.
+The bias is measured, not derived: the same estimator at the same N runs on samples of a law that is like the samples'
+and whose density is known. Where an encoder tells its own p(z|x) that is a mixture of Gaussians with its noise
+(`gaussian_mixture`). Elsewhere it is Gaussians with the samples' own covariance: with labels one per class around the
+class's mean, all with the covariance within classes; without labels a single one.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,15 +22,26 @@ from ibrobust.entropies.bounds import (
     gaussian_entropy_bound,
     joint_gaussian_entropy_bound,
 )
-from ibrobust.entropies.class_gaussians import ClassGaussians, fitted_class_gaussians
+from ibrobust.entropies.class_gaussians import fitted_class_gaussians
 from ibrobust.entropies.entropy import Samples, conditional_knn_entropy, knn_entropy
-from ibrobust.randomness import sample_draw
+from ibrobust.randomness import Draw, sample_draw
 
 _UNUSUAL = 0.1
 """Nats by which a calibrated estimate may miss its bounds, beside the error of its bias, before a sentence says so."""
+WIDEST = 1.0
+"""Nats between the bounds beyond which no number is told: it would be one of many."""
 _LEFT = 0.2
 """Share of the bias that may be left on Gaussians: their covariance is known from few samples (5 % at N = 2000 in 128
 dimensions, 12 % in 256)."""
+
+
+@runtime_checkable
+class KnownLaw(Protocol):
+    """A law of latents with classes whose density is known, `ClassGaussians` or `MixtureLaw`."""
+
+    def sample(self, y: SampleLabels, draw: Draw) -> Samples: ...
+    def log_density(self, z: Samples) -> Float[Tensor, " samples"]: ...
+    def log_density_given_class(self, z: Samples, y: SampleLabels) -> Float[Tensor, " samples"]: ...
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,8 @@ class EntropyEstimate:
     Attributes:
         nats: what the estimator says; NaN where it cannot be computed and only bounds are known.
         estimator, k, n: how it was made, and from how many samples; no k without neighbours.
-        bias: by how much the same estimator is too high on Gaussians of the same covariance and the same n; NaN where
-            there are too few samples for a covariance.
+        bias: by how much the same estimator is too high on samples of a known law that is like theirs, at the same n;
+            NaN where there are too few samples for such a law.
         bias_error: standard error of `bias`.
         low, high: bounds that hold whatever the distribution, their own sampling error included: both at once with
             95 %.
@@ -63,6 +77,12 @@ class EntropyEstimate:
         """The calibrated estimate (the raw one without a bias), moved into its bounds; NaN where there is none."""
         value = self.calibrated if math.isfinite(self.bias) else self.nats
         return min(max(value, self.low), self.high) if math.isfinite(value) else math.nan
+
+    @property
+    def told(self) -> float:
+        """`best`, or NaN where it lies between two bounds that are more than `WIDEST` apart: the interval is then all
+        that is known. Without a lower or an upper bound there is no interval, and `warning` says so."""
+        return math.nan if WIDEST < self.high - self.low < math.inf else self.best
 
     def __sub__(self, exact: float) -> "EntropyEstimate":
         """The same estimate less something that is known exactly."""
@@ -92,7 +112,7 @@ class EntropyEstimate:
         side, bound = ("above", self.high) if self.calibrated > self.high else ("below", self.low)
         return (
             f"{made}, calibrated {self.calibrated:.4g}, lies {side} its bound {bound:.4g}: the samples are not like "
-            "the Gaussians that its bias was measured on; trust the bounds"
+            "those that its bias was measured on; trust the bounds"
         )
 
 
@@ -105,22 +125,25 @@ def calibrated_entropy(
     bounds: tuple[float, float] = (-math.inf, math.inf),
     repeats: int = 4,
     seed: int = 0,
+    law: KnownLaw | None = None,
 ) -> EntropyEstimate:
     """H[Z] by `knn_entropy` with its bias and bounds.
 
     Args:
         y: labels, where the samples fall into classes.
         bounds: what the caller knows; the upper one is cut with the Gaussian ones.
-        repeats: sets of Gaussian samples that the bias is measured on.
+        repeats: sets of samples of a known law that the bias is measured on.
+        law: which law; Gaussians of the same covariance by default.
 
     Raises:
         BadInput: as `knn_entropy`.
     """
     labels = torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else y
     nats = knn_entropy(z, k, norm)
-    bias = _bias(
-        z, labels, lambda sample: knn_entropy(sample, k, norm), ClassGaussians.log_density, repeats=repeats, seed=seed
-    )
+    known = law or fitted_class_gaussians(z, labels)
+    bias = (math.nan, math.nan)
+    if known is not None:
+        bias = _bias(known, labels, lambda sample: knn_entropy(sample, k, norm), known.log_density, repeats, seed)
     upper = (gaussian_entropy_bound(z).upper, joint_gaussian_entropy_bound(z, labels).upper)
     return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
@@ -134,6 +157,7 @@ def calibrated_conditional_entropy(
     bounds: tuple[float, float] = (-math.inf, math.inf),
     repeats: int = 4,
     seed: int = 0,
+    law: KnownLaw | None = None,
 ) -> EntropyEstimate:
     """H[Z|Y] by `conditional_knn_entropy` with its bias and bounds; arguments as `calibrated_entropy`.
 
@@ -141,14 +165,11 @@ def calibrated_conditional_entropy(
         BadInput: as `conditional_knn_entropy`.
     """
     nats = conditional_knn_entropy(z, y, k, norm)
-    bias = _bias(
-        z,
-        y,
-        lambda sample: conditional_knn_entropy(sample, y, k, norm),
-        lambda gaussians, sample: gaussians.log_density_given_class(sample, y),
-        repeats=repeats,
-        seed=seed,
-    )
+    known = law or fitted_class_gaussians(z, y)
+    bias = (math.nan, math.nan)
+    if known is not None:
+        density = partial(known.log_density_given_class, y=y)
+        bias = _bias(known, y, lambda sample: conditional_knn_entropy(sample, y, k, norm), density, repeats, seed)
     upper = (gaussian_entropy_bound(z).upper, conditional_gaussian_entropy_bound(z, y).upper)
     return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
@@ -161,24 +182,20 @@ def _in_order(low: float, high: float) -> tuple[float, float]:
 
 
 def _bias(
-    z: Samples,
+    law: KnownLaw,
     y: SampleLabels,
     estimate: Callable[[Samples], float],
-    log_density: Callable[[ClassGaussians, Samples], Float[Tensor, " samples"]],
-    *,
+    log_density: Callable[[Samples], Float[Tensor, " samples"]],
     repeats: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Mean and standard error, over sets of Gaussian samples, of the estimate minus −mean ln p of the same samples.
+    """Mean and standard error, over sets of samples of the law, of the estimate minus −mean ln p of the same samples.
 
     The mean log density of the same samples has the expectation of the entropy, and most of the estimate's own noise.
     """
-    gaussians = fitted_class_gaussians(z, y)
-    if gaussians is None:
-        return math.nan, math.nan
-    draw = sample_draw(seed, torch.arange(len(z), device=z.device)).fold("calibration")
-    samples = (gaussians.sample(y, draw.fold(repeat)) for repeat in range(repeats))
-    bias = torch.tensor([estimate(sample) + log_density(gaussians, sample).mean().item() for sample in samples])
+    draw = sample_draw(seed, torch.arange(len(y), device=y.device)).fold("calibration")
+    samples = (law.sample(y, draw.fold(repeat)) for repeat in range(repeats))
+    bias = torch.tensor([estimate(sample) + log_density(sample).mean().item() for sample in samples])
     # The spread of a single set is not known.
     error = bias.std().item() / math.sqrt(repeats) if repeats > 1 else math.nan
     return bias.mean().item(), error

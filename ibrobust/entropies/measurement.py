@@ -21,10 +21,13 @@ from ibrobust.entropies.categorical import exact_quantities
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoding_entropy import (
     encoding_entropy,
+    has_known_density,
+    known_of,
     noise_entropy,
     reverse_decoder_uncertainty,
 )
 from ibrobust.entropies.entropy import DISTANCES
+from ibrobust.entropies.mixture_bounds import Labelled
 from ibrobust.entropies.quantities import blocks, encoded, mean_latents
 from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
@@ -78,6 +81,7 @@ def measured(
     norm: str = "l2",
     repeats: int = 4,
     seed: int = 0,
+    others: Split | None = None,
 ) -> Measurement:
     """All quantities that a view of the model has.
 
@@ -85,7 +89,8 @@ def measured(
         view: `mean` is the mean path, whose latent has finite entropies of its own but none given X; `fresh` one
             sample of the noise per input, the latent of the paper; `averaged:n` cross-entropies over n samples.
         ks, norm: of the nearest-neighbour estimates.
-        repeats: sets of Gaussian samples that each bias is measured on.
+        repeats: sets of samples of a known law that each bias is measured on.
+        others: further samples from where those of the split are from, which tighten the bounds.
 
     Raises:
         BadInput: no such view of this model, or k, repeats or the seed cannot be used. What samples of the latent do
@@ -98,11 +103,14 @@ def measured(
     if model.categorical:
         return _categorical(model, split.x, y, seed)
     encoding = encoded(model, split.x, seed=seed) if view == "fresh" else _without_noise(model, split.x)
+    more = _encoded_others(model, others, view, seed, len(split)) if others is not None and len(others) else None
     logits = _decoded(model, encoding)
     loss = _log_loss(logits, y)
     rows = _decoder_rows("decoder", loss, y)
-    settings = {"norm": norm, "repeats": repeats, "seed": seed}
+    settings: dict[str, Any] = {"norm": norm, "repeats": repeats, "seed": seed}
     measured_by = ks if view == "fresh" or not _is_noisy(model) else ()
+    if measured_by:
+        settings["known"] = known_of(model, encoding, y, more, seed=seed)
     found = [_neighbour_rows(model, encoding, y, loss, {"k": k, **settings}) for k in measured_by]
     rows += [row for some, _ in found for row in some]
     return _checked(rows, logits, y, [reason for _, reasons in found for reason in reasons])
@@ -277,6 +285,14 @@ def _is_noisy(model: Bottleneck) -> bool:
 def _draws(view: str) -> int:
     count = view.removeprefix("averaged:")
     return int(count) if count.isdecimal() and int(count) > 0 else 1
+
+
+def _encoded_others(model: Bottleneck, others: Split, view: str, seed: int, already: int) -> Labelled | None:
+    """The others' latents, whose noise is not that of the samples before them."""
+    if view != "fresh" or not has_known_density(model):
+        return None
+    encoding = encoded(model, others.x, seed=seed, first=already)
+    return Labelled(encoding, others.y.to(encoding.z.device))
 
 
 def _without_noise(model: Bottleneck, x: Tensor) -> Encoding:

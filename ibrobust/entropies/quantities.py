@@ -1,5 +1,7 @@
 """The paper's quantities of a trained model on given samples, in nats."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,10 +17,10 @@ _PIXELS_AT_A_TIME = 2**20
 _K = 3
 
 
-def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0) -> Encoding:
-    """p(z|x) and one latent sample for every image; sample i's noise depends on (seed, i) alone."""
+def encoded(model: Bottleneck, x: Tensor, *, seed: int = 0, first: int = 0) -> Encoding:
+    """p(z|x) and one latent sample for every image; sample i's noise depends on (seed, first + i) alone."""
     device = next(model.parameters()).device
-    draw = sample_draw(seed, torch.arange(len(x), device=device)).fold("information")
+    draw = sample_draw(seed, torch.arange(first, first + len(x), device=device)).fold("information")
     with frozen(model), torch.no_grad():
         parts = [model.encode(as_images(x[rows].to(device)), draw[rows]) for rows in blocks(x)]
     return Encoding(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
@@ -41,9 +43,10 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
     """Error and information of a run in a few numbers.
 
     `error` (mean path), `decoder_cross_entropy` Hθ[Y|Z] with one latent sample per image, and, where the latent has
-    noise so that they are finite, `encoding_entropy` H[Z] (k-NN, k = 3, less its bias on Gaussians and moved into its
-    bounds). Where the entropy of the noise is known, also `encoding_entropy_given_input` H[Z|X] in closed form and
-    `preserved_information` I[X;Z] = H[Z] − H[Z|X]. `_low` and `_high` are the bounds.
+    noise so that they are finite, `encoding_entropy` H[Z] (k-NN, k = 3, less its bias and moved into its bounds). Where
+    the entropy of the noise is known, also `encoding_entropy_given_input` H[Z|X] in closed form and
+    `preserved_information` I[X;Z] = H[Z] − H[Z|X]. `_low` and `_high` are the bounds; the number between them is left
+    out where they are more than a nat apart.
     """
     encoding = encoded(model, x, seed=seed)
     y = y.to(encoding.z.device)
@@ -55,7 +58,8 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
     if model.noise.absent or len(x) <= _K:
         return measured
     estimate = encoding_entropy(model, encoding, y, k=_K, repeats=2)
-    entropy = {"": estimate.best, "_low": estimate.low, "_high": estimate.high}
+    interval = {"_low": estimate.low, "_high": estimate.high}
+    entropy = interval if math.isnan(estimate.told) else {"": estimate.told} | interval
     measured |= {f"encoding_entropy{end}": nats for end, nats in entropy.items()}
     given_input = noise_entropy(model, encoding)
     if model.noisy_layers or given_input is None:  # dropout's part of H[Z|X] cannot be computed (Kirsch et al. §G.3.1)

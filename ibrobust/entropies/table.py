@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ibrobust.entropies.calibration import WIDEST
 from ibrobust.entropies.measurement import Measurement
 from ibrobust.errors import BadInput, shortened
 from ibrobust.tables import read_table
@@ -74,10 +75,24 @@ def best_estimates(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(best=calibrated.clip(table["low"], table["high"]))
 
 
-def wide(table: pd.DataFrame, quantities: Sequence[str], *, estimator: str, keys: Sequence[str]) -> pd.DataFrame:
+def told(best: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
+    """The estimates, NaN where two bounds are more than `WIDEST` apart (`EntropyEstimate.told`)."""
+    apart = high - low
+    return best.where(~((apart > WIDEST) & np.isfinite(apart)))
+
+
+def wide(
+    table: pd.DataFrame, quantities: Sequence[str], *, estimator: str, keys: Sequence[str], guessed: bool = False
+) -> pd.DataFrame:
     """One row per combination of keys; for each quantity of the estimator (or, where it has none, of any) the columns
-    `quantity`, `quantity_low` and `quantity_high`."""
+    `quantity`, `quantity_low` and `quantity_high`.
+
+    Args:
+        guessed: keep estimates whose bounds lie too far apart for a number to be told.
+    """
     best = best_estimates(table)
+    if not guessed:
+        best = best.assign(best=told(best["best"], best["low"], best["high"]))
     parts = []
     for quantity in quantities:
         rows = best[best["quantity"] == quantity]

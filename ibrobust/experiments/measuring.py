@@ -36,6 +36,7 @@ class Asked:
         samples: the first of each split.
         ks, distance, repeats, seed: as `measured` takes them.
         retrain_decoder: whether H[Y|Z] is bounded by a decoder trained on the split, too.
+        more: samples after those whose latents tighten the bounds.
     """
 
     view: str | None
@@ -46,6 +47,7 @@ class Asked:
     repeats: int
     seed: int
     retrain_decoder: bool
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Part:
     split: str
     view: str
     samples: Split
+    others: Split | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -135,7 +138,7 @@ class MeasuredParts:
         try:
             found = measured(
                 model, part.samples, view=part.view, ks=asked.ks, norm=asked.distance, repeats=asked.repeats,
-                seed=asked.seed,
+                seed=asked.seed, others=part.others,
             )  # fmt: skip
             if asked.retrain_decoder and part.view == "fresh":
                 found = with_retrained_decoder(found, model, part.samples, asked.seed)
@@ -163,6 +166,7 @@ class _Piece:
     notes: dict[str, list[str]] = field(default_factory=dict)
     refused: str | None = None
     _splits: dict[str, Split] = field(default_factory=dict)
+    _others: dict[str, Split] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -194,6 +198,10 @@ class _Piece:
             return True
         count = self.asked.samples
         self._splits = {name: split[:count] for name, split in whole.items() if len(split)}
+        ends = count + self.asked.more
+        self._others = {
+            name: split[count:ends] for name, split in whole.items() if self.asked.more and len(split) > count
+        }
         self.notes = {name: sorted_samples(split, min(count, len(split)), part=name) for name, split in whole.items()}
         for key in self._keys():
             if (stored := self._stored(key)) is None:
@@ -207,7 +215,8 @@ class _Piece:
         if not self.waiting:
             return None
         split, view = self.waiting.pop(0)
-        return Part(self.index, split, view, self._splits[split])
+        others = self._others.get(split) if view == "fresh" else None
+        return Part(self.index, split, view, self._splits[split], others)
 
     def keep(self, item: Part, answer: Answer) -> int:
         if isinstance(answer.result, str):
@@ -221,7 +230,7 @@ class _Piece:
 
     def finish(self) -> MeasuredRun:
         parts = {} if self.refused else {key: self.found[key] for key in self._keys()}
-        self._splits = {}
+        self._splits, self._others = {}, {}
         return MeasuredRun(self.name, parts, self.notes, self.refused)
 
     def release(self) -> None:
@@ -237,7 +246,7 @@ class _Piece:
         """What a measurement depends on."""
         card, asked = self.run.card, self.asked
         plugins = digests_of([("distance", asked.distance), *card.recipe.names])
-        how = (asked.samples, asked.ks, asked.distance, asked.repeats, asked.seed, asked.retrain_decoder)
+        how = (asked.samples, asked.ks, asked.distance, asked.repeats, asked.seed, asked.retrain_decoder, asked.more)
         about = (card.weights_sha256, card.data_fingerprint, split, view, how, plugins, versions())
         return hashlib.sha256(repr(about).encode()).hexdigest()
 

@@ -43,6 +43,9 @@ def draw_trajectories(ax: Axes, table: pd.DataFrame, norm: LogNorm) -> None:
         best = int(y.argmin())
         ax.plot(x[best], y[best], "s", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.5)
         ax.plot(x[-1], y[-1], "o", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
+        if "preserved_information_low" in line:
+            last = line.iloc[-1:]
+            _interval_bars(ax, last.assign(preserved_information=x[-1]), color=colour)
     _log_plane(ax)
 
 
@@ -55,7 +58,7 @@ def draw_saturation(ax: Axes, table: pd.DataFrame) -> None:
     """
     colours = sns.color_palette("colorblind")
     for index, (reg, curve) in enumerate(table.sort_values("gamma").groupby("reg")):
-        _interval_bars(ax, curve, "preserved_information", "residual_information", color=colours[index])
+        _interval_bars(ax, curve, color=colours[index])
         ax.plot(
             curve["preserved_information"], curve["residual_information"], "o-", color=colours[index], markersize=3.5,
             linewidth=1, label=literal(reg),
@@ -89,14 +92,15 @@ def draw_against_gamma(ax: Axes, table: pd.DataFrame, *, quantity: str) -> None:
     """
     colours = sns.color_palette("colorblind")
     for index, (reg, curve) in enumerate(table.sort_values("gamma").groupby("reg")):
-        low, high = _reach(curve, quantity)
-        ax.errorbar(
-            curve["gamma"], curve[quantity], yerr=[low, high], fmt="o-", color=colours[index], markersize=3.5,
-            linewidth=1, elinewidth=0.6, label=literal(reg),
-        )  # fmt: skip
+        ax.vlines(curve["gamma"], *_interval(curve, quantity), color=colours[index], linewidth=0.6)
+        ax.plot(
+            curve["gamma"], curve[quantity], "o-", color=colours[index], markersize=3.5, linewidth=1, label=literal(reg)
+        )
     ax.set(xscale="log", xlabel="γ", ylabel=f"{_SYMBOLS.get(quantity, quantity)} (nats)", title=_words(quantity))
-    if not np.isfinite(table[quantity]).any():
+    if not np.isfinite(table[[quantity, f"{quantity}_low", f"{quantity}_high"]].to_numpy(float)).any():
         ax.text(0.5, 0.5, "no number", transform=ax.transAxes, ha="center", color="gray")
+        if len(table):  # a logarithmic axis without a point has no limits of its own
+            ax.set_xlim(table["gamma"].min() / 2, table["gamma"].max() * 2)
 
 
 def draw_diagram(ax: Axes, quantities: dict[str, float]) -> None:
@@ -137,15 +141,16 @@ def _log_plane(ax: Axes) -> None:
     label_plainly(ax.xaxis, ax.yaxis)
 
 
-def _interval_bars(ax: Axes, table: pd.DataFrame, x: str, y: str, *, color: Any) -> None:
-    low, high = _reach(table, x)
-    ax.errorbar(table[x], table[y], xerr=[low, high], fmt="none", ecolor=color, elinewidth=0.8, alpha=0.7)
+def _interval_bars(ax: Axes, table: pd.DataFrame, *, color: Any) -> None:
+    """What the bounds on I[X;Z] leave open, also where they lie too far apart for a number."""
+    low, high = _interval(table, "preserved_information")
+    ax.hlines(table["residual_information"], low.clip(lower=_LEAST), high, color=color, linewidth=0.8, alpha=0.7)
 
 
-def _reach(table: pd.DataFrame, quantity: str) -> tuple[pd.Series, pd.Series]:
-    """Distances to the bounds; nothing is drawn where a bound is infinite."""
-    low, high = (table[quantity] - table[f"{quantity}_low"]), (table[f"{quantity}_high"] - table[quantity])
-    return low.replace(np.inf, 0).fillna(0).clip(lower=0), high.replace(np.inf, 0).fillna(0).clip(lower=0)
+def _interval(table: pd.DataFrame, quantity: str) -> tuple[pd.Series, pd.Series]:
+    """Both bounds; the estimate in place of one that is infinite, so that nothing is drawn towards it."""
+    low, high = (table[f"{quantity}_{end}"].replace([np.inf, -np.inf], np.nan) for end in ("low", "high"))
+    return low.fillna(table[quantity]), high.fillna(table[quantity])
 
 
 def _nats(quantities: dict[str, float], name: str) -> str:

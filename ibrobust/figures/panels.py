@@ -30,13 +30,14 @@ _RUN_KEYS = ["run", "split", "reg", "gamma"]
 
 
 def plane_figure(table: pd.DataFrame) -> Figure:
-    """Information planes with trajectories: a column per regulariser, a row per split.
+    """Information planes with trajectories: a column per regulariser, a row per split. The line goes through estimates
+    also where no number would be told; the bar at the last epoch is what the bounds leave open.
 
     Args:
         table: an information table with epoch, reg and gamma.
     """
     keys = ["run", "epoch", "split", "reg", "gamma"]
-    points = wide(table, ["preserved_information"], estimator="knn", keys=keys).merge(
+    points = wide(table, ["preserved_information"], estimator="knn", keys=keys, guessed=True).merge(
         wide(table, ["residual_information"], estimator="decoder", keys=keys)
     )
     handles = [
@@ -48,7 +49,8 @@ def plane_figure(table: pd.DataFrame) -> Figure:
 
 def entropies_figure(table: pd.DataFrame) -> Figure:
     """H[Z] while training: a column per regulariser, a row per split; the table as for `plane_figure`."""
-    points = wide(table, ["encoding_entropy"], estimator="knn", keys=["run", "epoch", "split", "reg", "gamma"])
+    keys = ["run", "epoch", "split", "reg", "gamma"]
+    points = wide(table, ["encoding_entropy"], estimator="knn", keys=keys, guessed=True)
     handles = [Line2D([], [], label="γ = 0", **BASELINE)]
     return _panels(points, "Encoding entropy while training", draw_entropies, handles)
 
@@ -90,7 +92,8 @@ def gamma_figure(table: pd.DataFrame, *, split: str = "test") -> Figure:
 
 
 def diagram_figure(table: pd.DataFrame) -> Figure:
-    """The I-diagrams of one run, a panel per split.
+    """The I-diagrams of one run, a panel per split; estimates also where no number would be told, or the regions would
+    not add up.
 
     Args:
         table: an information table of one run.
@@ -120,7 +123,7 @@ def _regions(rows: pd.DataFrame) -> dict[str, float]:
     """Best estimates that fit together: I[X;Z|Y] is what H[Z] leaves beside I[Y;Z] and H[Z|X] (eq. 23)."""
     names = ["label_entropy", "encoding_entropy", "encoding_entropy_given_input", "preserved_relevant_information"]
     present = [name for name in names if name in set(rows["quantity"])]
-    row = wide(rows, present, estimator="knn", keys=["run"]).iloc[0]
+    row = wide(rows, present, estimator="knn", keys=["run"], guessed=True).iloc[0]
     values = {name: float(row[name]) for name in present}
     values["label_entropy_given_input"] = 0.0
     values["residual_information"] = values["label_entropy"] - values["preserved_relevant_information"]

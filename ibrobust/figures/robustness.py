@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
+from ibrobust.entropies.table import told
 from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm, literal
 from ibrobust.robustness.settings import TOLD
 
@@ -67,16 +68,16 @@ def draw_certain(ax: Axes, line: pd.DataFrame, colour: Any = "0.5") -> None:
 
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
     """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by γ, with what the bounds on
-    the information leave open as a horizontal bar (figure G.14). Robustness that an audit does not trust has a ring.
+    the information leave open as a horizontal bar (figure G.14). Where they lie too far apart for a number there is no
+    marker, and the bar has its colour. Robustness that an audit does not trust has a ring.
 
     Args:
         board, baseline: gamma, adversarial, verdict, preserved_information with its _low and _high, robust_avg, clean.
     """
+    board, baseline = _with_told_information(board), _with_told_information(baseline)
     for values, marker in (("robust_avg", "o"), ("clean", "X")):
         for table in (board, baseline):
-            known = table[np.isfinite(table["preserved_information_high"])]
-            low, high = known["preserved_information_low"], known["preserved_information_high"]
-            ax.hlines(known[values], low, high, color="0.8", linewidth=2, zorder=1)
+            _draw_intervals(ax, table, values, norm)
         ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30, zorder=2)
         if len(board):
             sns.scatterplot(
@@ -93,6 +94,24 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
     ax.set_xlim(left=-0.1)
     ax.xaxis.set_major_locator(SymmetricalLogLocator(linthresh=1, base=10, subs=[1, 3]))
     ax.xaxis.set_major_formatter("{x:g}")
+
+
+def _with_told_information(table: pd.DataFrame) -> pd.DataFrame:
+    names = [f"preserved_information{end}" for end in ("", "_low", "_high")]
+    return table.assign(preserved_information=told(*(table[name] for name in names)))
+
+
+def _draw_intervals(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -> None:
+    """What the bounds leave open: grey behind a marker, in the marker's colour where there is none."""
+    known = table[np.isfinite(table["preserved_information_high"])]
+    colours = sns.color_palette(PALETTE, as_cmap=True)
+    for _, row in known.iterrows():
+        gamma = row["gamma"]
+        own = colours(norm(gamma)) if gamma > 0 else "black"
+        low, high = row["preserved_information_low"], row["preserved_information_high"]
+        alone = {"color": own, "linewidth": 2.5 if values == "robust_avg" else 1.0}
+        behind = {"color": "0.8", "linewidth": 2}
+        ax.hlines(row[values], low, high, zorder=1, **(alone if np.isnan(row["preserved_information"]) else behind))
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:

@@ -74,32 +74,49 @@ function robustnessPlot(drawn, wide) {
   }));
 }
 
+const WIDEST = 1; // nats between the bounds beyond which no number is told
+
+function toldInformation(row) {
+  const { preserved_information: nats, preserved_information_low: low, preserved_information_high: high } = row;
+  return nats !== null && !(low !== null && high !== null && high - low > WIDEST);
+}
+
+function hasInformation(row) {
+  return row.preserved_information !== null || (row.preserved_information_low !== null && row.preserved_information_high !== null);
+}
+
 function informationPlot(drawn, wide) {
-  const known = drawn.filter((row) => row.preserved_information !== null);
+  const known = drawn.filter(hasInformation);
   const found = panelsOf(known, wide);
   const paint = colours(drawn);
   const point = (row, panel) => ({
-    row, fx: panel.fx, fy: panel.fy, x: Math.max(0, row.preserved_information), low: row.preserved_information_low, high: row.preserved_information_high,
+    row, fx: panel.fx, fy: panel.fy, told: toldInformation(row), x: Math.max(0, toldInformation(row) ? row.preserved_information : (row.preserved_information_low + row.preserved_information_high) / 2), low: row.preserved_information_low, high: row.preserved_information_high,
     robust: robustAt(row, state.eps), clean: row.clean, linked: row.reg !== "none" || panel.first,
   });
   const points = found.panels.flatMap((panel) => [...found.baselines, ...found.own(panel)].map((row) => point(row, panel))).filter((each) => each.robust !== null);
   const bars = points.filter((each) => each.low !== null && each.high !== null);
   const fill = (each) => (each.row.reg === "none" ? "currentColor" : paint.colour(each.row));
   const at = { fx: "fx", fy: "fy", x: "x" };
-  const bar = { fx: "fx", fy: "fy", x1: (each) => Math.max(0, each.low), x2: "high", stroke: "currentColor", strokeOpacity: 0.22, strokeWidth: 3 };
+  const ends = { fx: "fx", fy: "fy", x1: (each) => Math.max(0, each.low), x2: "high" };
+  const bar = { ...ends, stroke: "currentColor", strokeOpacity: 0.22, strokeWidth: 3 };
+  // Bounds too far apart for a number: the bar itself is the mark.
+  const open = { ...ends, stroke: fill, strokeWidth: 3 };
+  const [told, untold] = [points.filter((each) => each.told), points.filter((each) => !each.told)];
   const opened = { href: (each) => runLink(each.row), ariaLabel: (each) => described(each.row) };
   const dot = { ...at, y: "robust", fill, r: (each) => (each.row.reg === "none" ? 3 : paint.size(each.row)) };
   const largest = d3.max(points, (each) => Math.max(each.x, each.high || 0)) || 1;
   const where = state.eps === null ? "mean over ε" : "ε " + shown(state.eps);
-  const tip = (each) => described(each.row) + "\nI[X;Z] " + shown(each.x, "nats") + (each.high === null ? "" : " [" + shown(each.low, "nats") + ", " + shown(each.high, "nats") + "]") + " nats\n" + where + ": " + share(each.robust) + ", clean " + share(each.clean);
+  const tip = (each) => described(each.row) + "\nI[X;Z]" + (each.told ? " " + shown(each.x, "nats") : "") + (each.high === null ? "" : " [" + shown(each.low, "nats") + ", " + shown(each.high, "nats") + "]") + " nats\n" + where + ": " + share(each.robust) + ", clean " + share(each.clean);
   return Plot.plot(frame(found, wide, heightOf(found), {
     x: { type: "symlog", constant: 1, domain: [0, largest * 1.1], ticks: [0, 1, 3, 10, 30, 100, 300, 1000].filter((tick) => tick <= largest * 1.1), tickFormat: "~g", label: "preserved information (nats)", labelAnchor: "center", labelArrow: "none" },
     y: { label: "accuracy", domain: [0, 1.03], ticks: [0, 0.5, 1], labelArrow: "none", labelAnchor: "center" },
     marks: [
       Plot.frame({ stroke: "currentColor", strokeOpacity: 0.25 }), titles(found),
-      Plot.ruleY(bars, { ...bar, y: "robust" }), Plot.ruleY(bars, { ...bar, y: "clean" }),
-      Plot.dot(points, { ...at, y: "clean", stroke: fill, symbol: "times", r: 3.2, strokeWidth: 1.5 }),
-      Plot.dot(points.filter((each) => !each.linked), dot), Plot.dot(points.filter((each) => each.linked), { ...dot, ...opened }),
+      Plot.ruleY(bars.filter((each) => each.told), { ...bar, y: "robust" }), Plot.ruleY(bars.filter((each) => each.told), { ...bar, y: "clean" }),
+      Plot.ruleY(untold, { ...open, strokeWidth: 1, y: "clean" }), Plot.ruleY(untold.filter((each) => !each.linked), { ...open, y: "robust" }),
+      Plot.ruleY(untold.filter((each) => each.linked), { ...open, y: "robust", ...opened }),
+      Plot.dot(told, { ...at, y: "clean", stroke: fill, symbol: "times", r: 3.2, strokeWidth: 1.5 }),
+      Plot.dot(told.filter((each) => !each.linked), dot), Plot.dot(told.filter((each) => each.linked), { ...dot, ...opened }),
       Plot.dot(points.filter(doubt), { ...at, y: "robust", stroke: "currentColor", r: 7, strokeWidth: 1 }),
       Plot.tip(points, Plot.pointer({ ...at, y: "robust", title: tip, preferredAnchor: "bottom" })),
     ],
@@ -128,7 +145,7 @@ function drawFigures() {
   }
   const asked = figureRows().filter((row) => !state.hidden.has(row.reg));
   const drawn = asked.slice(0, MOST_LINES);
-  const unknown = drawn.filter((row) => row.preserved_information === null).length;
+  const unknown = drawn.filter((row) => !hasInformation(row)).length;
   const others = new Set(passing.map((row) => row.group)).size - 1;
   note.textContent = "Figures: " + passing[0].group + "." +
     (others ? " The table holds " + others + " more question" + (others > 1 ? "s" : "") + "; choose one above to see it drawn." : "") +

@@ -118,16 +118,17 @@ function intervalPlot(label, unit, bars, from) {
 function informationSection(details) {
   const metrics = details.metrics;
   if (!metrics) return null;
-  const names = [...new Set(Object.values(metrics).flatMap(Object.keys))].filter((name) => !/_(low|high)$/.test(name));
+  // Where bounds lie too far apart the number between them is left out.
+  const names = [...new Set(Object.values(metrics).flatMap(Object.keys).map((name) => name.replace(/_(low|high)$/, "")))];
   const splits = Object.keys(metrics).sort().reverse();
   const cell = (split, name) => {
     const values = metrics[split];
-    if (values[name] === undefined) return "";
+    const number = values[name] === undefined ? "" : values[name].toFixed(3);
     const bounds = values[name + "_low"] === undefined ? "" : " [" + values[name + "_low"].toFixed(3) + ", " + values[name + "_high"].toFixed(3) + "]";
-    return values[name].toFixed(3) + bounds;
+    return (number + bounds).trim();
   };
   const bars = splits.filter((split) => metrics[split].preserved_information_low !== undefined).map((split) => ({
-    name: "I[X;Z], " + split, low: metrics[split].preserved_information_low, high: metrics[split].preserved_information_high, value: metrics[split].preserved_information,
+    name: "I[X;Z], " + split, low: metrics[split].preserved_information_low, high: metrics[split].preserved_information_high, value: metrics[split].preserved_information ?? null,
   }));
   return section("Information", prose("Nats but for the error; in brackets bounds that hold whatever the estimator does."),
     plainTable("Measured when it was trained", ["quantity", ...splits], names.map((name) => [name.replaceAll("_", " "), ...splits.map((split) => cell(split, name))])),
