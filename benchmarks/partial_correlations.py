@@ -17,7 +17,7 @@ QUANTITIES = {
     "fall": "share of the promised fall of the margin at ε = 0.05",
     "certified": "certified L∞ radius",
 }
-_RESAMPLED = 1000
+_RESAMPLED = 400
 Numbers = NDArray[np.float64]
 
 

@@ -187,7 +187,9 @@ def _warn_of_sorted_data(recipe: Recipe, data: "Dataset", track: int | None) -> 
 
 
 def _information(metrics: dict[str, float]) -> str:
-    nats = metrics.get("preserved_information")
+    nats, low, high = (metrics.get(f"preserved_information{end}") for end in ("", "_low", "_high"))
+    if nats is None and low is not None and high is not None:
+        return f"I[X;Z] in [{low:.1f}, {high:.1f}] nats"
     return "" if nats is None else f"I[X;Z] {nats:.1f} nats"
 
 
