@@ -101,6 +101,13 @@ def _with_told_information(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(preserved_information=told(*(table[name] for name in names)))
 
 
+def _open_handles(board: pd.DataFrame) -> list[Line2D]:
+    untold = _with_told_information(board)["preserved_information"].isna()
+    if not (untold & np.isfinite(board["preserved_information_high"])).any():
+        return []
+    return [Line2D([], [], color="gray", linewidth=2.5, label="bounds, where they leave no number")]
+
+
 def _draw_intervals(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -> None:
     """What the bounds leave open: grey behind a marker, in the marker's colour where there is none."""
     known = table[np.isfinite(table["preserved_information_high"])]
@@ -134,6 +141,7 @@ def information_figure(board: pd.DataFrame) -> Figure:
     handles = [
         Line2D([], [], marker="o", color="gray", linestyle="", label="robust, mean over ε"),
         Line2D([], [], marker="X", color="gray", linestyle="", label="clean"),
+        *_open_handles(board),
         *_reference_handles(board),
     ]
     if _doubted(board).any():
