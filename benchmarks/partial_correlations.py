@@ -1,10 +1,14 @@
 """Which quantity goes along with robustness once accuracy is held fixed: partial rank correlations with intervals."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 OUTCOME = "robust_avg"
 CONTROL = "clean"
@@ -17,7 +21,7 @@ QUANTITIES = {
     "fall": "share of the promised fall of the margin at ε = 0.05",
     "certified": "certified L∞ radius",
 }
-_RESAMPLED = 400
+_RESAMPLED = 1000
 Numbers = NDArray[np.float64]
 
 
@@ -38,10 +42,10 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
                     "dataset": dataset,
                     "quantity": quantity,
                     "runs": len(known),
-                    "alone": _with_interval(known, quantity, _alone, strata=False),
-                    "accuracy fixed": _with_interval(known, quantity, _partial, strata=False),
-                    "within": _with_interval(known, quantity, _within, strata=True),
-                    "between": _with_interval(known, quantity, _between, strata=False),
+                    "alone": _with_interval(known, quantity, _alone),
+                    "accuracy fixed": _with_interval(known, quantity, _partial),
+                    "within": _with_interval(known, quantity, _within),
+                    "between": _with_interval(known, quantity, _between),
                 }
             )
     return pd.DataFrame(rows)
@@ -65,62 +69,70 @@ def _middle(runs: pd.DataFrame, quantity: str) -> pd.Series:
     return (runs["information_low"] + runs["information_high"]) / 2
 
 
-def _alone(x: Numbers, runs: pd.DataFrame) -> float:
-    return _correlation(_ranks(x), _ranks(runs[OUTCOME]))
+class _Runs(NamedTuple):
+    """Columns of some runs; information lies between its bounds."""
+
+    low: Numbers
+    high: Numbers
+    robust: Numbers
+    clean: Numbers
+    reg: NDArray[np.int64]
+
+    def rows(self, kept: NDArray[np.int64]) -> "_Runs":
+        return _Runs(*(column[kept] for column in self))
 
 
-def _partial(x: Numbers, runs: pd.DataFrame) -> float:
-    return partial_correlation(_ranks(x), _ranks(runs[OUTCOME]), _ranks(runs[CONTROL]))
+def _alone(x: Numbers, runs: _Runs) -> float:
+    return _correlation(rankdata(x), rankdata(runs.robust))
 
 
-def _within(x: Numbers, runs: pd.DataFrame) -> float:
-    columns = pd.DataFrame({"x": _ranks(x), "y": _ranks(runs[OUTCOME]), "held": _ranks(runs[CONTROL])})
-    left = columns - columns.groupby(runs["reg"].to_numpy()).transform("mean")
-    return partial_correlation(*(left[name].to_numpy() for name in ("x", "y", "held")))
+def _partial(x: Numbers, runs: _Runs) -> float:
+    return partial_correlation(rankdata(x), rankdata(runs.robust), rankdata(runs.clean))
 
 
-def _between(x: Numbers, runs: pd.DataFrame) -> float:
-    columns = pd.DataFrame({"x": _ranks(x), "y": _ranks(runs[OUTCOME]), "held": _ranks(runs[CONTROL])})
-    means = columns.groupby(runs["group"].to_numpy() if "group" in runs else runs["reg"].to_numpy()).mean()
-    return partial_correlation(*(means[name].to_numpy() for name in ("x", "y", "held")))
+def _within(x: Numbers, runs: _Runs) -> float:
+    ranks = [rankdata(values) for values in (x, runs.robust, runs.clean)]
+    return partial_correlation(*(values - _means(values, runs.reg)[runs.reg] for values in ranks))
 
 
-def _ranks(values: pd.Series | Numbers) -> Numbers:
-    return pd.Series(np.asarray(values, dtype=float)).rank().to_numpy()
+def _between(x: Numbers, runs: _Runs) -> float:
+    ranks = [rankdata(values) for values in (x, runs.robust, runs.clean)]
+    return partial_correlation(*(_means(values, runs.reg) for values in ranks))
 
 
-def _with_interval(runs: pd.DataFrame, quantity: str, statistic: object, *, strata: bool) -> str:
+def _means(values: Numbers, groups: NDArray[np.int64]) -> Numbers:
+    counts = np.bincount(groups)
+    return np.bincount(groups, weights=values) / counts
+
+
+def _with_interval(table: pd.DataFrame, quantity: str, statistic: Callable[[Numbers, _Runs], float]) -> str:
     """`r [low, high]`."""
-    assert callable(statistic)
-    if len(runs) < 5:
+    if len(table) < 5:
         return ""
+    ends = [quantity, quantity] if quantity != "information" else ["information_low", "information_high"]
+    columns = [table[name].to_numpy(float) for name in (*ends, OUTCOME, CONTROL)]
+    runs = _Runs(*columns, table["reg"].astype("category").cat.codes.to_numpy(np.int64))
     random = np.random.default_rng(0)
-    found = statistic(_middle(runs, quantity).to_numpy(float), runs)
-    drawn = [
-        statistic(_value(sample, quantity, random), sample)
-        for sample in (_drawn(runs, statistic is _between, strata, random) for _ in range(_RESAMPLED))
-    ]
+    found = statistic((runs.low + runs.high) / 2, runs)
+    drawn = []
+    for _ in range(_RESAMPLED):
+        again = _drawn(runs, statistic, random)
+        drawn.append(statistic(again.low + random.random(len(again.low)) * (again.high - again.low), again))
     known = [value for value in drawn if np.isfinite(value)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
     return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def _drawn(runs: pd.DataFrame, groups: bool, strata: bool, random: np.random.Generator) -> pd.DataFrame:
+def _drawn(runs: _Runs, statistic: Callable[[Numbers, _Runs], float], random: np.random.Generator) -> _Runs:
     """Runs drawn anew: from all, within each regulariser, or whole regularisers."""
-    parts = [part for _, part in runs.groupby("reg", sort=True)]
-    if groups:
-        chosen = random.integers(len(parts), size=len(parts))
-        return pd.concat([parts[place].assign(group=number) for number, place in enumerate(chosen)])
-    if strata:
-        return pd.concat([part.iloc[random.integers(len(part), size=len(part))] for part in parts])
-    return runs.iloc[random.integers(len(runs), size=len(runs))]
-
-
-def _value(runs: pd.DataFrame, quantity: str, random: np.random.Generator) -> Numbers:
-    if quantity != "information":
-        return runs[quantity].to_numpy(float)
-    low, high = runs["information_low"].to_numpy(float), runs["information_high"].to_numpy(float)
-    return low + random.random(len(runs)) * (high - low)
+    parts = [np.flatnonzero(runs.reg == reg) for reg in range(runs.reg.max() + 1)]
+    if statistic is _between:
+        chosen = [parts[place] for place in random.integers(len(parts), size=len(parts))]
+        numbers = np.concatenate([np.full(len(part), number) for number, part in enumerate(chosen)])
+        return runs.rows(np.concatenate(chosen))._replace(reg=numbers)
+    if statistic is _within:
+        return runs.rows(np.concatenate([part[random.integers(len(part), size=len(part))] for part in parts]))
+    return runs.rows(random.integers(len(runs.reg), size=len(runs.reg)))
 
 
 def quantity_figure(table: pd.DataFrame, quantity: str) -> Figure:

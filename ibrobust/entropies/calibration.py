@@ -24,12 +24,11 @@ from ibrobust.entropies.bounds import (
 )
 from ibrobust.entropies.class_gaussians import fitted_class_gaussians
 from ibrobust.entropies.entropy import Samples, conditional_knn_entropy, knn_entropy
+from ibrobust.entropies.intervals import WIDEST
 from ibrobust.randomness import Draw, sample_draw
 
 _UNUSUAL = 0.1
 """Nats by which a calibrated estimate may miss its bounds, beside the error of its bias, before a sentence says so."""
-WIDEST = 1.0
-"""Nats between the bounds beyond which no number is told: it would be one of many."""
 _LEFT = 0.2
 """Share of the bias that may be left on Gaussians: their covariance is known from few samples (5 % at N = 2000 in 128
 dimensions, 12 % in 256)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ibrobust.entropies.calibration import WIDEST
+from ibrobust.entropies.intervals import told
 from ibrobust.entropies.measurement import Measurement
 from ibrobust.errors import BadInput, shortened
 from ibrobust.tables import read_table
@@ -73,12 +73,6 @@ def best_estimates(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `best`: the estimate less its bias, moved into its bounds."""
     calibrated = table["nats"] - table["bias"].fillna(0)
     return table.assign(best=calibrated.clip(table["low"], table["high"]))
-
-
-def told(best: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
-    """The estimates, NaN where two bounds are more than `WIDEST` apart (`EntropyEstimate.told`)."""
-    apart = high - low
-    return best.where(~((apart > WIDEST) & np.isfinite(apart)))
 
 
 def wide(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
-from ibrobust.entropies.table import told
+from ibrobust.entropies.intervals import told
 from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm, literal
 from ibrobust.robustness.settings import TOLD
 
