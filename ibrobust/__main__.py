@@ -15,6 +15,7 @@ COMMANDS = (
     "audit",
     "certify",
     "compare",
+    "claims",
     "information",
     "histories",
     "verify",

@@ -1,6 +1,8 @@
 """Recipes: flags, TOML and the run's name are one thing."""
 
+import math
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,25 @@ def test_the_papers_values_are_in_the_recipes() -> None:
         (12, 200, 0.5, 0.999, 0.97, 2)
     }
     assert {recipe.seed for recipe in dvib} == set(range(5))
+
+
+SECTION_4 = {"l2": (1e-6, 10.0), "logvar": (1e-5, 1.0), "cond-logvar": (1e-5, 10.0)}
+"""Ranges of γ by regulariser (Kirsch et al. §4)."""
+
+
+@pytest.mark.parametrize("figure", ["figure-4", "figure-5", "figure-G15"])
+def test_gammas_span_the_papers_ranges_and_zero_is_trained_apart(figure: str) -> None:
+    recipes = recipes_in(RECIPES / f"{figure}.toml")
+    for reg, (low, high) in SECTION_4.items():
+        gammas = sorted({recipe.gamma for recipe in recipes if recipe.reg == reg})
+        assert (gammas[0], gammas[-1]) == (low, high), reg
+        assert len(gammas) == (30 if figure == "figure-4" else 10)
+        steps = [math.log(b / a) for a, b in pairwise(gammas)]
+        assert max(steps) == pytest.approx(min(steps), rel=0.02), "evenly spaced logarithms"
+    assert {recipe.gamma for recipe in recipes if recipe.reg == "none"} == {0.0}
+    assert any(recipe.reg == "none" and recipe.noise != "none" for recipe in recipes), "γ = 0 with the others' noise"
+
+
+def test_figure_5_is_of_the_papers_resnet() -> None:
+    """§G.1: all but the experiments of section E are of ResNet18v2."""
+    assert {recipe.model for recipe in recipes_in(RECIPES / "figure-5.toml")} == {"resnet-mlp", "resnet18v2"}

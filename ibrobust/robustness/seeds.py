@@ -31,7 +31,7 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     Args:
         certain: as `leaderboard` takes it.
     """
-    together = _together(results)
+    together = places_by_recipe(results)
     if all(len(members) == 1 for members in together):
         return leaderboard(results, certain)
     rows = rows_of(results, certain)
@@ -62,8 +62,9 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     return board[order]
 
 
-def _together(results: Sequence[Results]) -> list[list[int]]:
-    """Places of the results that make a row each. Results of a seed that is there twice stay apart."""
+def places_by_recipe(results: Sequence[Results]) -> list[list[int]]:
+    """Places of the results whose recipes differ in their seed alone and that answer the same question about the same
+    samples, in the order in which each is met first. Results of a seed that is there twice stay apart."""
     places: dict[str, list[int]] = {}
     for place, (result, group) in enumerate(zip(results, groups(results), strict=True)):
         model = result.card.model

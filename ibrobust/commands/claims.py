@@ -1,0 +1,47 @@
+"""`python -m ibrobust.claims`: what the paper's attacks say beside what strong ones say, by recipe, over seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ibrobust.commands.command_line import Parser, parsed
+from ibrobust.errors import BadInput
+
+if TYPE_CHECKING:
+    from ibrobust.robustness.results import BreakingRadii
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parsed(_parser, arguments)
+
+    from ibrobust.commands.report import stored_results
+    from ibrobust.commands.table_formats import as_markdown
+    from ibrobust.files import require_replaceable
+    from ibrobust.robustness.claims import claims_table, is_claim, printed_claims
+    from ibrobust.tables import save_table
+
+    if options.csv is not None:
+        require_replaceable(options.csv)
+    results = [cast("BreakingRadii", result) for result in stored_results(options.results) if is_claim(result)]
+    if not results:
+        folders = ", ".join(map(str, options.results))
+        raise BadInput(f"no results of trained runs by all attacks of the strict protocol in {folders}")
+    table = claims_table(results)
+    print(as_markdown(printed_claims(table)), end="")
+    if options.csv is not None:
+        save_table(table, options.csv)
+        print(f"\n{options.csv}")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "claims",
+        "Show FGSM's, the paper's and the strict number of every recipe side by side: mean and standard deviation over "
+        "its seeds, how many there are, and the audit's verdicts. No model is needed.",
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="*", default=[Path("results")],
+        help="folders that hold strict results, of which the paper's attacks are a part; zoo for the released ones",
+    )  # fmt: skip
+    parser.add_argument("--csv", type=Path, default=None, metavar="FILE", help="write the numbers as a CSV file, too")
+    return parser
