@@ -15,6 +15,7 @@ from ibrobust import breaking_radii, noisy_readings
 from ibrobust.attacks import ATTACKS
 from ibrobust.checks import CHECKS, Case
 from ibrobust.checks.planted import planted
+from ibrobust.checks.stand_ins import STAND_INS
 from ibrobust.errors import BadInput
 from ibrobust.experiments.auditing import audit
 from ibrobust.models.bottleneck import Bottleneck
@@ -35,6 +36,8 @@ def _short_attacks(monkeypatch):
         short = replace(ATTACKS[name], settings={**ATTACKS[name].settings, **settings})
         monkeypatch.delitem(ATTACKS, name)
         monkeypatch.setitem(ATTACKS, name, short)
+    for name, steps in {"straight-through": 15, "neighbourhood": 4, "answers": 12}.items():
+        monkeypatch.setitem(STAND_INS, name, replace(STAND_INS[name], settings={"steps": steps}))
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -119,29 +122,32 @@ def decoy(ordinary: nn.Module) -> nn.Module:
     return Changed(ordinary, lambda model, x: model(x).detach() + other(x) - other(x).detach())
 
 
-MASKED = {
-    "logits × 1000": (
-        lambda m: Changed(m, lambda m, x: 1000 * m(x)),
-        {"zero-gradient", "margin-loss", "rescaled-logits"},
+HIDING = {
+    "logits × 1000": (lambda m: Changed(m, lambda m, x: 1000 * m(x)), {"zero-gradient"}, "supported"),
+    "quantised input": (lambda m: Changed(m, lambda m, x: m((8 * x).round() / 8)), {"zero-gradient"}, "undercut"),
+    "saturated activation": (saturated, {"zero-gradient", "rising-loss"}, "undercut"),
+    "gradient stopped": (
+        lambda m: Changed(m, lambda m, x: m(x.detach()) + 0 * x.sum()),
+        {"zero-gradient"},
+        "undercut",
     ),
-    "quantised input": (lambda m: Changed(m, lambda m, x: m((8 * x).round() / 8)), {"zero-gradient", "planted"}),
-    "saturated activation": (saturated, {"zero-gradient", "rising-loss", "planted"}),
-    "gradient stopped": (lambda m: Changed(m, lambda m, x: m(x.detach()) + 0 * x.sum()), {"zero-gradient", "square"}),
-    "gradient of another model": (decoy, {"slope", "planted", "square"}),
+    "gradient of another model": (decoy, {"slope"}, "undercut"),
+    # Wrong wherever a gradient is asked for, the clean images included: nothing is claimed.
     "another answer under attack": (
         lambda m: Changed(m, lambda m, x: m(x.detach()).flip(1) + 0 * x.sum() if x.requires_grad else m(x)),
         {"same-answer"},
+        "supported",
     ),
 }
 
 
-@pytest.mark.parametrize("case", MASKED)
-def test_hidden_gradients_are_found_out(case, ordinary):
-    make, reasons = MASKED[case]
+@pytest.mark.parametrize("case", HIDING)
+def test_hidden_gradients_are_noted_and_a_claim_is_doubted_where_something_breaks_more(case, ordinary):
+    make, notes, stands = HIDING[case]
     found = audited(make(ordinary))
-    failed = {finding.name for finding in found.findings if not finding.passed}
-    assert found.verdict == "masked"
-    assert reasons <= failed
+    assert notes <= {finding.name for finding in found.findings if finding.kind == "note" and not finding.passed}
+    assert found.evidence.stands == stands, found
+    assert found.verdict == ("trusted" if stands == "supported" else "masked")
 
 
 def test_large_noise_is_not_trusted(ordinary):
@@ -193,7 +199,7 @@ def test_an_adversarially_trained_model_is_trusted():
     assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_ordinary_networks_raise_no_alarm(seed):
     found = audited(trained(mlp(seed), epochs=5), n=20, twin=trained(mlp(seed + 50), epochs=3) if seed == 0 else None)
     assert found.verdict == "trusted", [finding for finding in found.findings if not finding.passed]
@@ -254,12 +260,19 @@ def claim(breaking: list[float]) -> BreakingRadii:
     return BreakingRadii(pd.DataFrame(rows).assign(pgd=np.float32(breaking)), card(eps="0:0.1"))
 
 
-def test_planted_examples_are_there_and_seldom_found_by_chance(ordinary):
+def test_planted_examples_are_there_and_seldom_found_by_chance(ordinary, monkeypatch):
     case = table(ordinary)
     assert planted(case).value == 0
     # A model without a gradient leaves PGD where it started: at a random point of the ball.
-    stopped = Changed(ordinary, lambda model, x: model(x.detach()) + 0 * x.sum())
-    assert planted(replace(case, model=stopped)).value > 0.9
+    stopped = replace(case, model=Changed(ordinary, lambda model, x: model(x.detach()) + 0 * x.sum()))
+    found = planted(stopped)
+    assert "PGD misses 100.0%" in found.sentence or "PGD misses 9" in found.sentence, found.sentence
+    assert found.passed, "what PGD misses the audit's other attacks find, so that a claim can be tested"
+    for name in [*STAND_INS]:
+        monkeypatch.delitem(STAND_INS, name)
+    blind = planted(stopped)
+    assert (blind.kind, blind.passed) == ("control", False)
+    assert blind.value > 0.9
 
 
 def test_a_constant_model_claims_nothing_and_is_asked_little():

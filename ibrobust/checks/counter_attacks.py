@@ -128,7 +128,8 @@ class CounterAttacks:
         fell = self.newly_broken(missing, chosen, claimed.radius)
         left = chosen if claimed.noisy else chosen[~fell]
         if black_box in claimed.table.attacks:
-            fell_to_square = ~torch.tensor(claimed.robust_N(claimed.radius, (black_box,))).to(left.device)[left]
+            # What all others of the claim's attacks left, and the claim did not.
+            fell_to_square = ~torch.tensor(claimed.robust_N(claimed.radius)).to(left.device)[left]
         else:
             attack = ATTACKS[black_box]
             short = {**attack.settings, "queries": min(_QUERIES, attack.settings["queries"])}

@@ -1,4 +1,5 @@
-"""Do gradients lead anywhere? Zero, wrong, or of another model than the one that is scored."""
+"""Notes on gradients: zero, wrong, or of another model than the one that is scored. They say why an attack may fail;
+that one did, only something that breaks more can say."""
 
 import torch
 
@@ -20,7 +21,7 @@ def zero_gradient(case: Case) -> Finding:
     value, lost = float((samples["zero_gradient"] | samples[NAN_GRADIENT]).mean()), bool(samples[NAN_GRADIENT].any())
     what = "zero, NaN or infinite" if lost else "exactly zero"
     sentence = f"the cross-entropy's gradient is {what} on {value:.1%} of the samples"
-    return Finding(value, case.allowed(_SHARE), "masked", sentence)
+    return Finding(value, case.allowed(_SHARE), "masked", sentence, kind="note")
 
 
 def same_answer(case: Case) -> Finding | None:
@@ -34,7 +35,7 @@ def same_answer(case: Case) -> Finding | None:
     tolerance = 1e-3 * plain.abs().amax() + 2 * (again - plain).abs().amax()
     value = case.share((with_gradient - plain).abs().amax(1) > tolerance)
     sentence = f"{value:.1%} of the samples get other logits when their gradient is asked for"
-    return Finding(value, case.allowed(_SHARE), "masked", sentence)
+    return Finding(value, case.allowed(_SHARE), "masked", sentence, kind="note")
 
 
 def slope(case: Case) -> Finding | None:
@@ -56,7 +57,7 @@ def slope(case: Case) -> Finding | None:
         f"on {value:.1%} of the samples a small step up the margin's gradient moves the margin by less than half, "
     )
     sentence += "or more than twice, of what the gradient says"
-    return Finding(value, _BENT, "suspect", sentence)
+    return Finding(value, _BENT, "suspect", sentence, kind="note")
 
 
 def rising_loss(case: Case) -> Finding | None:
@@ -70,4 +71,4 @@ def rising_loss(case: Case) -> Finding | None:
         f"PGD's loss at ε = {case.radius:g} is no higher after 40 steps than before on {value:.1%} of the survivors"
     )
     threshold = case.allowed(0.1, of=len(chosen))
-    return Finding(value, threshold, "masked", sentence)
+    return Finding(value, threshold, "masked", sentence, kind="note")

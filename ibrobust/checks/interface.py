@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
+import numpy as np
+import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
@@ -12,7 +13,13 @@ from ibrobust.checks.claimed import ClaimedSamples, Indices
 from ibrobust.checks.counter_attacks import CounterAttacks
 from ibrobust.registry import Registry, extension_point
 from ibrobust.robustness.results import Claim
+from ibrobust.robustness.statistics import paired_error
+from ibrobust.robustness.verdicts import Doubt, Kind
 from ibrobust.types import Images, Labels
+
+BREAKS = 0.05
+"""Share of all samples that a counter-attack may break beyond the claim: less moves no conclusion that a few hundred
+samples bear."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,18 @@ class Finding:
             that gradients lead nowhere and attacks fail for that.
         sentence: the same in words, with numbers.
         name: the check's, which the registry gives.
+        kind: `attack`, where the value is the share of the samples that broke beyond the claim (`Case.undercut`);
+            `control`, where a failure says that nothing could have been found; or `note`, which changes no verdict.
+        error: half the width of an attack's 95 % interval.
     """
 
     value: float
     threshold: float
-    means: Literal["suspect", "masked"]
+    means: Doubt
     sentence: str
     name: str = ""
+    kind: Kind = "control"
+    error: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -75,17 +87,29 @@ class Case:
         """The share of all audited samples that these are."""
         return float(flags.sum()) / len(self.x)
 
-    def beyond(self, broke: Bool[Tensor, " some"], chosen: Indices, attacks: tuple[str, ...] | None = None) -> float:
-        """The share of all samples that a check's attack broke at the case's radius beyond the claim, or some of its
-        attacks.
+    def undercut(self, broke: Bool[Tensor, " some"], chosen: Indices, means: Doubt, sentence: str) -> Finding:
+        """The finding of a counter-attack at the case's radius: the share of all samples that it broke beyond the
+        claim, with its interval.
 
-        With noise, every sample is attacked and scored on the claim's own noise: the difference of two shares.
+        With noise, every sample is attacked and scored on the claim's own noise: the difference of two shares, paired
+        by sample. Without, samples that the model gets wrong unchanged do not count.
+
+        Args:
+            chosen: the samples that were attacked.
+            broke: which of those broke.
+            sentence: in words, with `{}` in place of the share.
         """
+        difference_N = np.zeros(len(self.x))
         if self.claimed.noisy:
-            known = float((~self.claimed.robust_N(self.radius, attacks)).mean())
+            known = torch.from_numpy(~self.claimed.robust_N(self.radius)).to(chosen.device)[chosen]
         else:
-            known = self.share(self.attacks.wrong(self.x[chosen], chosen))
-        return max(0.0, self.share(broke) - known)
+            known = self.attacks.wrong(self.x[chosen], chosen)
+        difference_N[chosen.cpu().numpy()] = (broke.int() - known.int()).cpu().numpy()
+        value = max(0.0, float(difference_N.mean()))
+        return Finding(
+            value, self.allowed(BREAKS), means, sentence.format(f"{value:.1%}"), kind="attack",
+            error=paired_error(difference_N),
+        )  # fmt: skip
 
     def allowed(self, share: float, of: int | None = None) -> float:
         """A threshold for a share of so many samples, all audited ones by default: it, or three where they are few; and

@@ -16,6 +16,7 @@ from ibrobust.attacks import ATTACKS, victim
 from ibrobust.attacks.contract import Samples, broken_at
 from ibrobust.checks.claimed import Indices
 from ibrobust.checks.interface import Case, Finding
+from ibrobust.checks.stand_ins import STAND_INS
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, Logits
@@ -42,7 +43,7 @@ class _Numbered(Draw):
 
 
 def planted(case: Case) -> Finding | None:
-    """The share of planted adversarial examples that the claim's PGD does not find."""
+    """The share of planted adversarial examples that PGD misses and the audit's own attacks do not find either."""
     chosen, plain = case.claimed.correct[:_SAMPLES], case.attacks.repeatable_view
     if len(chosen) < _FEWEST or plain is None:
         return None
@@ -62,11 +63,16 @@ def planted(case: Case) -> Finding | None:
     seen = victim(View(classify, "planted", 1), _Numbered(draw.keys, rows), batch_size=64)
     samples = Samples(seen, case.x[chosen[rows]], torch.zeros_like(rows), chosen[rows], draw)
     eps = torch.full((len(rows),), case.radius, device=case.x.device)
-    found, _ = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.claimed.norm)
+    found = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.claimed.norm)[0]
+    by_pgd = float(found.float().mean())
+    for name, attack in ({} if case.claimed.noisy else STAND_INS).items():
+        left = (~found).nonzero().squeeze(1)
+        if len(left):
+            found[left] = broken_at(name, attack, samples[left], eps[left], case.claimed.norm)[0]
     value = 1 - float(found.float().mean())
-    sentence = f"PGD misses {value:.1%} of {len(rows)} adversarial examples planted in the model's logits"
-    threshold = case.allowed(1 - _FOUND, of=len(rows))
-    return Finding(value, threshold, "masked", sentence)
+    sentence = f"of {len(rows)} adversarial examples planted in the model's logits PGD misses {1 - by_pgd:.1%}"
+    sentence += f", and the audit's other attacks leave {value:.1%}"
+    return Finding(value, case.allowed(1 - _FOUND, of=len(rows)), "masked", sentence, kind="control")
 
 
 def _points(case: Case, chosen: Indices) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import NotMet
 from ibrobust.registry import EXTENSION_POINTS
-from ibrobust.robustness.card import VERDICTS
+from ibrobust.robustness.verdicts import VERDICTS
 
 
 def main(arguments: Sequence[str]) -> None:

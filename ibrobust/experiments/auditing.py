@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from torch import nn
 
-from ibrobust.checks import Case, Finding, Verdict, audited, verdict_of
+from ibrobust.checks import Case, Evidence, Finding, Verdict, audited, evidence_of, verdict_of
 from ibrobust.errors import BadInput, one_line
 from ibrobust.images import as_images
 from ibrobust.models.calls import undisturbed
@@ -15,6 +15,7 @@ from ibrobust.robustness.card import AuditRecord, FindingRecord
 from ibrobust.robustness.health import require_health_choice, warned_of
 from ibrobust.robustness.samples import Arrays, usable_samples
 from ibrobust.robustness.storage import Results
+from ibrobust.robustness.verdicts import decisive
 from ibrobust.subjects.zoo import Run
 
 
@@ -32,13 +33,29 @@ class Audit:
         return verdict_of(self.findings)
 
     @property
+    def evidence(self) -> Evidence:
+        """How the claim stands: by how much the strongest counter-attack undercuts it, and whether one could have."""
+        evidence = evidence_of(self.findings)
+        assert evidence is not None, "every check of this version has a kind"
+        return evidence
+
+    @property
     def reasons(self) -> list[str]:
-        return [finding.sentence for finding in self.findings if not finding.passed]
+        """What the verdict rests on, where it is not `trusted`."""
+        return [finding.sentence for finding in decisive(self.findings)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about the model, and changes no verdict."""
+        return [finding.sentence for finding in self.findings if finding.kind == "note" and not finding.passed]
 
     @property
     def record(self) -> AuditRecord:
         """What the card of the audited results says about the audit."""
-        findings = [FindingRecord(passed=finding.passed, **asdict(finding)) for finding in self.findings]
+        told = [
+            {key: value for key, value in asdict(finding).items() if value is not None} for finding in self.findings
+        ]
+        findings = [FindingRecord(passed=one.passed, **about) for one, about in zip(self.findings, told, strict=True)]
         plugins = digests_of(("check", finding.name) for finding in self.findings) or None
         return AuditRecord(samples=len(self.claim.sample_N), eps=self.radius, findings=findings, plugins=plugins)
 
@@ -46,11 +63,11 @@ class Audit:
         lines = [_line(finding) for finding in self.findings]
         checks = f"{len(lines)} checks on {len(self.claim.sample_N)} samples, most of them at ε = {self.radius:g}"
         warned = [f"warning: {one_line(text)}" for text in self.warnings]
-        return "\n".join([*lines, *warned, f"{self.verdict}, by {checks}"])
+        return "\n".join([*lines, *warned, f"{self.evidence}", f"{self.verdict}, by {checks}"])
 
 
 def _line(finding: Finding) -> str:
-    outcome = "ok" if finding.passed else finding.means
+    outcome = "ok" if finding.passed else "note" if finding.kind == "note" else finding.means
     return f"{outcome:<8}{finding.name:<17}{finding.value:6.3f} ≤ {finding.threshold:<6.3g} {finding.sentence}"
 
 

@@ -19,6 +19,7 @@ from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
 from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.statistics import wilson_interval
 from ibrobust.robustness.storage import Results
+from ibrobust.robustness.verdicts import evidence_of
 
 
 def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Path]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         "commands": commands_of(card, samples_N.tolist()),
         "curves": _curves(results),
         "first": first_breakers(results) if isinstance(results, BreakingRadii) else None,
-        "audit": card.audit.model_dump(exclude={"plugins"}) if card.audit else None,
+        "audit": _audited(card),
         "supported": card.verdict is not None,
         "certificate": certificate_of(entry),
         "metrics": card.model.metrics if card.model else None,
@@ -51,6 +52,15 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         "pictures": pictures_of(entry, samples),
         "warnings": card.every_warning,
     }
+
+
+def _audited(card: ResultCard) -> dict[str, Any] | None:
+    """What the audit found and, where its checks have kinds, how the claim stands."""
+    if card.audit is None:
+        return None
+    evidence = evidence_of(card.audit.findings)
+    about = {} if evidence is None else {"evidence": str(evidence)}
+    return {**card.audit.model_dump(exclude={"plugins"}, exclude_none=True), **about}
 
 
 def commands_of(card: ResultCard, samples: Sequence[int]) -> dict[str, str]:

@@ -7,7 +7,7 @@ settings; two of the settings have names there that are older than this record.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any
 
 from pydantic import ValidationError, model_validator
 
@@ -17,15 +17,13 @@ from ibrobust.recipe import Recipe
 from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.card_records import CorruptionRecord, Count, DataRecord, Number, Record, SourceRecord
 from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings, make_settings
+from ibrobust.robustness.verdicts import Doubt, Kind, Verdict, verdict_of
 
 AttackSettings = dict[str, bool | int | float | str]
 """The keyword arguments of one attack."""
-Verdict = Literal["masked", "suspect", "trusted"]
 SUBSTITUTE = "square"
 """The attack without gradients that takes the place of others where theirs are not finite: a card holds its queries,
 asked for or not."""
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-"""The worst first."""
 
 _FILE_KEYS = {"eps": "radii", "view": "noise", "attacks": "chosen_attacks"}
 """The keys of settings in a file that are not their names; `attacks` there holds the attacks' own settings."""
@@ -33,22 +31,6 @@ _OF_SEARCHES = ("search", "columns")
 """Settings that a file names only where the noise is off."""
 _OF_CORRUPTIONS = ("protocol", "seed")
 """All that a file of corrupted images names."""
-
-
-@runtime_checkable
-class _Judged(Protocol):
-    """One check's answer: whether it passed, and what it means if not."""
-
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def means(self) -> Literal["suspect", "masked"]: ...
-
-
-def verdict_of(findings: Sequence[_Judged]) -> Verdict:
-    """`masked` if a failed check means that gradients are hidden, else `suspect` if any failed, else `trusted`."""
-    failed = {finding.means for finding in findings if not finding.passed}
-    return "masked" if "masked" in failed else "suspect" if failed else "trusted"
 
 
 class QueryCount(Record):
@@ -90,14 +72,16 @@ class ModelRecord(Record):
 
 
 class FindingRecord(Record):
-    """One check's answer, as `checks.Finding`."""
+    """One check's answer, as `checks.Finding`; earlier versions kept neither kind nor error."""
 
     name: str
     value: Number
     threshold: Number
     passed: bool
-    means: Literal["suspect", "masked"]
+    means: Doubt
     sentence: str
+    kind: Kind | None = None
+    error: Number | None = None
 
 
 class AuditRecord(Record):

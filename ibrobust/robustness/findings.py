@@ -19,7 +19,7 @@ FINDINGS = "audit.csv"
 _CLAIM = ["run", *(key for key in TOLD if key != "backend")]
 _DIGEST = "results"
 _COLUMNS = [*_CLAIM, "samples", *FindingRecord.model_fields, _DIGEST]
-_SINCE = {"columns": "own", _DIGEST: ""}
+_SINCE = {"columns": "own", "kind": "", "error": "", _DIGEST: ""}
 """Columns that earlier versions did not write, and what stands for them there."""
 
 
@@ -44,6 +44,8 @@ def findings_table(results: Results) -> pd.DataFrame:
     about = {**{key: claim[key] for key in _CLAIM}, "samples": card.audit.samples, _DIGEST: results_digest(results)}
     rows = pd.DataFrame([{**finding.model_dump(), **about} for finding in card.audit.findings], columns=_COLUMNS)
     rows[["value", "threshold"]] = rows[["value", "threshold"]].map("{:.4f}".format)
+    rows["error"] = ["" if finding.error is None else f"{finding.error:.4f}" for finding in card.audit.findings]
+    rows["kind"] = [finding.kind or "" for finding in card.audit.findings]
     return rows.astype(str).sort_values([*_CLAIM, "name"], ignore_index=True)
 
 

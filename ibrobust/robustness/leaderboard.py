@@ -20,6 +20,7 @@ from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
 from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error, wilson_interval
 from ibrobust.robustness.storage import AnyStored, Results
+from ibrobust.robustness.verdicts import decisive
 
 _SHARES = [
     "clean", "robust_avg", "robust_avg_error", "zero_grad", "corruption_avg", "corruption_avg_error", "mce",
@@ -289,7 +290,7 @@ def _reason(result: Results) -> str:
         return "; ".join([*weak, "not audited"])
     if not result.card.verdict:
         return "; ".join([*weak, "audit.csv does not hold the audit of these rows"])
-    return "; ".join(weak + [finding.sentence for finding in audit.findings if not finding.passed])
+    return "; ".join(weak + [finding.sentence for finding in decisive(audit.findings)])
 
 
 def _keys(result: Results) -> dict[str, str]:

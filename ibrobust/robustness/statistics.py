@@ -57,6 +57,14 @@ def mean_error(values_N: NDArray[Any], *, level: float = 0.95) -> float:
     return float(ndtri((1 + level) / 2) * with_four.std() / np.sqrt(len(with_four)))
 
 
+def paired_error(difference_N: NDArray[Any], *, level: float = 0.95) -> float:
+    """Half-width of an interval of the mean difference of two outcomes, right or wrong, on the same samples: normal,
+    with half a sample added to each of the four cells (Agresti & Min 2005), so that no difference leaves some doubt."""
+    n = len(difference_N) + 2
+    mean, square = difference_N.sum() / n, (np.square(difference_N).sum() + 1) / n
+    return float(ndtri((1 + level) / 2) * np.sqrt((square - mean**2) / n))
+
+
 def mcnemar(only_a: Counts, only_b: Counts) -> McNemar:
     """Whether two models' success rates differ, from the samples on which only one of them succeeds; any shape.
 

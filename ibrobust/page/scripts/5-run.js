@@ -61,13 +61,15 @@ function firstSection(details) {
 function auditSection(details) {
   const audit = details.audit;
   if (!audit) return section("Audit", prose("Nobody has audited this result: python -m ibrobust.audit does."));
-  const failed = audit.findings.filter((finding) => !finding.passed);
-  const order = [...failed, ...audit.findings.filter((finding) => finding.passed)];
+  const failed = audit.findings.filter((finding) => !finding.passed && finding.kind !== "note");
+  const notes = audit.findings.filter((finding) => !finding.passed && finding.kind === "note");
+  const order = [...failed, ...notes, ...audit.findings.filter((finding) => finding.passed)];
+  const outcome = (finding) => (finding.passed ? "✓ passed" : finding.kind === "note" ? "note" : "✗ " + finding.means);
   return section("Audit",
     details.supported ? null : element("p", { class: "warning" }, "audit.csv beside the results does not hold the audit of exactly these rows, so the verdict does not count."),
-    prose((failed.length ? failed.length + " of " + order.length + " checks failed" : "All " + order.length + " checks passed") + ", on " + audit.samples + " samples, most of it at ε " + shown(audit.eps) + "."),
+    prose((audit.evidence ? "The claim is " + audit.evidence + ". " : "") + (failed.length ? failed.length + " of " + order.length + " checks failed" : (notes.length ? "No attack and no control of " : "All ") + order.length + (notes.length ? " checks failed, " + notes.length + " noted something" : " checks passed")) + ", on " + audit.samples + " samples, most of it at ε " + shown(audit.eps) + "."),
     plainTable("Checks", ["check", "", "what was found", "value", "limit"],
-      order.map((finding) => [finding.name, finding.passed ? "✓ passed" : "✗ " + finding.means, finding.sentence, shown(finding.value), shown(finding.threshold)]), "plain wrap"));
+      order.map((finding) => [finding.name, outcome(finding), finding.sentence, shown(finding.value), shown(finding.threshold)]), "plain wrap"));
 }
 
 function certificateSection(details) {

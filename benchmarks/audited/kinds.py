@@ -1,0 +1,57 @@
+"""All models of the table by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.audited import hidden, ordinary, steps
+from benchmarks.audited.defence import Defence, Trained
+
+KINDS: dict[str, Callable[[Trained], Defence]] = {
+    "plain": ordinary.plain,
+    "linear": ordinary.linear,
+    "convolutional": ordinary.convolutional,
+    "softplus": ordinary.softplus,
+    "tanh": ordinary.tanh,
+    "sigmoid": ordinary.sigmoid,
+    "adversarially trained": ordinary.adversarially_trained,
+    "jacobian-regularised": ordinary.jacobian_regularised,
+    "label-smoothed": ordinary.label_smoothed,
+    "weight decay": ordinary.weight_decayed,
+    "trained on noise": ordinary.trained_on_noise,
+    "ensemble": ordinary.ensemble,
+    "ensemble of probabilities": ordinary.ensemble_of_probabilities,
+    "logits × 30": partial(ordinary.rescaled, 30.0),
+    "logits × 300": partial(ordinary.rescaled, 300.0),
+    "logits / 100": partial(ordinary.rescaled, 0.01),
+    "distilled, T = 40": partial(ordinary.distilled, 40.0),
+    "probabilities": ordinary.probabilities,
+    "log probabilities, T = 1/100": ordinary.centred_on_the_largest,
+    "bfloat16": ordinary.low_precision,
+    "input in 4 levels": partial(steps.quantised_input, 4),
+    "input in 9 levels": partial(steps.quantised_input, 9),
+    "straight-through": steps.straight_through,
+    "JPEG-like": steps.jpeg_like,
+    "thermometer": steps.thermometer,
+    "black and white, linear": steps.binarised_linear,
+    "rounded logits": steps.rounded_logits,
+    "clipped logits": steps.clipped_logits,
+    "k winners take all": steps.winners,
+    "hard votes": steps.hard_votes,
+    "sign units": steps.signs,
+    "nearest neighbour": steps.nearest_neighbour,
+    "votes of 7 neighbours": steps.neighbours_vote,
+    "random forest": steps.forest,
+    "saturated units": hidden.saturated,
+    "gradient stopped": hidden.gradient_stopped,
+    "gradient of another": hidden.decoy,
+    "gradient reversed": hidden.reversed_gradient,
+    "rippled input": hidden.rippled,
+    "dead zone": hidden.dead_zone,
+    "median filter": hidden.median_filtered,
+    "narrow kernels": hidden.kernels,
+    "noisy input, fresh": partial(hidden.noisy_input, 0.1, "fresh"),
+    "noisy input, as if without": partial(hidden.noisy_input, 0.1, "mean"),
+    "dropout, fresh": hidden.dropout,
+    "random shifts, fresh": hidden.shifted,
+    "dithered, fresh": hidden.dithered,
+}
