@@ -1,5 +1,7 @@
 """The table of audits: models whose truth is known, small; what counts as a false alarm and as a miss."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -9,6 +11,7 @@ from benchmarks.audited.adaptive import adaptive_robustness
 from benchmarks.audited.defence import Trained
 from benchmarks.audited.kinds import KINDS
 from ibrobust.attacks import ATTACKS
+from ibrobust.checks.stand_ins import STAND_INS
 
 TINY = {
     "apgd-ce": {"steps": 5}, "apgd-t": {"steps": 5, "targets": 2}, "fab-t": {"steps": 2, "targets": 2},
@@ -34,9 +37,11 @@ def test_a_verdict_is_right_where_it_agrees_with_the_truth(claim: float, verdict
 )
 def test_large_logits_are_no_false_alarm_and_hard_votes_no_miss(trained, monkeypatch, name, outcome, note) -> None:
     monkeypatch.setattr(audits, "_SHORT", TINY)
+    for own, steps in {"straight-through": 20, "neighbourhood": 2, "answers": 3}.items():
+        monkeypatch.setitem(STAND_INS, own, replace(STAND_INS[own], settings={"steps": steps}))
     usual = ATTACKS["square"]
     with audits.shortened():
-        (row,) = audits.rows_of(name, trained, 30, ["paper"])
+        (row,) = audits.rows_of(name, trained, 24, ["paper"])
     assert ATTACKS["square"] is usual
     assert (row["outcome"], row["verdict"]) == (outcome, "trusted" if outcome == "right" else "masked"), row
     assert note in row["notes"]

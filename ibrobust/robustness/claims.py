@@ -36,7 +36,9 @@ def claims_table(results: Sequence[BreakingRadii]) -> pd.DataFrame:
     for places in places_by_recipe(results):
         runs = pd.DataFrame([_shares(results[place]) for place in places])
         mean, spread = runs.mean(), runs.std(ddof=1)
-        numbers = {name: value for key in runs for name, value in ((key, mean[key]), (f"{key}_sd", spread[key]))}
+        numbers = {
+            name: value for key in map(str, runs) for name, value in ((key, mean[key]), (f"{key}_sd", spread[key]))
+        }
         verdicts = pd.Series([results[place].card.stated_verdict for place in places]).value_counts(sort=False)
         said = " ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
         lines.append({**_about(results[places[0]]), "seeds": len(places), **numbers, "verdicts": said})
