@@ -202,7 +202,7 @@ class _Averages:
 
 
 def _terms(alpha: float, known: _Known, log_sum: Terms) -> tuple[tuple[Terms, Terms], ...]:
-    """Of the lower and of the upper bound: the terms, and what moves them in proportion to m."""
+    """Terms of the lower and of the upper bound, each with what moves it in proportion to m."""
     own, log_q, count = known
     log_m, with_own = log_sum - count.log(), torch.logaddexp(own, log_sum)
     if alpha == 1:
