@@ -1,26 +1,23 @@
 """Does the evidence prove what the results say? Recomputed from the images and the model alone; no attack is needed."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.images import frozen
 from ibrobust.models.answers import logits_in
-from ibrobust.robustness.evidence import ANSWERS, CLEAN, Evidence, evidence_path, load_evidence
+from ibrobust.robustness.evidence import ANSWERS, Evidence, evidence_of, evidence_path
+from ibrobust.robustness.evidence_files import read_evidence
+from ibrobust.robustness.proofs import curve_faults, image_faults, named, row_faults, same_claim
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.storage import load_results
-from ibrobust.types import Images, Logits, PerSample
+from ibrobust.types import Images, Logits
 
-DISTANCE_SLACK = 1e-6
-"""How far beyond its radius an image may lie: twice the rounding of a float32 pixel, summed over an image."""
 TIE = 1e-5
 """Share of the largest logit below which the gap between two logits is rounding: kernels differ in their last bits."""
 
@@ -28,14 +25,6 @@ _PROBABILITY_SLACK = 1e-4
 """By how much a probability may differ from what was written when the image was kept, beside rounding of logits."""
 
 _BATCH = 256
-
-DISTANCES: dict[str, Callable[[Tensor], PerSample]] = {
-    "linf": lambda change: change.abs().amax(1),
-    "l2": lambda change: change.square().sum(1).sqrt(),
-    "l1": lambda change: change.abs().sum(1),
-}
-"""Length of a change of pixels, (rows, pixels) float64, by norm: written out here, so that a mistake in the attacks'
-own distances would be seen."""
 
 
 @dataclass(frozen=True)
@@ -82,40 +71,25 @@ def verified(results: Path, model: nn.Module, weights_sha256: str | None, curves
         raise BadInput(f"{results}: results under noise are shares, which no single image proves")
     if not path.is_file():
         raise BadInput(f"{results}: no images beside it ({path}); evaluate it with --keep-images")
-    evidence, card = load_evidence(path)
-    outside = _outside(evidence, card.settings.norm)
+    stored = read_evidence(path)
+    evidence, card, rows = evidence_of(stored), stored.card, stored.rows
+    outside = image_faults(stored)
     right, only_float32, ties, misquoted = _classified(evidence, model)
     faults = [
-        *_named("pixels outside [0, 1]", evidence, outside["range"]),
-        *_named("beyond the radius", evidence, outside["ball"]),
-        *_named("an unchanged image that is not the original", evidence, outside["clean"]),
-        *_named("classified as its label", evidence, right),
-        *_named("not classified as its row says", evidence, misquoted),
-        *_disagreements(evidence, claimed),
-        *([] if curves is None else _curve_faults(evidence, claimed, curves)),
+        *outside,
+        *named("classified as its label", rows, right.numpy()),
+        *named("not classified as its row says", rows, misquoted.numpy()),
+        *row_faults(rows, claimed),
+        *([] if curves is None else curve_faults(rows, claimed, curves)),
     ]
     if (stated := card.model and card.model.weights_sha256) and stated != weights_sha256:
         faults.insert(0, "the images were made for other weights than the model's (SHA-256 differs)")
-    if card.model_dump(exclude={"verdict", "audit"}) != claimed.card.model_dump(exclude={"verdict", "audit"}):
+    if not same_claim(card, claimed.card):
         faults.insert(0, "the images' card is not that of the results")
     settings = claimed.card.settings
     broken = evidence.rows["sample"].nunique()
     counted = (int(only_float32.sum()), int(ties.sum()))
     return Verification(claimed.card.run, settings.label, settings.norm, len(claimed.rows), broken, *counted, faults)
-
-
-def _outside(evidence: Evidence, norm: str) -> dict[str, Tensor]:
-    """Which images are not finite or leave [0, 1], leave their ball, or differ though they are to be unchanged."""
-    images, originals = (pixels.flatten(1).double() for pixels in (evidence.images, evidence.originals))
-    if norm not in DISTANCES:
-        raise BadInput(f"no way to measure norm {norm!r} without its attacks; choose from {', '.join(DISTANCES)}")
-    radius = torch.from_numpy(evidence.rows["radius"].to_numpy(np.float64).copy())
-    clean = torch.from_numpy((evidence.rows["attack"] == CLEAN).to_numpy().copy())
-    return {
-        "range": ~((images >= 0) & (images <= 1) & (originals >= 0) & (originals <= 1)).all(1),
-        "ball": ~(DISTANCES[norm](images - originals) <= radius + DISTANCE_SLACK),
-        "clean": clean & (images != originals).any(1),
-    }
 
 
 def classified_right(model: nn.Module, images: Images, labels: "pd.Series[int]") -> Tensor:
@@ -161,54 +135,3 @@ def _logits(model: nn.Module, x: Images) -> Tensor:
             return torch.cat([logits_in(model(x[start : start + _BATCH].to(device)))[0].cpu() for start in starts])
     except Exception as error:
         raise BadInput(f"the model raised on the images of the evidence: {shortened(str(error))}") from error
-
-
-def _disagreements(evidence: Evidence, claimed: BreakingRadii) -> list[str]:
-    """Where radii, attacks and labels are not those of the results, and broken samples without an image."""
-    rows = evidence.rows
-    stated = claimed.rows.set_index("sample")
-    unknown = ~rows["sample"].isin(stated.index).to_numpy()
-    if unknown.any():
-        return _named("not among the results", evidence, torch.from_numpy(unknown))
-    at = stated.loc[rows["sample"]]
-    column = [
-        0.0 if attack == CLEAN and at["prediction"].iloc[row] != at["label"].iloc[row] else at[attack].iloc[row]
-        if attack in claimed.attacks else np.nan
-        for row, attack in enumerate(rows["attack"])
-    ]  # fmt: skip
-    apart = np.asarray(column, np.float32) != rows["radius"].to_numpy(np.float32)
-    labels = at["label"].to_numpy() != rows["label"].to_numpy()
-    smallest = rows.groupby("sample")["radius"].min()
-    proven = smallest.reindex(stated.index).to_numpy(np.float32)
-    said = claimed.all_attacks_N
-    missing = np.isfinite(said) & ~(proven == said)
-    faults = [
-        *_named("its radius is not that of the results", evidence, torch.from_numpy(apart)),
-        *_named("its label is not that of the results", evidence, torch.from_numpy(labels)),
-    ]
-    if missing.any():
-        faults.append(f"no image proves the breaking radius of samples {_listed(stated.index.to_numpy()[missing])}")
-    return faults
-
-
-def _curve_faults(evidence: Evidence, claimed: BreakingRadii, curves: pd.DataFrame) -> list[str]:
-    """Radii at which the curve of all attacks is not what the images prove."""
-    smallest = evidence.rows.groupby("sample")["radius"].min().to_numpy()
-    stated = curves[curves["attack"] == "all"]
-    wrong = [
-        f"{eps:g}: {robust:.4f}, and the images prove {share:.4f}"
-        for eps, robust in stated[["eps", "robust"]].to_numpy()
-        if abs((share := 1 - float((smallest <= np.float32(eps)).sum()) / len(claimed.rows)) - robust) > 1e-6
-    ]
-    more = f" and {len(wrong) - 1} more" if wrong[1:] else ""
-    return [f"curves.csv differs at radius {wrong[0]}{more}"] if wrong else []
-
-
-def _named(what: str, evidence: Evidence, flags: Tensor) -> list[str]:
-    ids = np.unique(evidence.rows["sample"].to_numpy()[flags.numpy()])
-    return [f"{what}: samples {_listed(ids)}"] if len(ids) else []
-
-
-def _listed(ids: NDArray[np.int64]) -> str:
-    shown = ", ".join(str(number) for number in ids[:5])
-    return f"[{shown}{', …' if len(ids) > 5 else ''}]"

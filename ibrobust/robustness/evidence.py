@@ -20,7 +20,7 @@ from torch import Tensor
 from ibrobust.errors import BadInput
 from ibrobust.files import written_whole
 from ibrobust.robustness.card import ResultCard, card_text
-from ibrobust.robustness.evidence_files import ANSWERS, CLEAN, COLUMNS, evidence_path, read_evidence
+from ibrobust.robustness.evidence_files import ANSWERS, CLEAN, COLUMNS, StoredEvidence, evidence_path, read_evidence
 from ibrobust.types import Images, Labels, Logits
 
 __all__ = ["ANSWERS", "CLEAN", "COLUMNS", "evidence_path"]
@@ -196,8 +196,12 @@ def load_evidence(path: Path) -> tuple[Evidence, ResultCard]:
         BadInput: the file is not a whole file of evidence; names the file and the field.
     """
     found = read_evidence(path)
-    originals, images = torch.from_numpy(found.originals), torch.from_numpy(found.images)
-    return Evidence(found.rows, originals, images), found.card
+    return evidence_of(found), found.card
+
+
+def evidence_of(stored: StoredEvidence) -> Evidence:
+    """What a file holds, with its images as tensors."""
+    return Evidence(stored.rows, torch.from_numpy(stored.originals), torch.from_numpy(stored.images))
 
 
 def _answers(changed: Logits, unchanged: Logits, labels: Labels) -> dict[str, Tensor]:
