@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ibrobust.commands.report import stored_entries
+from ibrobust.commands.stored_results import stored_entries
 from ibrobust.files import released_zoo
 from ibrobust.page.entries import Entry, usual_runs
 from ibrobust.page.writing import write_page

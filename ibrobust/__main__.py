@@ -20,6 +20,8 @@ COMMANDS = (
     "histories",
     "verify",
     "export",
+    "submit",
+    "accept",
     "models",
     "datasets",
 )

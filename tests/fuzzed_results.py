@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ibrobust.commands.report import stored_results
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.files import released_zoo
 from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
 from ibrobust.robustness.readings import Readings

@@ -7,7 +7,8 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
 
-from ibrobust.commands.report import print_report, stored_results
+from ibrobust.commands.report import print_report
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.figures.attacks import attacks_figure
 from ibrobust.figures.robustness import (
     draw_information,

@@ -5,7 +5,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ibrobust.commands.report import print_report, stored_results
+from ibrobust.commands.report import print_report
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.files import released_zoo
 from ibrobust.robustness.card import AuditRecord, FindingRecord
 from ibrobust.robustness.leaderboard import curves, leaderboard, printable, quarter_radii

@@ -30,7 +30,7 @@ def test_matplotlib_draws_what_the_name_says(tmp_path, name):
 
 
 def test_every_figure_of_a_board_shows_odd_names_as_they_are(tmp_path, monkeypatch):
-    from ibrobust.commands.report import stored_results
+    from ibrobust.commands.stored_results import stored_results
     from ibrobust.files import released_zoo
 
     result = stored_results([released_zoo() / "results"])[0]

@@ -13,7 +13,7 @@ import pytest
 
 from ibrobust.commands.command_line import run
 from ibrobust.commands.refusals import refusal
-from ibrobust.commands.report import stored_results
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results

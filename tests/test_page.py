@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from ibrobust import page
-from ibrobust.commands.report import main, stored_entries
+from ibrobust.commands.report import main
+from ibrobust.commands.stored_results import stored_entries
 from ibrobust.commands.train import _parser as train_parser
 from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ibrobust.commands.report import stored_results
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.files import released_zoo
 from ibrobust.robustness.findings import earlier_findings, findings_table, save_findings, with_supported_verdict
 from ibrobust.robustness.leaderboard import leaderboard

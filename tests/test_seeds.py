@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ibrobust.commands import report
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.files import released_zoo
 from ibrobust.robustness.leaderboard import leaderboard, printable
 from ibrobust.robustness.ranks import rank_intervals, seed_spread
@@ -101,7 +102,7 @@ def test_report_groups_by_recipe_and_keeps_single_runs_where_asked(tmp_path, mon
         report.main([str(tmp_path / "results"), "--out", str(tmp_path / "out"), *words])
         boards[bool(words)] = pd.read_csv(tmp_path / "out" / "leaderboard.csv", dtype=str, keep_default_na=False)
         assert "robust_avg" in capsys.readouterr().out
-    stored = report.stored_results([tmp_path / "results"])
+    stored = stored_results([tmp_path / "results"])
     pd.testing.assert_frame_equal(boards[False], printable(by_recipe(stored)).astype(str))
     pd.testing.assert_frame_equal(boards[True], printable(leaderboard(stored)).astype(str))
     assert (len(boards[False]), len(boards[True])) == (1, 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ibrobust.commands.report import stored_results
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.datasets import load_dataset
 from ibrobust.entropies.quantities import summary
 from ibrobust.files import released_zoo

@@ -9,8 +9,9 @@ from ibrobust.commands.command_line import Parser, count, parsed, torch_device
 from ibrobust.commands.gates import add_floor_flag, require_floors, require_radii
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
-from ibrobust.commands.report import add_reference_flag, print_report, stored_corruptions, stored_entries
+from ibrobust.commands.report import add_reference_flag, print_report
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
+from ibrobust.commands.stored_results import stored_corruptions, stored_entries
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
 

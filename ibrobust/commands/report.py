@@ -1,16 +1,16 @@
 """`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
 
 from argparse import Namespace
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ibrobust.commands.command_line import Parser, count, doing, note_part_of_zoo, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
+from ibrobust.commands.stored_results import stored_corruptions, stored_entries
 from ibrobust.commands.table_formats import FORMATS, save_as
 from ibrobust.errors import BadInput
-from ibrobust.files import in_zoo, released_zoo, rest_of_zoo, result_files
+from ibrobust.files import in_zoo, rest_of_zoo
 from ibrobust.robustness.settings import TOLD
 
 if TYPE_CHECKING:
@@ -43,15 +43,24 @@ def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     if missing := [str(folder) for folder in options.runs or () if not in_zoo(folder).is_dir()]:
         raise BadInput(f"--runs {missing[0]!r} is no folder")
+
+    from ibrobust.submissions.entries import result_folders
+
+    with result_folders(options.results) as places:
+        _report(places, options)
+
+
+def _report(places: Sequence[Path], options: Namespace) -> None:
+    """The report on the results in these folders."""
     entries = [
         entry
-        for entry in stored_entries(options.results)
+        for entry in stored_entries(places)
         if options.protocol in (None, entry.results.card.settings.label)
         and options.data in (None, entry.results.card.dataset)
     ]
     corrupted = [
         result
-        for result in stored_corruptions(options.results)
+        for result in stored_corruptions(places)
         if options.protocol in (None, result.card.settings.label) and options.data in (None, result.card.dataset)
     ]
     if not entries and not corrupted:
@@ -75,74 +84,28 @@ def main(arguments: Sequence[str]) -> None:
     if (options.html or options.single_file) and not entries:
         raise BadInput("--html: the page shows attacks' results, and there are none; leaderboard.csv has the others")
     if options.html or options.single_file:
-        print(_page(entries, options))
+        print(_page(entries, [place.parent / "runs" for place in places if place not in options.results], options))
     require_floors(options.fail_below, results)
 
 
-def _page(entries: "Sequence[Entry]", options: Namespace) -> str:
-    """Writes the page; its path and its size in words."""
+def _page(entries: "Sequence[Entry]", submitted: Sequence[Path], options: Namespace) -> str:
+    """Writes the page; its path and its size in words.
+
+    Args:
+        submitted: folders of runs that submissions brought along.
+    """
     from ibrobust.page.entries import usual_runs
     from ibrobust.page.writing import write_page
 
     with doing("writing the page"):
         runs = usual_runs() if options.runs is None else [in_zoo(folder) for folder in options.runs]
+        runs += submitted
         written = write_page(
             entries, options.out, runs=runs, pictures=options.pictures, single_file=options.single_file
         )
     size = sum(path.stat().st_size for path in written)
     more = f" and {len(written) - 1} files beside it" if written[1:] else ""
     return f"{written[0]}{more}, {size / 1e6:.1f} MB: open it in a browser; it needs no network"
-
-
-def stored_results(folders: Sequence[Path]) -> "list[Results]":
-    """Everything evaluated below the folders; shards of one evaluation are joined. A verdict stays where the findings
-    beside the results support it."""
-    return [entry.results for entry in stored_entries(folders)]
-
-
-def stored_entries(folders: Sequence[Path]) -> "list[Entry]":
-    """As `stored_results`, with the files that each result was joined from."""
-    from ibrobust.robustness.findings import FINDINGS, earlier_findings
-
-    shards, findings = defaultdict(list), {}
-    for given in folders:
-        folder = released_zoo() / "results" if str(given) == "zoo" else in_zoo(given)
-        findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
-        for path in _result_files([given], corruptions=False):
-            shards[path.parent.name, path.stem.partition("@")[0]].append(path)
-    return [entry for _, paths in sorted(shards.items()) for entry in _joined(paths, findings)]
-
-
-def stored_corruptions(folders: Sequence[Path]) -> "list[CorruptionResults]":
-    """All results under corruptions below the folders."""
-    from ibrobust.robustness.storage import joined, load_corruptions, versions_apart
-
-    shards = defaultdict(list)
-    for path in _result_files(folders, corruptions=True):
-        shards[path.stem.partition("@")[0]].append(load_corruptions(path))
-    return [joined(version) for _, parts in sorted(shards.items()) for version in versions_apart(parts)]
-
-
-def _result_files(folders: Sequence[Path], *, corruptions: bool) -> list[Path]:
-    """The files below the folders that hold results under corruptions, or all others."""
-    from ibrobust.robustness.storage import is_of_corruptions
-
-    places = [released_zoo() / "results" if str(given) == "zoo" else in_zoo(given) for given in folders]
-    return [path for folder in places for path in result_files(folder) if is_of_corruptions(path) == corruptions]
-
-
-def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "list[Entry]":
-    """The results in files of one name: one, or where they are of several models or data that share it, one each, told
-    apart by a digest behind the name."""
-    from ibrobust.page.entries import Entry
-    from ibrobust.robustness.findings import with_supported_verdict
-    from ibrobust.robustness.storage import joined, load_results, versions_apart
-
-    shards = [with_supported_verdict(load_results(path), findings[path.parent.parent]) for path in paths]
-    try:
-        return [Entry(joined(version), tuple(paths)) for version in versions_apart(shards)]
-    except BadInput as error:
-        raise BadInput(f"{', '.join(map(str, paths))}: {error}") from error
 
 
 def print_report(
@@ -257,7 +220,11 @@ def _noise_text(readings: "pd.DataFrame") -> str:
 def _parser() -> Parser:
     parser = Parser("report", "Join results into a leaderboard, curves and figures; no model is needed.")
     parser.add_argument(
-        "results", type=Path, nargs="*", default=[Path("results")], help="folders of results; zoo for the released ones"
+        "results",
+        type=Path,
+        nargs="*",
+        default=[Path("results")],
+        help="folders of results, or of submissions; zoo for the released ones",
     )
     parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
     parser.add_argument("--data", default=None, help="only results on this data set; all by default")

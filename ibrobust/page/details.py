@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ibrobust.page.board import plain
-from ibrobust.page.entries import Entry, certificate_of, history_in
+from ibrobust.page.entries import Entry, certificate_of, history_in, submission_of
 from ibrobust.page.pictures import pictures_of
 from ibrobust.recipe import Recipe
 from ibrobust.records import flag
@@ -37,7 +37,7 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
     in_order = samples_N.argsort()
     history = histories.get(entry.weights or "")
     return {
-        "about": _about(card),
+        "about": {**_about(card), "submission": [list(pair) for pair in submission_of(entry).items()]},
         "commands": commands_of(card, samples_N.tolist()),
         "curves": _curves(results),
         "first": first_breakers(results) if isinstance(results, BreakingRadii) else None,

@@ -11,6 +11,7 @@ from ibrobust.errors import BadInput, one_line
 from ibrobust.files import as_name, entries, released_zoo
 from ibrobust.robustness.certified import SharesE, certified_shares
 from ibrobust.robustness.storage import Results
+from ibrobust.submissions.manifest import MANIFEST, manifest_of
 from ibrobust.tables import read_table
 
 CERTIFIED = "certified.csv"
@@ -37,6 +38,20 @@ class Entry:
         """The SHA-256 of the model's weights, where the card says it."""
         model = self.results.card.model
         return model.weights_sha256 if model else None
+
+
+def submission_of(entry: Entry) -> dict[str, str]:
+    """Licence, reference and contact of the submission that the result came in; empty where it came in none.
+
+    Raises:
+        BadInput: the manifest beside the result is none.
+    """
+    path = entry.files[0].parent.parent.parent / MANIFEST
+    if not path.is_file():
+        return {}
+    manifest = manifest_of(path.read_bytes())
+    told = {"licence": manifest.licence, "model": manifest.reference, "contact": manifest.contact}
+    return {name: text for name, text in told.items() if text and manifest.run == entry.run}
 
 
 def keys_of(listed: Sequence[Entry]) -> list[str]:
