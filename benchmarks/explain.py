@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.partial_correlations import OUTCOME, QUANTITIES, correlations, quantity_figure
 from ibrobust.certificates.certificate import certified_eps_N
-from ibrobust.commands.report import stored_results
+from ibrobust.commands.stored_results import stored_results
 from ibrobust.datasets import Dataset, Split
 from ibrobust.entropies.encoding_entropy import encoding_entropy, has_known_density, known_of
 from ibrobust.entropies.mixture_bounds import Labelled

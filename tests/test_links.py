@@ -1,6 +1,8 @@
 """README's links lead somewhere on a package index, too: they are absolute, and what they name is in the checkout."""
 
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,33 @@ def test_pictures_on_a_package_index_are_the_raw_files():
 def test_a_link_that_leads_nowhere_is_found(target, why):
     assert (missing(target, ROOT) or "").endswith(why or "")
     assert bool(missing(target, ROOT)) == bool(why)
+
+
+def test_links_to_other_hosts_are_followed(tmp_path, monkeypatch):
+    """The workflow follows those of the pages; here a host of our own answers."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "build"))
+    from links import dead, links
+
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response({"/there": 200, "/private": 403}.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    assert links("[a](https://a.org/x_(y)#z), <https://b.org/c>. `http://localhost:1`") == {
+        "https://a.org/x_", "https://b.org/c",
+    }  # fmt: skip
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr("links._MADE_UP", re.compile("nothing"))
+        page, at = tmp_path / "page.md", f"http://127.0.0.1:{server.server_port}"
+        page.write_text(f"[a]({at}/there) [b]({at}/private) [c]({at}/gone) [d](http://127.0.0.1:9/none)")
+        found = dead([page], tries=1)
+        server.shutdown()
+    assert [line.partition(": ")[2].split(": ")[0] for line in found] == ["http://127.0.0.1:9/none", f"{at}/gone"]
+    assert found[1].endswith("404 Not Found")
 
 
 def test_the_addresses_are_those_of_the_metadata():

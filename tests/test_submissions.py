@@ -1,5 +1,7 @@
 """A run's results as one file: made in one folder, accepted in another with nothing but the file."""
 
+import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 
 import ibrobust
+from ibrobust.__main__ import main
 from ibrobust.commands import accept, report, submit
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput, RunFailed
@@ -22,6 +25,7 @@ from ibrobust.robustness.storage import load_results, save_results
 from ibrobust.subjects.zoo import load_run
 from ibrobust.submissions.archive import unpacked
 from ibrobust.submissions.entries import result_folders
+from tests.conftest import ROOT
 from tests.submitted import IMAGES, RESULTS, RUN, fabricated, made, parts_of, sealed, written
 
 
@@ -116,6 +120,21 @@ def test_an_audit_of_other_rows_does_not_go_along(tmp_path, capsys, monkeypatch)
     with unpacked(Path(f"{RUN}.zip")) as submission:
         assert "results/audit.csv" not in submission.manifest.files
         assert submission.manifest.claims[0].verdict == "unaudited"
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs" / "submit.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    fabricated(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "_figures", lambda *_: [])
+    assert [line.split()[2] for line in lines] == ["ibrobust.submit", "ibrobust.accept", "ibrobust.report"]
+    for line in lines:
+        command, *words = shlex.split(line)[2:]
+        main([command.removeprefix("ibrobust."), *words])
+    said = capsys.readouterr().out
+    assert "missing" not in said
+    assert Path("report/index.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""What the site has beside the files of this folder: pages of the repository's root, notebooks as they run, and
-figures made now. The build fails where a page asks another host for anything."""
+"""What the site has beside the files of this folder: pages of the repository's root, notebooks as they run, figures
+made now, and the leaderboard of all submissions. The build fails where a page asks another host for anything."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from gallery import gallery
@@ -47,6 +49,17 @@ def on_post_build(config: MkDocsConfig) -> None:
     }
     if fetched:
         raise PluginError("pages ask other hosts:\n" + "\n".join(sorted(fetched)))
+    build_board(ROOT / "leaderboard" / "entries", Path(config.site_dir) / "board")
+
+
+def build_board(entries: Path, out: Path) -> None:
+    """The leaderboard of the submissions in a folder, as a page with its tables and figures; nothing without one."""
+    if not any(entries.glob("*.zip")):
+        return
+    words = [sys.executable, "-m", "ibrobust", "report", str(entries), "--html", "--out", str(out)]
+    finished = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    if finished.returncode:
+        raise PluginError(f"the leaderboard of submissions: {finished.stderr}")
 
 
 def within_the_site(text: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
 
-    from ibrobust.commands.report import stored_results
+    from ibrobust.commands.stored_results import stored_results
     from ibrobust.commands.table_formats import as_markdown
     from ibrobust.files import require_replaceable
     from ibrobust.robustness.claims import claims_table, is_claim, printed_claims
