@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import stat
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def _in_their_balls(results: BreakingRadii) -> Evidence:
     radius = results.all_attacks_N[broken]
     names = [results.attacks[place] if eps else "clean" for place, eps in zip(first, radius, strict=True)]
     about = pd.DataFrame({"sample": rows["sample"], "label": rows["label"], "attack": names, "radius": radius})
-    x = load_dataset("digits").test.x[torch.from_numpy(rows["sample"].to_numpy())]
-    pushed = (x + torch.from_numpy(radius)[:, None, None, None] * torch.where(x > 0.5, -1.0, 1.0)).clamp(0, 1)
+    x = load_dataset("digits").test.x[torch.from_numpy(rows["sample"].to_numpy().copy())]
+    pushed = (x + torch.from_numpy(radius.copy())[:, None, None, None] * torch.where(x > 0.5, -1.0, 1.0)).clamp(0, 1)
     return Evidence(about.reset_index(drop=True), x, pushed)
 
 
@@ -79,7 +80,8 @@ def sealed(parts: dict[str, bytes], **said: object) -> dict[str, bytes]:
 
 def written(parts: list[tuple[str, bytes]], path: Path, *, mode: int = stat.S_IFREG | 0o644, deflate: str = "") -> Path:
     """The parts as an archive, whatever their names; one of them compressed, the last of another mode."""
-    with zipfile.ZipFile(path, "w") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # A name that is there twice.
         for place, (name, content) in enumerate(parts):
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.external_attr = (mode if place == len(parts) - 1 else stat.S_IFREG | 0o644) << 16
