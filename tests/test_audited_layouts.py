@@ -26,7 +26,7 @@ def test_an_audit_finds_the_same_in_every_layout(norm: str, monkeypatch: pytest.
         return str(audit(model, images, y, claim, health="ignore"))
 
     plain = found(x)
-    assert plain.count("\n") == len(ASKED) + 1, "a line for each check, one for the evidence, one for the verdict"
+    assert plain.count("\n") == len(ASKED) + 1, "a line each for the checks, evidence and verdict"
     for name, images in layouts(x).items():
         assert found(images) == plain, name
     same = x[:1].expand(len(x), -1, -1, -1)
