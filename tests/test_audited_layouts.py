@@ -10,7 +10,8 @@ from tests.test_attack_faults import EVERY_NORM, QUICK
 from tests.test_memory_layouts import colour_problem, layouts
 
 ASKED = (
-    "zero-gradient", "same-answer", "slope", "rising-loss", "margin-loss", "rescaled-logits", "straight-through", "effort",
+    "zero-gradient", "same-answer", "slope", "rising-loss", "margin-loss", "rescaled-logits", "straight-through",
+    "effort",
 )  # fmt: skip
 """Those that ask the model; what strict attacks make of a layout is tested attack by attack."""
 
