@@ -15,6 +15,8 @@ from ibrobust.commands.stored_results import stored_corruptions, stored_entries
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
 
+_PROVEN = ("linf", "mean", "native", False)
+
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
@@ -29,10 +31,16 @@ def main(arguments: Sequence[str]) -> None:
         raise BadInput(
             f"--sample {options.sample}: leave out --samples {options.samples}; one of them says which samples"
         )
+    if options.proofs and (settings.norm, settings.view, settings.backend, settings.corrupts) != _PROVEN:
+        raise BadInput(
+            "--proofs: there are proofs for norm linf, view mean, backend native and attacks; this asks for "
+            f"norm {settings.norm}, view {settings.view}, backend {settings.backend}, protocol {settings.label}"
+        )
     samples = _sample_range(options.samples)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
+    from ibrobust.experiments.certification import require_certifiable
     from ibrobust.experiments.evaluation import evaluate_subjects
     from ibrobust.experiments.selection import drawn
     from ibrobust.experiments.timings import TIMINGS, save_timing, timings
@@ -43,6 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     subjects = [subject for subject, _ in chosen_subjects(options, options.out)]
     if options.sample:
         subjects = [drawn(subject, options.sample) for subject in subjects]
+    for subject in subjects if options.proofs else ():
+        require_certifiable(subject)
     if options.mce_reference:
         reference_errors(options.mce_reference)
     require_writable(options.out)
@@ -59,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     execution = Execution(options.batch_size, options.device, kept=options.keep_images)
     with shown_progress(radius=None if settings.corrupts else settings.radii[-1]) as watch:
         for _, path, seconds in evaluate_subjects(
-            subjects, samples, settings, execution, out=options.out,
+            subjects, samples, settings, execution, out=options.out, proofs=options.proofs,
             place=place_of(options, begin=partial(share_cores, options)), watch=watch,
         ):  # fmt: skip
             if seconds is not None:
@@ -103,6 +113,11 @@ def _parser() -> Parser:
         choices=("best", "each"),
         help="keep the adversarial image at each sample's smallest breaking radius; each: one for every attack",
     )
+    parser.add_argument(
+        "--proofs", action="store_true",
+        help="attack no sample at a radius where linear bounds prove that every attack fails: the same columns, less "
+        "work for robust networks under strong protocols, more for others",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     add_reference_flag(parser)
     add_floor_flag(parser)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.backends import peer_attacks, radii_by_a_library
+from ibrobust.certificates.certificate import certified_eps_N
 from ibrobust.errors import ModelWarning
 from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
 from ibrobust.experiments.expectation import expected_of
@@ -17,6 +18,7 @@ from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
 from ibrobust.experiments.subject import Subject
 from ibrobust.robustness.breaking_radii import radii_that_break
+from ibrobust.robustness.certified import proven_by_id
 from ibrobust.robustness.corruption_accuracy import corruption_results
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.health import warned_of
@@ -54,10 +56,12 @@ class AttackedBlocks:
 
     Attributes:
         tasks: by the number of their run.
+        proofs: attacks are not made where linear bounds prove that they fail.
     """
 
     tasks: list[Task]
     execution: Execution
+    proofs: bool = False
     _model: Latest[nn.Module] = field(default_factory=Latest)
     _taken: Latest[dict[str, float]] = field(default_factory=Latest)
 
@@ -86,6 +90,9 @@ class AttackedBlocks:
         if task.settings.backend != NATIVE:
             attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
             return radii_by_a_library(model, samples, task.settings, execution, attacks)
+        if self.proofs:
+            certified = certified_eps_N(model, samples.x.to(execution.device), samples.y, task.settings.radii)
+            execution = replace(execution, certified=proven_by_id(certified, samples.ids.tolist()))
         question = make_question(model, samples, task.settings, execution)
         return radii_that_break(question) if task.settings.view == "mean" else readings_under_noise(question)
 

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ibrobust.attacks import Attack, Victim, victim
+from ibrobust.attacks import Attack, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.attacks.filling import needed_filling
 from ibrobust.attacks.norms import BALL_TOLERANCE
@@ -22,6 +24,8 @@ from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.attack_seeds import worst_and_each
 from ibrobust.robustness.card import SUBSTITUTE
+from ibrobust.robustness.certified import proven_by_id
+from ibrobust.robustness.clean_block import CleanBlock
 from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
 from ibrobust.robustness.lost_gradients import about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
@@ -67,6 +71,7 @@ def breaking_radii(
     progress: Progress = lambda _attack, _done: None,
     keep_images: bool | str = False,
     health: str = "check",
+    certified: NDArray[np.float32] | None = None,
 ) -> BreakingRadii:
     """For each attack of the protocol and each sample, the smallest radius that broke it.
 
@@ -95,6 +100,8 @@ def breaking_radii(
             and `table.evidence`; `"each"` keeps one for each attack that broke it.
         health: `check` looks at the model first (`ibrobust.robustness.health`): what makes every number meaningless is
             refused, what is odd is a `ModelWarning`, a line of the printed table and in its card; `ignore` does not.
+        certified: per sample a radius within which a certificate proves that nothing changes its prediction: no attack
+            is made there. All columns are as without it, the work is less. In other norms than L∞ it does not count.
 
     Raises:
         BadInput: an argument cannot be used, the model is refused, or its answer has the wrong shape or is not finite.
@@ -103,8 +110,10 @@ def breaking_radii(
     given = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts, "seed": seed}
     settings = settings_of_call({**given, "attack_seeds": attack_seeds}, protocol, attacks, usual="paper")
     own = attacks if isinstance(attacks, Mapping) else None
-    execution = Execution(batch_size, device, progress, kept_of(keep_images))
-    question = make_question(model, usable_samples(x, y, ids), settings, execution, attacks=own)
+    samples = usable_samples(x, y, ids)
+    proven = proven_by_id(certified, samples.ids.tolist())
+    execution = Execution(batch_size, device, progress, kept_of(keep_images), certified=proven)
+    question = make_question(model, samples, settings, execution, attacks=own)
     warned = warnings_about(question, health)
     results = radii_that_break(question)
     return replace(results, card=results.card.with_warnings(warned))
@@ -154,24 +163,6 @@ Note = Callable[[Indices, Indices, Images], None]
 """(samples that an attack broke, the radius of each as an index, their images) → kept, where images are."""
 
 
-class _Clean(NamedTuple):
-    """A block before any attack: which samples are right, what the model answers, and where a gradient was lost."""
-
-    x: Images
-    y: Labels
-    ids: Int[Tensor, " batch"]
-    correct: Indices
-    logits: Tensor
-    gradient: Tensor
-    lost: Bool[Tensor, " batch"]
-    seen: Callable[..., Victim]
-
-    def samples(self, draw: Draw, places: Indices, ends: Mapping[str, Images], **known: object) -> Samples:
-        """Some of the block's samples, with a victim that draws from their random numbers."""
-        of_these = self.x[places], self.y[places], self.ids[places]
-        return Samples(self.seen(draw, **known), *of_these, draw, dict(ends))
-
-
 @dataclass(frozen=True)
 class _Evaluation:
     """One question, and how its answers are found."""
@@ -191,7 +182,9 @@ class _Evaluation:
         with self.question.work.of(CLEAN, len(x)):
             logits, gradient = clean_pass(unattacked, x, y, ids)
         standing = logits.argmax(1) == y
-        clean = _Clean(x, y, ids, standing.nonzero().squeeze(1), logits, gradient, unattacked.lost, seen)
+        clean = CleanBlock(
+            x, y, ids, standing.nonzero().squeeze(1), logits, gradient, unattacked.lost, seen, self._certain(ids)
+        )
         kept = Recorder(self.question.kept, Block(x, y, ids, self.radii), [*self.question.attacks])
         kept.note_unchanged((~standing).nonzero().squeeze(1))
         accounts, lost = {"clean": asdict(unattacked.queries)}, unattacked.lost.clone()
@@ -207,7 +200,7 @@ class _Evaluation:
         return _Part(table, accounts, answered)
 
     def _attacked(
-        self, clean: _Clean, draw: Draw, kept: Recorder, accounts: Accounts
+        self, clean: CleanBlock, draw: Draw, kept: Recorder, accounts: Accounts
     ) -> tuple[dict[str, Indices], Bool[Tensor, " correct"]]:
         """By attack the index of the radius that broke each sample that is right without one, and on which of them a
         gradient was lost; `accounts` are added to."""
@@ -219,7 +212,8 @@ class _Evaluation:
             known = clean.logits[correct], clean.gradient[correct]
             samples = clean.samples(draw[correct].fold(name), correct, ends, clean=known)
             with self.question.work.of(name, count):
-                index = self._smallest_index(name, attack, samples, best, partial(kept.note, name, correct), ends)
+                note = partial(kept.note, name, correct)
+                index = self._smallest_index(name, attack, samples, (best, clean.certain[correct]), note, ends)
             best = torch.minimum(best, index)
             self.question.work.broken = count - int((best == len(self.radii)).sum())
             found[name], lost = index, lost | samples.victim.lost
@@ -228,7 +222,7 @@ class _Evaluation:
         if len(rows := lost.nonzero().squeeze(1)):
             places = correct[rows]
             samples = clean.samples(draw[places].fold(SUBSTITUTE), places, {})
-            self._substitute(samples, rows, found, partial(kept.note, among=places))
+            self._substitute(samples, (rows, clean.certain[places]), found, partial(kept.note, among=places))
             accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.victim.queries))
         return found, lost
 
@@ -238,8 +232,19 @@ class _Evaluation:
         column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
         return column
 
-    def _substitute(self, samples: Samples, rows: Tensor, found: dict[str, Tensor], note: Callable[..., None]) -> None:
-        """Where gradients are not finite, each attack that climbs them breaks what the one without gradients breaks."""
+    def _certain(self, ids: Int[Tensor, " batch"]) -> Indices:
+        """How many radii are proven for each of these samples."""
+        if self.question.certified is None or self.question.settings.norm != "linf":
+            return torch.zeros_like(ids)
+        certified = torch.tensor([self.question.certified[sample] for sample in ids.tolist()], device=ids.device)
+        return torch.searchsorted(self.radii, certified.float(), right=True)
+
+    def _substitute(
+        self, samples: Samples, lost: tuple[Indices, Indices], found: dict[str, Tensor], note: Callable[..., None]
+    ) -> None:
+        """Where gradients are not finite, each attack that climbs them breaks what the one without gradients breaks;
+        `lost` says on which samples, and how many of their radii are proven."""
+        rows, certain = lost
         climbing = with_gradients(self.question.attacks)
         if not climbing:
             return
@@ -250,22 +255,25 @@ class _Evaluation:
 
         limit = torch.stack([found[name][rows] for name in climbing]).amax(0)
         attack = substitute(self.question.attacks)
-        index = self._smallest_index(SUBSTITUTE, attack, samples, limit, noted, {})
+        index = self._smallest_index(SUBSTITUTE, attack, samples, (limit, certain), noted, {})
         for name in climbing:
             found[name] = found[name].index_copy(0, rows, torch.minimum(found[name][rows], index))
 
     def _smallest_index(
-        self, name: str, attack: Attack, samples: Samples, best: Tensor, note: Note, ends: dict[str, Images]
-    ) -> Tensor:
-        """The index of the first radius that breaks; `best` is what all attacks before this one needed, `note` is told
-        every image that is a mistake, and `ends` keeps the last one of each sample that is none, for attacks that come
-        after this one and attack what stands."""
+        self, name: str, attack: Attack, samples: Samples, known: tuple[Indices, Indices], note: Note,
+        ends: dict[str, Images],
+    ) -> Tensor:  # fmt: skip
+        """The index of the first radius that breaks; `known` is what all attacks before this one needed, and how many
+        radii are proven: none is attacked there, and the search goes on as after a failure. `note` is told every image
+        that is a mistake, and `ends` keeps the last one of each sample that is none, for attacks that come after this
+        one and attack what stands."""
+        best, certain = known
         if not len(samples):
             return best
         limited = attack.standing or self.question.settings.columns == "standing"
         limit = best if limited else torch.full_like(best, len(self.radii))
         if attack.minimal:
-            standing = limit.nonzero().squeeze(1)
+            standing = ((limit > 0) & (certain < len(self.radii))).nonzero().squeeze(1)
             if not len(standing):
                 return limit
             distance, x_adv = breaking_distance(name, attack, samples[standing], self.question.norm)
@@ -274,15 +282,19 @@ class _Evaluation:
             return limit.index_copy(0, standing, index.minimum(limit[standing]))
 
         if any(other.standing for other in self.question.attacks.values()):
+            # Where an attack ends, even at a radius that is proven, another may begin.
+            certain = torch.where(certain == len(self.radii), certain, torch.zeros_like(certain))
             ends[name] = samples.x.clone()
 
-        def breaks_at(chosen: Tensor, radius_index: Tensor) -> Bool[Tensor, " batch"]:
+        def breaks_at(tried: Tensor, tried_index: Tensor) -> Bool[Tensor, " batch"]:
+            unproven = tried_index >= certain[tried]
+            chosen, radius_index = tried[unproven], tried_index[unproven]
             if not len(chosen):
-                return torch.zeros(0, dtype=torch.bool, device=chosen.device)
+                return torch.zeros_like(unproven)
             broken, x_adv = broken_at(name, attack, samples[chosen], self.radii[radius_index], self.question.norm)
             note(chosen[broken], radius_index[broken], x_adv[broken])
             if name in ends:
                 ends[name][chosen[~broken]] = x_adv[~broken]
-            return broken
+            return unproven.masked_scatter(unproven, broken)
 
         return self.search(breaks_at, limit, best + 1 if attack.black_box else best)

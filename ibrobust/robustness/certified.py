@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ibrobust.errors import BadInput
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.storage import Results
 from ibrobust.tables import read_table
@@ -64,6 +65,23 @@ def certified_shares(results: Results, folders: Sequence[Path]) -> SharesE | Non
 def beside(results: Sequence[Results], certain: Certain) -> list[tuple[Results, SharesE | None]]:
     """Results, each with its certain shares."""
     return list(zip(results, certain or [None] * len(results), strict=True))
+
+
+def proven_by_id(certified_N: NDArray[np.float32] | None, id_N: Sequence[int]) -> dict[int, float] | None:
+    """Certified radii by the samples' numbers; of several samples of one number, the smallest.
+
+    Raises:
+        BadInput: there is not one for each sample.
+    """
+    if certified_N is None:
+        return None
+    if np.shape(certified_N) != (len(id_N),):
+        shape = np.shape(certified_N)
+        raise BadInput(f"certified has shape {shape}; it is a radius for each of {len(id_N)} samples")
+    found: dict[int, float] = {}
+    for sample, radius in zip(id_N, certified_N, strict=True):
+        found[sample] = min(found.get(sample, np.inf), float(radius))
+    return found
 
 
 def read_certified(path: Path) -> pd.DataFrame:

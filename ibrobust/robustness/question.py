@@ -60,6 +60,7 @@ class Execution:
         progress: told when an attack has finished some samples.
         kept: which adversarial images are kept as evidence.
         work: the account of an evaluation that this question is a part of.
+        certified: by the sample's number a radius that is proven; no attack is made up to it.
     """
 
     batch_size: int | None = None
@@ -67,6 +68,7 @@ class Execution:
     progress: Progress = untold
     kept: Kept = "none"
     work: Work | None = None
+    certified: Mapping[int, float] | None = None
 
 
 USUALLY = Execution()
@@ -90,6 +92,7 @@ class Question:
     progress: Progress
     kept: Kept
     work: Work
+    certified: Mapping[int, float] | None = None
 
     @property
     def norm(self) -> Norm:
@@ -158,13 +161,11 @@ def make_question(
     quiet = [name for name, attack in chosen.items() if not attack.noise]
     if settings.view != "mean" and quiet:
         raise BadInput(f"attack {quiet[0]!r} cannot serve view {settings.view!r}: it goes with view 'mean'")
-    work = execution.work or Work()
-    seen = attacked_view(model, settings.view)
+    seen, work = attacked_view(model, settings.view), execution.work or Work()
     seen = work.watched(seen) if execution.work else seen
-    told = execution.progress, execution.kept, work
-    question = Question(model, samples, settings, chosen, seen, batch_size, place, *told)
-    assert question.norm, "looked up before the first attack"
-    return question
+    assert NORMS[settings.norm], "looked up before the first attack"
+    told = execution.progress, execution.kept, work, execution.certified
+    return Question(model, samples, settings, chosen, seen, batch_size, place, *told)
 
 
 def settings_of_call(given: Mapping[str, object], protocol: str, attacks: Chosen, *, usual: str) -> Settings:
