@@ -12,6 +12,7 @@ from ibrobust.commands.command_line import Parser
 from ibrobust.commands.job_flags import add_job_flags
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import ENGINES, Place, Workload, answers, outcomes
+from ibrobust.recipe import recipes_in
 from ibrobust.subjects.zoo import find_runs
 
 RECIPE = """
@@ -52,10 +53,14 @@ def test_the_same_bytes_with_one_worker_and_with_two(command, tmp_path):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_run_that_diverges_does_not_keep_the_others_from_being_trained(command, tmp_path, workers):
-    (tmp_path / "recipe.toml").write_text(RECIPE + "learning_rate = [1e20, 1e-3]\n")
+    # Of all images the second step shows that the first went too far; of 100 there is one step, and none to show it.
+    file = tmp_path / "recipe.toml"
+    file.write_text("epochs = 1\nlatent = 8\nlearning_rate = [1e20, 1e-3]\ntrain_samples = [0, 100]\n")
+    one, last, *_ = (recipe.run_id for recipe in recipes_in(file, {}))
     finished = command("train", "--recipe", "recipe.toml", "--workers", workers, cwd=tmp_path)
     assert finished.returncode == 1
-    assert "error: 2 of 4 failed: " in finished.stderr
+    assert f"error: 2 of 4 failed: {one}: epoch 1, step 2: the likelihood term is " in finished.stderr
+    assert f"; {last}: the latent or the logits of 100 of 100 images are not finite" in finished.stderr
     assert finished.stderr.count("\n") == 1
     assert len(find_runs([tmp_path / "runs"])) == 2
 

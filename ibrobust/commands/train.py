@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibrobust.commands.command_line import Parser, doing, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, place_of
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import Place, answers
 from ibrobust.recipe import Recipe, make_recipe, recipes_in
 from ibrobust.records import choices
@@ -145,10 +145,26 @@ def train_run(recipe: Recipe, data: "Dataset", *, runs: Path, device: str, track
 
     Args:
         track: measure the information every so many epochs, for the run's `information.csv`.
+
+    Raises:
+        RunFailed: training diverged, or left a latent that cannot be measured; names the run. Nothing is written.
     """
+    from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+
+    try:
+        return _trained_and_saved(recipe, data, runs=runs, device=device, track=track)
+    except RunFailed as failure:
+        raise RunFailed(f"{recipe.run_id}: {failure}") from failure
+    except LinAlgError as error:
+        raise RunFailed(
+            f"{recipe.run_id}: its latent is too large beside its noise to be measured ({error})"
+        ) from error
+
+
+def _trained_and_saved(recipe: Recipe, data: "Dataset", *, runs: Path, device: str, track: int | None) -> "Run":
     from tqdm import tqdm
 
-    from ibrobust.entropies.quantities import summary
+    from ibrobust.entropies.quantities import require_finite, summary
     from ibrobust.entropies.table import information_text
     from ibrobust.entropies.trajectory import TRAJECTORY, Trajectory
     from ibrobust.learning.training import train
@@ -165,11 +181,13 @@ def train_run(recipe: Recipe, data: "Dataset", *, runs: Path, device: str, track
         trajectory = Trajectory(tracked, every=track, epochs=recipe.epochs, run=recipe.run_id) if track else None
         observe = {"observe": trajectory} if trajectory else {}
         trained = train(recipe, data, device=device, progress=progress, **observe)
-    if trajectory:
-        save_table(information_text(trajectory.table), runs / recipe.run_id / TRAJECTORY)
     splits = {"train": data.train[:_MEASURED], "test": data.test[:_MEASURED]}
+    for split in splits.values():
+        require_finite(trained.model, split.x)
     with doing("measuring what the latent keeps"):
         metrics = {name: summary(trained.model, split.x, split.y) for name, split in splits.items()}
+    if trajectory:
+        save_table(information_text(trajectory.table), runs / recipe.run_id / TRAJECTORY)
     return save_run(runs, recipe, data, trained, metrics)
 
 

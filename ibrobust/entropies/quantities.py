@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ibrobust.entropies.encoding_entropy import encoding_entropy, noise_entropy
+from ibrobust.errors import RunFailed
 from ibrobust.images import as_images, frozen
 from ibrobust.models import categorical
 from ibrobust.models.bottleneck import Bottleneck, Encoding
@@ -31,6 +32,19 @@ def mean_latents(model: Bottleneck, x: Tensor) -> Latents:
     device = next(model.parameters()).device
     with frozen(model), torch.no_grad():
         return torch.cat([model.distribution(as_images(x[rows].to(device)))[0] for rows in blocks(x)])
+
+
+def require_finite(model: Bottleneck, x: Tensor) -> None:
+    """Raises:
+    RunFailed: the latent or the logits of some images are not finite. The terms of a training's loss cannot show it of
+        the last step, since they are computed before it.
+    """
+    encoding = encoded(model, x)
+    with torch.no_grad():
+        outputs = [*encoding, model.decoder(encoding.z)]
+    finite = torch.stack([output.isfinite().flatten(1).all(1) for output in outputs]).all(0)
+    if not finite.all():
+        raise RunFailed(f"the latent or the logits of {int((~finite).sum())} of {len(x)} images are not finite")
 
 
 def blocks(x: Tensor) -> list[slice]:

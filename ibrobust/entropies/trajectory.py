@@ -6,6 +6,7 @@ import pandas as pd
 
 from ibrobust.datasets import Split
 from ibrobust.entropies.measurement import measured, views_of
+from ibrobust.entropies.quantities import require_finite
 from ibrobust.entropies.table import information_rows
 from ibrobust.models.bottleneck import Bottleneck
 
@@ -29,11 +30,16 @@ class Trajectory:
         self._parts: list[pd.DataFrame] = []
 
     def __call__(self, epoch: int, model: Bottleneck) -> None:
-        """Measure the model if it is this epoch's turn; draws nothing from the training's random numbers."""
+        """Measure the model if it is this epoch's turn; draws nothing from the training's random numbers.
+
+        Raises:
+            RunFailed: the model's latents or logits are not finite.
+        """
         if epoch % self._every and epoch not in (1, self._epochs):
             return
         view = views_of(model, 1)[:2][-1]
         for split, samples in self._splits.items():
+            require_finite(model, samples.x)
             measurement = measured(model, samples, view=view, repeats=self._repeats)
             self._parts.append(information_rows(measurement, run=self._run, epoch=epoch, split=split, view=view))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibrobust.datasets import Dataset, Split
-from ibrobust.entropies.quantities import categorical_quantities, encoded
+from ibrobust.entropies.quantities import categorical_quantities, encoded, require_finite
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.images import as_images, frozen
 from ibrobust.learning.augmentation import AUGMENTATIONS
@@ -62,7 +62,8 @@ def train(
 
     Raises:
         BadInput: the recipe names something that is not registered, or the data has no training part.
-        RunFailed: a term of the loss is no longer finite; names the epoch and the term.
+        RunFailed: a term of the loss is no longer finite; names the epoch and the term. Or the last step has left a
+            model whose latents or logits are not finite.
     """
     split = training_images(recipe, data, device)
     model = untrained_model(recipe, data).to(device)
@@ -96,6 +97,7 @@ def train(
         average.copy_to(model)
     if recipe.shrink_latent < 1:
         fold_scale(model)
+    require_finite(model, split.x[:_MEASURED])
     return Trained(model, pd.DataFrame(rows))
 
 
@@ -176,6 +178,8 @@ def _epoch_row(epoch: int, optimizer: torch.optim.Optimizer, minimised: Objectiv
 
 def _measurements(recipe: Recipe, model: Bottleneck, split: Split, epoch: int) -> Row:
     """What an epoch's row holds beside its means. It rescales the latent, and renews a decoder made from the data."""
+    if model.categorical or recipe.shrink_latent < 1:
+        require_finite(model, split.x[:_MEASURED])
     if model.categorical:
         z = encoded(model, split.x).mean
         if isinstance(model.decoder, DataDecoder):
