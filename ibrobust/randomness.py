@@ -77,7 +77,7 @@ class DrawsAhead:
         return OneAhead(self, place)
 
     def numbers(self, kind: str, path: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
-        """Of all names, (names, samples, *shape): `uniform` or `normal` numbers, after these folds."""
+        """`uniform` or `normal` numbers of all names, (names, samples, *shape), after these folds."""
         known = kind, path, shape
         if known not in self._known:
             draw = self._whole

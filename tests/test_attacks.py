@@ -27,8 +27,9 @@ from ibrobust.subjects.zoo import find_runs
 from tests.oracles import Problem, Scaled, linear, linear_at_the_edge, trained_digits, two_layer
 
 EVERY_NORM = pytest.mark.parametrize("norm", sorted(NORMS))
-MINIMAL = sorted(name for name, attack in ATTACKS.items() if attack.minimal)
-FIXED_RADIUS = sorted(set(ATTACKS) - set(MINIMAL))
+MINIMAL = sorted(name for name, attack in ATTACKS.items() if attack.minimal and not attack.decisions)
+"""Those with gradients; what decisions alone find is looked at in `test_decision.py`."""
+FIXED_RADIUS = sorted(name for name, attack in ATTACKS.items() if not attack.minimal)
 ITERATIVE = sorted(set(FIXED_RADIUS) - {"fgsm", "square"})
 SHORTER = {
     name: replace(
@@ -52,7 +53,7 @@ def attacked(attack: Attack, problem: Problem, norm: str, eps: Tensor | None = N
 
 
 @EVERY_NORM
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("attack", sorted(set(ATTACKS) - {"decision"}))
 def test_a_boundary_at_a_tenth_survives_9_hundredths_and_falls_at_11(attack: str, norm: str) -> None:
     problem = linear(norm)
     # Bumps of random sign cannot follow an arbitrary gradient of 4 × 4 pixels: random search in L2 needs twice as far.

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ibrobust.__main__ import main
+from ibrobust.attacks import ATTACKS
 from ibrobust.subjects.formats import FORMATS
 from tests.conftest import ROOT
 from tests.model_forms import forms_in, save_data, striped
@@ -79,9 +80,13 @@ def test_every_form_has_a_line():
 def test_every_line_of_the_table_runs(line, folder, monkeypatch, capsys, tmp_path):
     skip_without(line)
     monkeypatch.chdir(folder)
-    main([*shlex.split(line), *shlex.split(QUICK), "--out", str(tmp_path)])
-    (results,) = tmp_path.glob("fgsm/*.parquet")
-    assert "fgsm" in capsys.readouterr().out, results
+    quick = shlex.split(QUICK)
+    label, chosen = ("black-box", quick[2:]) if "black-box" in line else ("fgsm", quick)
+    for name in ("decision", "square"):
+        monkeypatch.setitem(ATTACKS._entries, name, ATTACKS[name].with_settings({"queries": 30}))
+    main([*shlex.split(line), *chosen, "--out", str(tmp_path)])
+    (results,) = tmp_path.glob(f"{label}/*.parquet")
+    assert label in capsys.readouterr().out, results
 
 
 @pytest.mark.filterwarnings("ignore::ibrobust.errors.ModelWarning")

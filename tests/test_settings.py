@@ -73,9 +73,10 @@ def test_every_setting_is_a_flag_and_flags_win_over_the_file(tmp_path):
     words = {
         "eps": "0.1,0.2", "norm": "l2", "view": "mean", "search": "exhaustive", "columns": "standing",
         "restarts": "2", "seed": "7", "attacks": "pgd, fgsm", "generations": "3",
-        "attack_seeds": "4",
+        "attack_seeds": "4", "target_class": "3", "transfer_from": "net.py:make",
     }  # fmt: skip
     found = flags(*(f"--{key.replace('_', '-')}={word}" for key, word in words.items()))
+    assert (found.target_class, found.transfer_from) == ("3", "net.py:make")
     assert found.attacks == ("pgd", "fgsm")
     assert found.eps == (0.1, 0.2)
     assert (found.norm, found.search, found.columns, found.restarts, found.seed, found.generations) == (

@@ -1,6 +1,6 @@
 """Attacks by name, one file per family."""
 
-from ibrobust.attacks.interface import ATTACKS, Attack, Attempt, protocol_attacks
+from ibrobust.attacks.interface import ATTACKS, Attack, Attempt, ask_gradients, protocol_attacks
 from ibrobust.attacks.norms import NORMS, Norm
 from ibrobust.attacks.victim import Queries, Victim, victim
 
@@ -12,6 +12,7 @@ __all__ = [
     "Norm",
     "Queries",
     "Victim",
+    "ask_gradients",
     "protocol_attacks",
     "victim",
 ]

@@ -18,7 +18,7 @@ from ibrobust.types import Images, Labels, Logits, PerSample
 @dataclass(frozen=True)
 class Samples:
     """Samples that are attacked together, the victim bound to them, and the names that errors call them by; `ends` are
-    those of an `Attempt`."""
+    those of an `Attempt`. `source` is the victim that attacks see, where it is another one."""
 
     victim: Victim
     x: Images
@@ -26,10 +26,17 @@ class Samples:
     ids: Int[Tensor, " batch"]
     draw: Draw
     ends: Mapping[str, Images] = field(default_factory=dict)
+    source: Victim | None = None
+
+    @property
+    def attacked(self) -> Victim:
+        """The victim that attacks see."""
+        return self.victim if self.source is None else self.source
 
     def __getitem__(self, kept: Tensor) -> "Samples":
         ends = {name: images[kept] for name, images in self.ends.items()}
-        return Samples(self.victim[kept], self.x[kept], self.y[kept], self.ids[kept], self.draw[kept], ends)
+        source = None if self.source is None else self.source[kept]
+        return Samples(self.victim[kept], self.x[kept], self.y[kept], self.ids[kept], self.draw[kept], ends, source)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -106,7 +113,7 @@ def named(ids: Int[Tensor, " some"]) -> str:
 
 
 def _attacked(name: str, attack: Attack, samples: Samples, eps: PerSample, norm: Norm) -> Images:
-    attempt = Attempt(samples.victim, samples.x, samples.y, eps, samples.draw, norm, samples.ends)
+    attempt = Attempt(samples.attacked, samples.x, samples.y, eps, samples.draw, norm, samples.ends)
     try:
         x_adv = attack.images(attempt)
     except (BadInput, RunFailed):

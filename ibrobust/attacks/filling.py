@@ -33,17 +33,22 @@ FULL = Filling()
 """Right for most models on most machines."""
 
 
-def needed_filling(view: View, shape: tuple[int, ...], batch_size: int, device: torch.device) -> Filling:
+def needed_filling(
+    view: View, shape: tuple[int, ...], batch_size: int, device: torch.device, gradient: bool = True
+) -> Filling:
     """The least filling with which a model's logits and gradients have the same bits in batches of every size.
 
     It is measured on random images: a wide linear layer needs 16 rows on many CPUs, a small convolutional network 4.
     What a GPU does is not looked into: its kernels are chosen by the batch's size anyway. Nor is a model that runs out
     of memory meanwhile.
+
+    Args:
+        gradient: whether the model is asked for gradients.
     """
     if device.type != "cpu":
         return FULL
     try:
-        return _measured(view, shape, batch_size)
+        return _measured(view, shape, batch_size, gradient)
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -55,14 +60,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _measured(view: View, shape: tuple[int, ...], batch_size: int) -> Filling:
+def _measured(view: View, shape: tuple[int, ...], batch_size: int, sloped: bool) -> Filling:
     most = min(_ENOUGH, -(-batch_size // ROWS) * ROWS)
     draw = sample_draw(0, torch.arange(most))
     x, noise = draw.fold("images").uniform(*shape), draw.fold("noise")
-    logits, gradient = _answer(view, x, noise)
+    logits, gradient = _answer(view, x, noise, sloped)
 
     def agree(count: int) -> bool:
-        few, slope = _answer(view, x[:count], noise[:count])
+        few, slope = _answer(view, x[:count], noise[:count], sloped)
         return torch.equal(few, logits[:count]) and torch.equal(slope, gradient[:count])
 
     if not all(agree(count) for count in (ROWS, ROWS + 1, 2 * ROWS + 1) if count < most):
@@ -75,10 +80,10 @@ def _measured(view: View, shape: tuple[int, ...], batch_size: int) -> Filling:
     return Filling(least, 1)
 
 
-def _answer(view: View, x: Images, noise: Draw) -> tuple[Tensor, Tensor]:
+def _answer(view: View, x: Images, noise: Draw, sloped: bool) -> tuple[Tensor, Tensor]:
     """Logits, and the gradient of a weighted sum of them; zero where there is none."""
-    x = x.clone().requires_grad_()
-    with torch.enable_grad():
+    x = x.clone().requires_grad_(sloped)
+    with torch.set_grad_enabled(sloped):
         logits = view(x, noise)
         weighted = (logits * torch.arange(1, logits.shape[1] + 1)).sum()
         gradient = torch.autograd.grad(weighted, x, allow_unused=True)[0] if weighted.requires_grad else None

@@ -1,7 +1,7 @@
 """What an attack is: a function, its settings, and whether it needs a radius. And what it is given."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,10 +69,12 @@ class Attack:
             moment; what is returned is checked and classified again outside.
         minimal: run once, without a radius; the distance it needs is its answer for every radius.
         black_box: asks for logits alone, so that it usually needs a larger radius than attacks with gradients.
+        decisions: asks for predicted classes alone, so that any logits will do whose largest is the prediction's.
         cross_entropy: climbs the cross-entropy's gradient, so that an audit asks whether that gradient misleads.
         standing: too dear to repeat what others have shown, so that it is tried only below the radius at which those
             before it broke a sample: its column holds the answer of all attacks so far.
         noise: whether it can serve a model whose answer depends on noise.
+        targets: whether it can turn samples into a class that is chosen beforehand.
         left_out: (view, one image, norm) → what it does without for this model and norm, each as the rest of a sentence
             that begins with the attack's name.
         settings: the keyword arguments, printed in every result's card.
@@ -84,9 +86,11 @@ class Attack:
     function: Callable[..., Images]
     minimal: bool = False
     black_box: bool = False
+    decisions: bool = False
     cross_entropy: bool = False
     standing: bool = False
     noise: bool = True
+    targets: bool = True
     left_out: Callable[[View, Images, Norm], list[str]] = lambda _view, _x, _norm: []
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -107,6 +111,11 @@ class Attack:
 
 
 ATTACKS: Registry[Attack] = extension_point("attack", Attack)
+
+
+def ask_gradients(attacks: Iterable[Attack]) -> bool:
+    """Whether any of the attacks asks for gradients."""
+    return any(not attack.black_box for attack in attacks)
 
 
 def protocol_attacks(protocol: str) -> dict[str, Attack]:

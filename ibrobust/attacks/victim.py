@@ -59,6 +59,8 @@ class Victim:
         filling: to how many rows batches are filled up.
         favoured: classes whose logits get a head start, so that an attack goes on until a mistake is beyond the noise.
         head_start: how much, in nats.
+        target: where attacks have one, the class that each sample is to be turned into. The model then answers a
+            question with two answers: the largest other logit, and the target's.
     """
 
     view: View
@@ -71,6 +73,7 @@ class Victim:
     clean: tuple[Tensor, Tensor] | None = None
     favoured: Int[Tensor, " all"] | None = None
     head_start: Float[Tensor, " all"] | None = None
+    target: Int[Tensor, " all"] | None = None
     filling: Filling = FULL
 
     def __getitem__(self, kept: Tensor) -> "Victim":
@@ -149,6 +152,8 @@ class Victim:
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
             answer = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise BadInput(f"the model answers {len(x)} images with {answer}; it is (images, 2 classes or more)")
+        if self.target is not None:
+            logits = _others_and_target(logits, self.target[places])
         if self.favoured is None:
             return logits
         lead = HEAD_START if self.head_start is None else self.head_start[places][:, None]
@@ -195,6 +200,7 @@ def victim(
     batch_size: int,
     clean: tuple[Tensor, Tensor] | None = None,
     favoured: Labels | None = None,
+    target: Labels | None = None,
     filling: Filling = FULL,
 ) -> Victim:
     """A victim for the samples of `draw`; batch sizes are rounded up to a multiple of `ROWS`.
@@ -212,8 +218,15 @@ def victim(
         queries=Queries(),
         clean=None if view.draws else clean,
         favoured=favoured,
+        target=target,
         filling=filling,
     )
+
+
+def _others_and_target(logits: Logits, target: Labels) -> Float[Tensor, "batch 2"]:
+    """The largest logit but the target's, and the target's."""
+    others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
+    return torch.stack([others, logits.gather(1, target[:, None]).squeeze(1)], dim=1)
 
 
 def _evenly(count: int, most: int) -> int:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm
+from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, ask_gradients
 from ibrobust.robustness.breaking_radii import radii_that_break
 from ibrobust.robustness.question import Execution, make_question
 from ibrobust.robustness.results import Claim
@@ -47,6 +47,12 @@ class ClaimedSamples:
     def noisy(self) -> bool:
         """Whether the model is scored with its noise on."""
         return self.settings.view != "mean"
+
+    @property
+    def gradients(self) -> bool:
+        """Whether any of the claim's attacks asks for gradients; one that is not registered here is taken to."""
+        known = registered(*self.table.attacks)
+        return len(known) < len(self.table.attacks) or ask_gradients(known.values())
 
     @cached_property
     def ids(self) -> Int[Tensor, " samples"]:

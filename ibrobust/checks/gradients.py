@@ -14,9 +14,11 @@ _BENT = 0.2
 """Share of samples that may lie near a kink of a piecewise-linear network, where no slope describes the margin."""
 
 
-def zero_gradient(case: Case) -> Finding:
+def zero_gradient(case: Case) -> Finding | None:
     """The share of samples whose clean cross-entropy gradient is exactly zero: no step of FGSM, BIM or PGD moves. A
     gradient that is not finite leads nowhere either."""
+    if not case.claimed.gradients:
+        return None
     samples = case.claim.sample_N
     value, lost = float((samples["zero_gradient"] | samples[NAN_GRADIENT]).mean()), bool(samples[NAN_GRADIENT].any())
     what = "zero, NaN or infinite" if lost else "exactly zero"
@@ -26,7 +28,7 @@ def zero_gradient(case: Case) -> Finding:
 
 def same_answer(case: Case) -> Finding | None:
     """The share of samples that get other logits when their gradient is asked for: a model that notices attacks."""
-    if case.claimed.noisy:
+    if case.claimed.noisy or not case.claimed.gradients:
         return None
     x, y = case.x, case.y
     victim = case.attacks.victim(torch.arange(len(y), device=y.device), "same answer")
@@ -41,7 +43,7 @@ def same_answer(case: Case) -> Finding | None:
 def slope(case: Case) -> Finding | None:
     """The share of samples on which the margin does not move as its gradient says, over a tenth of the radius both
     ways along the steepest direction: a gradient that is not of what is scored."""
-    if case.claimed.noisy or not len(case.claimed.correct):
+    if case.claimed.noisy or not case.claimed.gradients or not len(case.claimed.correct):
         return None
     x, y = case.x[case.claimed.correct], case.y[case.claimed.correct]
     victim = case.attacks.victim(case.claimed.correct, "slope")
@@ -63,7 +65,7 @@ def slope(case: Case) -> Finding | None:
 def rising_loss(case: Case) -> Finding | None:
     """The share of claimed survivors on which 40 steps up the cross-entropy did not raise it."""
     chosen = case.claimed.survivors(case.radius)
-    if not len(chosen):
+    if not len(chosen) or not case.claimed.gradients:
         return None
     _, losses = case.attacks.ascent(chosen, case.radius, cross_entropy)
     value = float((losses[-10:].mean(0) <= losses[0]).float().mean())

@@ -16,7 +16,7 @@ from ibrobust.attacks import ATTACKS, victim
 from ibrobust.attacks.contract import Samples, broken_at
 from ibrobust.checks.claimed import Indices
 from ibrobust.checks.interface import Case, Finding
-from ibrobust.checks.stand_ins import STAND_INS
+from ibrobust.checks.stand_ins import stand_ins_for
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, Logits
@@ -43,7 +43,9 @@ class _Numbered(Draw):
 
 
 def planted(case: Case) -> Finding | None:
-    """The share of planted adversarial examples that PGD misses and the audit's own attacks do not find either."""
+    """The share of planted adversarial examples that PGD misses and the audit's own attacks do not find either. Where
+    no gradient is asked for, Square stands for PGD."""
+    finder, title = ("pgd", "PGD") if case.claimed.gradients else ("square", "Square")
     chosen, plain = case.claimed.correct[:_SAMPLES], case.attacks.repeatable_view
     if len(chosen) < _FEWEST or plain is None:
         return None
@@ -63,14 +65,14 @@ def planted(case: Case) -> Finding | None:
     seen = victim(View(classify, "planted", 1), _Numbered(draw.keys, rows), batch_size=64)
     samples = Samples(seen, case.x[chosen[rows]], torch.zeros_like(rows), chosen[rows], draw)
     eps = torch.full((len(rows),), case.radius, device=case.x.device)
-    found = broken_at("pgd", ATTACKS["pgd"], samples, eps, case.claimed.norm)[0]
-    by_pgd = float(found.float().mean())
-    for name, attack in ({} if case.claimed.noisy else STAND_INS).items():
+    found = broken_at(finder, ATTACKS[finder], samples, eps, case.claimed.norm)[0]
+    by_finder = float(found.float().mean())
+    for name, attack in stand_ins_for(case).items():
         left = (~found).nonzero().squeeze(1)
         if len(left):
             found[left] = broken_at(name, attack, samples[left], eps[left], case.claimed.norm)[0]
     value = 1 - float(found.float().mean())
-    sentence = f"of {len(rows)} adversarial examples planted in the model's logits PGD misses {1 - by_pgd:.1%}"
+    sentence = f"of {len(rows)} adversarial examples planted in the model's logits {title} misses {1 - by_finder:.1%}"
     sentence += f", and the audit's other attacks leave {value:.1%}"
     return Finding(value, case.allowed(1 - _FOUND, of=len(rows)), "masked", sentence, kind="control")
 

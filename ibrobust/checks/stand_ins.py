@@ -81,6 +81,14 @@ STAND_INS = {
     "answers": Attack(partial(_climb, _estimated), settings={"steps": 40}),
 }
 """What a control tries where the claim's attacks fail."""
+_FROM_ANSWERS = "answers"
+
+
+def stand_ins_for(case: Case) -> dict[str, Attack]:
+    """Those that serve a claim: none with noise, and where it rests on no gradient the one that asks for none."""
+    if case.claimed.noisy:
+        return {}
+    return {name: attack for name, attack in STAND_INS.items() if case.claimed.gradients or name == _FROM_ANSWERS}
 
 
 def through_steps(case: Case) -> Finding | None:
@@ -100,7 +108,7 @@ def answers(case: Case) -> Finding | None:
 
 def _broken(case: Case, name: str, how: str) -> Finding | None:
     chosen = case.claimed.survivors(case.radius)
-    if not len(chosen):
+    if not len(chosen) or not (case.claimed.gradients or name == _FROM_ANSWERS):
         return None
     broke = case.attacks.newly_broken({name: STAND_INS[name]}, chosen, case.radius)
     sentence = f"at ε = {case.radius:g} PGD on the margin {how} breaks another {{}} of the samples"

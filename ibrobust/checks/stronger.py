@@ -10,7 +10,7 @@ from ibrobust.attacks.losses import margin
 from ibrobust.checks.claimed import registered
 from ibrobust.checks.counter_attacks import STRICT_ATTACKS
 from ibrobust.checks.interface import Case, Finding
-from ibrobust.checks.stand_ins import STAND_INS
+from ibrobust.checks.stand_ins import stand_ins_for
 from ibrobust.models.bottleneck import View
 
 _GAP = 0.3
@@ -49,9 +49,11 @@ def fgsm_gap(case: Case) -> Finding | None:
     return Finding(value, _GAP, "suspect", sentence, kind="note")
 
 
-def square(case: Case) -> Finding:
+def square(case: Case) -> Finding | None:
     """A black-box attack that breaks what no attack with gradients could: the gradients are hidden. Where the claim
     rests on it, too, nothing is broken beyond the claim, and it is a note."""
+    if not case.claimed.gradients:
+        return None
     by_square = case.attacks.strict_breaks[1]
     chosen = by_square.nonzero().squeeze(1)
     words = f"at ε = {case.radius:g} Square, which sees no gradient, breaks {{}} that no attack with gradients does"
@@ -65,13 +67,17 @@ def square(case: Case) -> Finding:
 
 
 def effort(case: Case) -> Finding | None:
-    """Twice the steps and another random start: an attack that had converged finds nothing more."""
-    doubled = _doubled({name: attack for name, attack in registered(*case.claim.attacks).items() if not attack.minimal})
+    """Twice the steps and another random start: an attack that had converged finds nothing more. Where a claim rests on
+    no gradient, twice the queries."""
+    own, gradients = registered(*case.claim.attacks), case.claimed.gradients
+    kept = {name: attack for name, attack in own.items() if not (gradients and attack.minimal)}
+    what = "steps" if gradients else "queries"
+    doubled = _doubled(kept, what)
     if not doubled:
         return None
     chosen = case.claimed.survivors(case.radius)
     broke = case.attacks.newly_broken(doubled, chosen, case.radius)
-    words = f"at ε = {case.radius:g} twice the steps, from another start, break another {{}} of the samples"
+    words = f"at ε = {case.radius:g} twice the {what}, from another start, break another {{}} of the samples"
     return case.undercut(broke, chosen, "suspect", words)
 
 
@@ -106,7 +112,7 @@ def rescaled_logits(case: Case) -> Finding | None:
 
 def strict(case: Case) -> Finding | None:
     """The attacks of the strict protocol that the claim does not rest on."""
-    if len(case.claimed.rests_on(*STRICT_ATTACKS)) == len(STRICT_ATTACKS):
+    if not case.claimed.gradients or len(case.claimed.rests_on(*STRICT_ATTACKS)) == len(STRICT_ATTACKS):
         return None
     return _by_strict(case, f"at ε = {case.radius:g} strict attacks break another {{}} of the samples")
 
@@ -122,8 +128,7 @@ def radius_one(case: Case) -> Finding | None:
     }
     if not len(chosen) or not gradient:
         return None
-    own = {} if case.claimed.noisy else STAND_INS
-    value = case.share(~case.attacks.newly_broken({**gradient, **own}, chosen, largest))
+    value = case.share(~case.attacks.newly_broken({**gradient, **stand_ins_for(case)}, chosen, largest))
     chance = 1 / case.attacks.victim(chosen[:1], "classes").logits(case.x[chosen[:1]]).shape[1]
     sentence = f"with every image in reach, no attack breaks {value:.1%} of the samples; chance is {chance:.1%}"
     return Finding(value, chance, "masked", sentence, kind="control")
@@ -138,10 +143,10 @@ def _by_strict(case: Case, words: str) -> Finding:
     )
 
 
-def _doubled(attacks: Mapping[str, Attack]) -> dict[str, Attack]:
-    """Twice the steps where an attack has any; its random numbers are others than the claim's anyway."""
+def _doubled(attacks: Mapping[str, Attack], what: str) -> dict[str, Attack]:
+    """Twice the steps, or queries, where an attack has any; its random numbers are others than the claim's anyway."""
     return {
-        name: replace(attack, settings={**attack.settings, "steps": 2 * attack.settings["steps"]})
+        name: replace(attack, settings={**attack.settings, what: 2 * attack.settings[what]})
         for name, attack in attacks.items()
-        if attack.settings.get("steps", 1) > 1
+        if attack.settings.get(what, 1) > 1
     }

@@ -10,7 +10,7 @@ from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings, require_attacks
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
-from ibrobust.errors import NotMet
+from ibrobust.errors import BadInput, NotMet
 from ibrobust.registry import EXTENSION_POINTS
 from ibrobust.robustness.verdicts import VERDICTS
 
@@ -19,6 +19,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     settings = chosen_settings(options)
     require_attacks(settings)
+    for key in ("target_class", "transfer_from"):
+        if value := getattr(settings, key):
+            raise BadInput(f"{key} {value}: an audit is about attacks on the model itself, towards any mistake")
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
@@ -27,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.experiments.stored_claims import with_stored_columns
     from ibrobust.files import alone_in, require_replaceable, require_writable
     from ibrobust.robustness.findings import FINDINGS, earlier_findings, save_findings
+    from ibrobust.robustness.question import gradients_asked
     from ibrobust.subjects.zoo import find_runs
 
     require_writable(options.results)
@@ -36,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         earlier_findings(path)
     claims, doubted = [], []
     named = hasattr(options, "columns") or options.settings is not None
-    for subject, its_run in chosen_subjects(options, options.results):
+    for subject, its_run in chosen_subjects(options, options.results, gradients=gradients_asked(settings)):
         twin = twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None
         claims.append(ToAudit(subject, twin, *with_stored_columns(subject, settings, options.results, named=named)))
     for claim in claims:

@@ -44,11 +44,14 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.experiments.evaluation import evaluate_subjects
     from ibrobust.experiments.selection import drawn
     from ibrobust.experiments.timings import TIMINGS, save_timing, timings
+    from ibrobust.experiments.transfer import with_source
     from ibrobust.files import alone_in, require_replaceable, require_writable
     from ibrobust.robustness.corruption_board import reference_errors
-    from ibrobust.robustness.question import Execution
+    from ibrobust.robustness.question import Execution, gradients_asked
 
-    subjects = [subject for subject, _ in chosen_subjects(options, options.out)]
+    gradients = gradients_asked(settings)
+    subjects = [subject for subject, _ in chosen_subjects(options, options.out, gradients=gradients)]
+    subjects = [with_source(subject, settings.transfer_from) for subject in subjects]
     if options.sample:
         subjects = [drawn(subject, options.sample) for subject in subjects]
     for subject in subjects if options.proofs else ():

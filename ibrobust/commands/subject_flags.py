@@ -47,9 +47,14 @@ def add_subject_flags(parser: Parser) -> None:
     parser.add_device_flags(default_threads=None)
 
 
-def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subject, Run | None]]":
+def chosen_subjects(
+    options: Namespace, results: Path, *, gradients: bool = True
+) -> "Iterator[tuple[Subject, Run | None]]":
     """The models that the flags name, or each run with the run itself: those in --runs where none is named, the
     released ones where there is none. A model of your own has a name that no other has in the folder of results.
+
+    Args:
+        gradients: whether those of a model of your own are looked at.
 
     Raises:
         BadInput: the flags contradict each other, or name nothing that can be loaded.
@@ -59,7 +64,7 @@ def chosen_subjects(options: Namespace, results: Path) -> "Iterator[tuple[Subjec
 
     flags: dict[str, Any] = {"data_dir": options.data_dir, "download": options.download}
     if options.model:
-        yield from ((subject, None) for subject in _own_models(options, results, flags))
+        yield from ((subject, None) for subject in _own_models(options, results, flags, gradients))
         return
     if options.name:
         raise BadInput(f"--name {options.name[0]}: a run has a name of its own; --name goes with --model")
@@ -85,9 +90,9 @@ def _data_options(options: Namespace) -> dict[str, str]:
     return {key: value for key in keys if (value := getattr(options, key)) is not None}
 
 
-def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "list[Subject]":
+def _own_models(options: Namespace, results: Path, flags: dict[str, Any], gradients: bool) -> "list[Subject]":
     from ibrobust.datasets import DataOptions
-    from ibrobust.experiments.subject import foreign_subject, unexamined_subject
+    from ibrobust.experiments.subject import examined, unexamined_subject
     from ibrobust.experiments.subject_names import distinguished
 
     first = options.model[0]
@@ -97,12 +102,12 @@ def _own_models(options: Namespace, results: Path, flags: dict[str, Any]) -> "li
         raise BadInput(f"--model {first}: needs --data, a data set's name, a file or a folder")
     if options.name and len(options.name) != len(options.model):
         raise BadInput(f"--name: {len(options.name)} names for {len(options.model)} models; one for each, in order")
-    subject_of = unexamined_subject if options.health == "ignore" else foreign_subject
     subjects, about = [], DataOptions(**_data_options(options))
     flags = {**flags, "about": about, "options": chosen_options(options)}
     for model in options.model:
         with doing("loading the data") as say:
-            subjects.append(subject_of(model, options.data, told=say, **flags))
+            found = unexamined_subject(model, options.data, told=say, **flags)
+            subjects.append(found if options.health == "ignore" else examined(found, say, gradients=gradients))
     named = distinguished(subjects, options.name, results)
     for before, after in zip(subjects, named, strict=True):
         if before.name != after.name and not options.name:

@@ -23,7 +23,7 @@ from ibrobust.robustness.corruption_accuracy import corruption_results
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.health import warned_of
 from ibrobust.robustness.noisy_readings import readings_under_noise
-from ibrobust.robustness.question import Execution, chosen_attacks, make_question
+from ibrobust.robustness.question import Execution, chosen_attacks, gradients_asked, make_question
 from ibrobust.robustness.samples import Samples, usable_samples
 from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import AnyStored
@@ -38,6 +38,7 @@ class Task:
     model: Callable[[], nn.Module]
     settings: Settings
     about: Mapping[str, Any]
+    source: Callable[[], nn.Module] | None = None
 
 
 def task_of(subject: Subject, settings: Settings) -> Task:
@@ -47,7 +48,9 @@ def task_of(subject: Subject, settings: Settings) -> Task:
         "versions": versions(),
         "plugins": subject.plugins(settings),
     }
-    return Task(subject.model, settings, about)
+    if subject.source is None:
+        return Task(subject.model, settings, about)
+    return Task(subject.model, settings, {**about, "transfer": subject.source.record}, subject.source.model)
 
 
 @dataclass
@@ -93,7 +96,8 @@ class AttackedBlocks:
         if self.proofs:
             certified = certified_eps_N(model, samples.x.to(execution.device), samples.y, task.settings.radii)
             execution = replace(execution, certified=proven_by_id(certified, samples.ids.tolist()))
-        question = make_question(model, samples, task.settings, execution)
+        source = task.source() if task.source else None
+        question = make_question(model, samples, task.settings, execution, source=source)
         return radii_that_break(question) if task.settings.view == "mean" else readings_under_noise(question)
 
     def _look(self, task: Task, model: nn.Module, block: Block) -> Answer:
@@ -101,7 +105,7 @@ class AttackedBlocks:
         settings, warned = task.settings, []
         x, y, _ = usable_samples(block.split.x, block.split.y)
         if task.about["model"].warnings is None:
-            warned = warned_of(model, x, y, noisy=settings.view != "mean")
+            warned = warned_of(model, x, y, noisy=settings.view != "mean", gradients=gradients_asked(settings))
         if settings.corrupts or settings.backend != NATIVE:
             return Answer(warned)
         return Answer(

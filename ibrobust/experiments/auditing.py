@@ -101,8 +101,9 @@ def audit(
     device = next((parameter.device for parameter in model.parameters()), x.device)
     twin = twin.to(device) if twin else None
     require_health_choice(health)
-    warned = warned_of(model, x, y, noisy=claim.card.settings.view != "mean") if health == "check" else []
     case = Case(model, as_images(x.to(device)), y.to(device), claim, twin)
+    noisy, gradients = case.claimed.noisy, case.claimed.gradients
+    warned = warned_of(model, x, y, noisy=noisy, gradients=gradients) if health == "check" else []
     return Audit(claim, case.radius, audited(case, progress=progress), warned)
 
 

@@ -73,8 +73,8 @@ class CheckedClaims:
             warnings.simplefilter("ignore", ModelWarning)
             if checks.names == (LOOK,):
                 split = self.tasks[checks.piece].split
-                noisy = case.claim.card.settings.view != "mean"
-                return Answer(warned_of(case.model, split.x, split.y, noisy=noisy))
+                noisy, gradients = case.claimed.noisy, case.claimed.gradients
+                return Answer(warned_of(case.model, split.x, split.y, noisy=noisy, gradients=gradients))
             findings = findings_of(case, checks.names, progress=progress)
         return watch.answer([asdict(finding) for finding in findings])
 

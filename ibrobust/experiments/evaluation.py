@@ -210,7 +210,12 @@ class _Evaluation:
         results = load_stored(path)
         card = results.card
         about = (self.subject.model_record, self.subject.data_record, versions(), self.subject.plugins(self.settings))
-        same = (card.model, card.data, card.versions, card.plugins) == about and card.settings == self.settings
+        source = self.subject.source and self.subject.source.record
+        same = (
+            card.transfer == source
+            and (card.model, card.data, card.versions, card.plugins) == about
+            and card.settings == self.settings
+        )
         return results if same and list(results.sample_N["sample"]) == self.subject.numbers(rows).tolist() else None
 
 

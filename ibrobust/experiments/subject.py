@@ -14,12 +14,20 @@ from ibrobust.errors import RunFailed
 from ibrobust.files import as_name
 from ibrobust.plugins import digests_of
 from ibrobust.robustness.card import ModelRecord, ResultCard
-from ibrobust.robustness.card_records import DataRecord, SourceRecord
+from ibrobust.robustness.card_records import DataRecord, SourceRecord, TransferRecord
 from ibrobust.robustness.health import IGNORED, require_healthy
 from ibrobust.robustness.samples import looked_at
 from ibrobust.robustness.settings import Settings
 from ibrobust.subjects.formats import NOTHING, Loaded, ModelOptions, loaded
 from ibrobust.subjects.zoo import Run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that images are made on, to be scored on another, and what a card says of it."""
+
+    model: Callable[[], nn.Module]
+    record: TransferRecord
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Subject:
         health: `check`, or `ignore` where whoever asks knows what is odd about the model.
         corrupted: the samples under corruptions, where that is what the data holds.
         ids: the numbers in the data of the samples of `test`; their places by default.
+        source: the other model that images are made on, where there is one.
     """
 
     name: str
@@ -42,6 +51,7 @@ class Subject:
     health: str = "check"
     corrupted: Corrupted | None = None
     ids: NDArray[np.int64] | None = None
+    source: Source | None = None
 
     def numbers(self, rows: range) -> NDArray[np.int64]:
         """The numbers in the data of samples by their place in `test`."""
@@ -97,11 +107,22 @@ def foreign_subject(
     Raises:
         BadInput: the model or the data cannot be loaded, or no number measured on the model would mean anything.
     """
-    found = unexamined_subject(model, data, told=told, **loading)
-    told("looking at the model's answers and gradients")
+    return examined(unexamined_subject(model, data, told=told, **loading), told)
+
+
+def examined(found: Subject, told: Callable[[str], None] = lambda _doing: None, *, gradients: bool = True) -> Subject:
+    """A subject whose model has been looked at.
+
+    Args:
+        gradients: whether they are looked at, too.
+
+    Raises:
+        BadInput: no number measured on the model would mean anything.
+    """
+    told(f"looking at the model's answers{' and gradients' if gradients else ''}")
     some = found.test[looked_at(len(found.test))]
     notes = [note for note in found.model_record.warnings or [] if note != IGNORED]
-    warnings = [*notes, *require_healthy(found.model(), some.x, some.y)]
+    warnings = [*notes, *require_healthy(found.model(), some.x, some.y, gradients=gradients)]
     return replace(found, model_record=found.model_record.model_copy(update={"warnings": warnings}), health="check")
 
 

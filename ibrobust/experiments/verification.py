@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from ibrobust.errors import BadInput, shortened
 from ibrobust.images import frozen
 from ibrobust.models.answers import logits_in
-from ibrobust.robustness.evidence import ANSWERS, Evidence, evidence_of, evidence_path
+from ibrobust.robustness.evidence import ANSWERS, CLEAN, Evidence, evidence_of, evidence_path
 from ibrobust.robustness.evidence_files import read_evidence
 from ibrobust.robustness.proofs import curve_faults, image_faults, named, row_faults, same_claim
 from ibrobust.robustness.results import BreakingRadii
+from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.storage import load_results
+from ibrobust.robustness.targeted import target_classes
 from ibrobust.types import Images, Logits
 
 TIE = 1e-5
@@ -75,10 +77,12 @@ def verified(results: Path, model: nn.Module, weights_sha256: str | None, curves
     evidence, card, rows = evidence_of(stored), stored.card, stored.rows
     outside = image_faults(stored)
     right, only_float32, ties, misquoted = _classified(evidence, model)
+    missed = _missed_targets(evidence, model, card.settings) & ~ties
     faults = [
         *outside,
         *named("classified as its label", rows, right.numpy()),
         *named("not classified as its row says", rows, misquoted.numpy()),
+        *named("not classified as its target", rows, missed.numpy()),
         *row_faults(rows, claimed),
         *([] if curves is None else curve_faults(rows, claimed, curves)),
     ]
@@ -107,6 +111,16 @@ def _classified(evidence: Evidence, model: nn.Module) -> tuple[Tensor, Tensor, T
     two = logits.topk(2, dim=1).values
     tie = two[:, 0] - two[:, 1] <= TIE * logits.abs().amax(1)
     return right & ~tie, ~right & right_in_double, tie, _misquoted(evidence, logits, model) & ~tie & ~right
+
+
+def _missed_targets(evidence: Evidence, model: nn.Module, settings: Settings) -> Tensor:
+    """Which images are not classified as the target that their attack had."""
+    if settings.target_class is None:
+        return torch.zeros(len(evidence), dtype=torch.bool)
+    label, ids = (torch.from_numpy(evidence.rows[name].to_numpy().copy()) for name in ("label", "sample"))
+    target = target_classes(settings.target_class, settings.seed, _logits(model, evidence.originals), label, ids)
+    unchanged = torch.from_numpy((evidence.rows["attack"] == CLEAN).to_numpy().copy())
+    return (_logits(model, evidence.images).argmax(1) != target) & ~unchanged
 
 
 def _misquoted(evidence: Evidence, logits: Logits, model: nn.Module) -> Tensor:

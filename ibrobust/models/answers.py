@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ibrobust.errors import BadInput
@@ -67,6 +68,38 @@ class _Function(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.function(x)
+
+
+class OfLabels(nn.Module):
+    """A model that answers with labels, whole numbers (N,), as logits: 1 for the label and 0 for the other classes.
+    Other answers are left as they are."""
+
+    def __init__(self, model: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.model, self.classes = model, classes
+
+    def forward(self, x: Tensor) -> Any:
+        answer = self.model(x)
+        if not isinstance(answer, Tensor) or answer.ndim != 1 or answer.is_floating_point() or len(answer) != len(x):
+            return answer
+        if len(answer) and not 0 <= int(answer.min()) <= int(answer.max()) < self.classes:
+            raise BadInput(
+                f"the model answers with label {int(answer.max())}, and {self.classes} classes are known; say how many "
+                "there are: ibrobust.foreign.labels_as_logits(model, classes=N)"
+            )
+        return nn.functional.one_hot(answer.long(), max(self.classes, 2)).to(torch.float32)
+
+
+def labels_as_logits(model: Classifier, classes: int) -> nn.Module:
+    """A model, or a function, that answers with labels, as one that answers with logits: for attacks that look at
+    decisions alone.
+
+    Raises:
+        BadInput: there are fewer than two classes, or the model cannot be called.
+    """
+    if classes < 2:
+        raise BadInput(f"classes {classes} is not 2 or more")
+    return OfLabels(as_module(model), classes)
 
 
 def as_module(model: object, what: str = "model is") -> nn.Module:

@@ -13,9 +13,8 @@ from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ibrobust.attacks import Attack, victim
-from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
-from ibrobust.attacks.filling import needed_filling
+from ibrobust.attacks import Attack
+from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, image_found
 from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.errors import ModelWarning
 from ibrobust.images import as_images
@@ -35,10 +34,8 @@ from ibrobust.robustness.question import (
     Progress,
     Question,
     added,
-    clean_pass,
     filled,
     make_question,
-    models_fault,
     settings_of_call,
     warnings_about,
 )
@@ -46,8 +43,8 @@ from ibrobust.robustness.radii import Radii
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import Arrays, LabelledData, usable_samples
 from ibrobust.robustness.search import SEARCHES, Indices, Search
-from ibrobust.robustness.work import CLEAN
-from ibrobust.types import Images, Labels
+from ibrobust.robustness.transfer import as_far_as, settings_of_source
+from ibrobust.types import Images, Labels, PerSample
 
 
 @undisturbed()
@@ -72,6 +69,8 @@ def breaking_radii(
     keep_images: bool | str = False,
     health: str = "check",
     certified: NDArray[np.float32] | None = None,
+    target_class: int | str | None = None,
+    transfer_from: Classifier | None = None,
 ) -> BreakingRadii:
     """For each attack of the protocol and each sample, the smallest radius that broke it.
 
@@ -102,18 +101,22 @@ def breaking_radii(
             refused, what is odd is a `ModelWarning`, a line of the printed table and in its card; `ignore` does not.
         certified: per sample a radius within which a certificate proves that nothing changes its prediction: no attack
             is made there. All columns are as without it, the work is less. In other norms than L∞ it does not count.
+        target_class: only turning a sample into this class counts: a class's number, `least-likely` or `random`.
+        transfer_from: images are made on this model instead, and scored on `model`, of which no gradient is asked.
 
     Raises:
         BadInput: an argument cannot be used, the model is refused, or its answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
-    given = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts, "seed": seed}
-    settings = settings_of_call({**given, "attack_seeds": attack_seeds}, protocol, attacks, usual="paper")
+    given: dict[str, object] = {"eps": eps, "norm": norm, "search": search, "columns": columns, "restarts": restarts}
+    given |= {"seed": seed, "attack_seeds": attack_seeds, "target_class": target_class}
+    given |= settings_of_source(transfer_from, search)
+    settings = settings_of_call(given, protocol, attacks, usual="paper")
     own = attacks if isinstance(attacks, Mapping) else None
     samples = usable_samples(x, y, ids)
     proven = proven_by_id(certified, samples.ids.tolist())
     execution = Execution(batch_size, device, progress, kept_of(keep_images), certified=proven)
-    question = make_question(model, samples, settings, execution, attacks=own)
+    question = make_question(model, samples, settings, execution, attacks=own, source=transfer_from)
     warned = warnings_about(question, health)
     results = radii_that_break(question)
     return replace(results, card=results.card.with_warnings(warned))
@@ -173,75 +176,56 @@ class _Evaluation:
 
     def part(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> _Part:
         """The answer for one block of samples."""
-        draw = sample_draw(self.question.settings.seed, ids).fold("clean")
-        size = self.question.batch_size
-        with models_fault("the model raised on random images"):
-            filling = needed_filling(self.question.seen, tuple(x.shape[1:]), size, x.device)
-        seen = partial(victim, self.question.seen, batch_size=size, filling=filling)
-        unattacked = seen(draw)
-        with self.question.work.of(CLEAN, len(x)):
-            logits, gradient = clean_pass(unattacked, x, y, ids)
-        standing = logits.argmax(1) == y
-        clean = CleanBlock(
-            x, y, ids, standing.nonzero().squeeze(1), logits, gradient, unattacked.lost, seen, self._certain(ids)
-        )
+        clean = CleanBlock.of(self.question, x, y, ids)
         kept = Recorder(self.question.kept, Block(x, y, ids, self.radii), [*self.question.attacks])
-        kept.note_unchanged((~standing).nonzero().squeeze(1))
-        accounts, lost = {"clean": asdict(unattacked.queries)}, unattacked.lost.clone()
+        kept.note_unchanged(clean.wrong)
+        accounts, lost = {"clean": clean.queries}, clean.lost.clone()
         found: dict[int, dict[str, Indices]] = {}
         for seed in self.question.settings.seeds:
             found[seed], lost_now = self._attacked(clean, sample_draw(seed, ids), kept, accounts)
-            lost[clean.correct] |= lost_now
-        columns = {name: self._column(clean.correct, index, len(x)) for name, index in worst_and_each(found).items()}
-        values = about_samples(ids, y, logits, gradient, lost) | columns
+            lost[clean.attacked] |= lost_now
+        columns = {name: self._column(clean, index) for name, index in worst_and_each(found).items()}
+        values = about_samples(ids, y, clean.logits, clean.gradient, lost) | columns
         table = pd.DataFrame({name: column.cpu().numpy() for name, column in values.items()})
-        # Nobody attacks here: what the model answers to the kept images is not among the queries.
-        answered = kept.evidence(lambda places, images: seen(draw[places]).logits(images))
-        return _Part(table, accounts, answered)
+        return _Part(table, accounts, kept.evidence(clean.answers))
 
     def _attacked(
         self, clean: CleanBlock, draw: Draw, kept: Recorder, accounts: Accounts
-    ) -> tuple[dict[str, Indices], Bool[Tensor, " correct"]]:
-        """By attack the index of the radius that broke each sample that is right without one, and on which of them a
-        gradient was lost; `accounts` are added to."""
-        correct, count = clean.correct, len(clean.x)
-        best = torch.full((len(correct),), len(self.radii), device=clean.x.device)
-        lost, found = clean.lost[correct], {}
+    ) -> tuple[dict[str, Indices], Bool[Tensor, " attacked"]]:
+        """By attack the index of the radius that broke each sample that is attacked, and on which of them a gradient
+        was lost; `accounts` are added to."""
+        places, count = clean.attacked, len(clean.x)
+        best = torch.full((len(places),), len(self.radii), device=clean.x.device)
+        lost, found = clean.lost[places], {}
         ends: dict[str, Images] = {}
         for name, attack in self.question.attacks.items():
-            known = clean.logits[correct], clean.gradient[correct]
-            samples = clean.samples(draw[correct].fold(name), correct, ends, clean=known)
+            samples = clean.samples(attack, draw[places].fold(name), places, ends)
             with self.question.work.of(name, count):
-                note = partial(kept.note, name, correct)
-                index = self._smallest_index(name, attack, samples, (best, clean.certain[correct]), note, ends)
+                note = partial(kept.note, name, places)
+                index = self._smallest_index(name, attack, samples, (best, clean.certain[places]), note, ends)
             best = torch.minimum(best, index)
             self.question.work.broken = count - int((best == len(self.radii)).sum())
-            found[name], lost = index, lost | samples.victim.lost
-            accounts[name] = added(accounts.get(name), asdict(samples.victim.queries))
+            found[name], lost = index, lost | samples.attacked.lost
+            accounts[name] = added(accounts.get(name), asdict(samples.attacked.queries))
             self.question.progress(name, count)
         if len(rows := lost.nonzero().squeeze(1)):
-            places = correct[rows]
-            samples = clean.samples(draw[places].fold(SUBSTITUTE), places, {})
-            self._substitute(samples, (rows, clean.certain[places]), found, partial(kept.note, among=places))
-            accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.victim.queries))
+            some, attack = places[rows], substitute(self.question.attacks)
+            samples = clean.samples(attack, draw[some].fold(SUBSTITUTE), some)
+            self._substitute(attack, samples, (rows, clean.certain[some]), found, partial(kept.note, among=some))
+            accounts[SUBSTITUTE] = added(accounts.get(SUBSTITUTE), asdict(samples.attacked.queries))
         return found, lost
 
-    def _column(self, correct: Tensor, index: Tensor, count: int) -> Tensor:
-        """Breaking radii of all samples from the indices of those that are right: 0 for the others."""
-        column = torch.zeros(count, device=index.device)
-        column[correct] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
+    def _column(self, clean: CleanBlock, index: Tensor) -> Tensor:
+        """Breaking radii of all samples from the indices of those that are attacked: 0 for those that are wrong, and
+        infinity for those whose label is the target."""
+        column = torch.where(clean.spared, torch.inf, 0.0)
+        column[clean.attacked] = torch.cat([self.radii, self.radii.new_tensor([torch.inf])])[index]
         return column
 
-    def _certain(self, ids: Int[Tensor, " batch"]) -> Indices:
-        """How many radii are proven for each of these samples."""
-        if self.question.certified is None or self.question.settings.norm != "linf":
-            return torch.zeros_like(ids)
-        certified = torch.tensor([self.question.certified[sample] for sample in ids.tolist()], device=ids.device)
-        return torch.searchsorted(self.radii, certified.float(), right=True)
-
     def _substitute(
-        self, samples: Samples, lost: tuple[Indices, Indices], found: dict[str, Tensor], note: Callable[..., None]
-    ) -> None:
+        self, attack: Attack, samples: Samples, lost: tuple[Indices, Indices], found: dict[str, Tensor],
+        note: Callable[..., None],
+    ) -> None:  # fmt: skip
         """Where gradients are not finite, each attack that climbs them breaks what the one without gradients breaks;
         `lost` says on which samples, and how many of their radii are proven."""
         rows, certain = lost
@@ -254,7 +238,6 @@ class _Evaluation:
                 note(name, chosen=chosen, index=index, x_adv=images)
 
         limit = torch.stack([found[name][rows] for name in climbing]).amax(0)
-        attack = substitute(self.question.attacks)
         index = self._smallest_index(SUBSTITUTE, attack, samples, (limit, certain), noted, {})
         for name in climbing:
             found[name] = found[name].index_copy(0, rows, torch.minimum(found[name][rows], index))
@@ -272,7 +255,8 @@ class _Evaluation:
             return best
         limited = attack.standing or self.question.settings.columns == "standing"
         limit = best if limited else torch.full_like(best, len(self.radii))
-        if attack.minimal:
+        found = image_found(name, attack, samples, self.question.norm) if attack.minimal and samples.source else None
+        if attack.minimal and found is None:
             standing = ((limit > 0) & (certain < len(self.radii))).nonzero().squeeze(1)
             if not len(standing):
                 return limit
@@ -291,10 +275,21 @@ class _Evaluation:
             chosen, radius_index = tried[unproven], tried_index[unproven]
             if not len(chosen):
                 return torch.zeros_like(unproven)
-            broken, x_adv = broken_at(name, attack, samples[chosen], self.radii[radius_index], self.question.norm)
+            some, eps = samples[chosen], self.radii[radius_index]
+            broken, x_adv = self._broken_at(name, attack, some, eps, None if found is None else found[chosen])
             note(chosen[broken], radius_index[broken], x_adv[broken])
             if name in ends:
                 ends[name][chosen[~broken]] = x_adv[~broken]
             return unproven.masked_scatter(unproven, broken)
 
         return self.search(breaks_at, limit, best + 1 if attack.black_box else best)
+
+    def _broken_at(
+        self, name: str, attack: Attack, samples: Samples, eps: PerSample, found: Images | None
+    ) -> tuple[Bool[Tensor, " batch"], Images]:
+        """Which samples an attack breaks within one radius each, and its images; `found` are those of an attack without
+        a radius on another model, whose changes are made that long."""
+        if found is None:
+            return broken_at(name, attack, samples, eps, self.question.norm)
+        x_adv = as_far_as(eps, found, samples.x, self.question.norm)
+        return samples.logits(x_adv).argmax(1) != samples.y, x_adv

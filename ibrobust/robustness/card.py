@@ -15,7 +15,15 @@ from ibrobust.errors import BadInput, shortened
 from ibrobust.files import checked_name
 from ibrobust.recipe import Recipe
 from ibrobust.registry import EXTENSION_POINTS
-from ibrobust.robustness.card_records import CorruptionRecord, Count, DataRecord, Number, Record, SourceRecord
+from ibrobust.robustness.card_records import (
+    CorruptionRecord,
+    Count,
+    DataRecord,
+    Number,
+    Record,
+    SourceRecord,
+    TransferRecord,
+)
 from ibrobust.robustness.settings import NATIVE, NOT_ALWAYS, Settings, make_settings
 from ibrobust.robustness.verdicts import Doubt, Kind, Verdict, verdict_of
 
@@ -105,6 +113,7 @@ class ResultCard(Record):
         warnings: what is odd about the model, or happened to an attack; None where nothing is.
         plugins: SHA-256 by name of those whose attacks, norms, … were used; None where none was.
         corruptions: of results on corrupted images alone.
+        transfer: of results with images of another model alone.
     """
 
     settings: Settings
@@ -117,6 +126,7 @@ class ResultCard(Record):
     warnings: list[str] | None = None
     plugins: dict[str, str] | None = None
     corruptions: CorruptionRecord | None = None
+    transfer: TransferRecord | None = None
     verdict: Verdict | None = None
     audit: AuditRecord | None = None
 

@@ -43,6 +43,14 @@ class DataRecord(Record):
     sample: str | None = None
 
 
+class TransferRecord(Record):
+    """The other model that images were made on: its name and, where they are known, its digests."""
+
+    run: str
+    weights_sha256: str | None = None
+    code_sha256: str | None = None
+
+
 class CorruptionRecord(Record):
     """The corruptions, and what made them: libraries with their versions, or files."""
 

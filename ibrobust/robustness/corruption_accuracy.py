@@ -17,7 +17,8 @@ from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.card_records import CorruptionRecord
 from ibrobust.robustness.corrupted_images import bytes_of, corrupted, library_words, possible_corruptions
 from ibrobust.robustness.corruption_results import SEVERITIES, UNKNOWN, CorruptionResults, column
-from ibrobust.robustness.question import Execution, Question, make_question, models_fault, summed, warnings_about
+from ibrobust.robustness.first_queries import models_fault
+from ibrobust.robustness.question import Execution, Question, make_question, summed, warnings_about
 from ibrobust.robustness.samples import Arrays, LabelledData, Samples, usable_samples
 from ibrobust.robustness.settings import Settings, make_settings
 

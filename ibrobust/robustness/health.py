@@ -53,13 +53,16 @@ def require_health_choice(health: str) -> None:
         raise BadInput(f"health {health!r}: choose from {', '.join(HEALTH)}")
 
 
-def require_healthy(model: nn.Module, x: Tensor, y: Labels) -> list[str]:
+def require_healthy(model: nn.Module, x: Tensor, y: Labels, *, gradients: bool = True) -> list[str]:
     """The warnings of `health`.
+
+    Args:
+        gradients: whether gradients are looked at; attacks without them need none.
 
     Raises:
         BadInput: with the first thing found that makes any number meaningless.
     """
-    findings = health(model, x, y)
+    findings = _findings(model, x, y, gradients=gradients)
     for finding in findings:
         if finding.refused:
             raise BadInput(f"the model cannot be evaluated: {finding.text}; {_ALL_THE_SAME}")

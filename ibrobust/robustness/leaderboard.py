@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from ibrobust.robustness.attack_seeds import OF_ATTACK_SEEDS, about_seeds, with_seeds
 from ibrobust.robustness.card import ResultCard
 from ibrobust.robustness.certified import Certain, SharesE, beside
-from ibrobust.robustness.protocols import strength, strong_enough
+from ibrobust.robustness.protocols import strength
+from ibrobust.robustness.rank_reasons import asks_gradients, reason
 from ibrobust.robustness.ranks import rank_intervals
 from ibrobust.robustness.readings import NULL_ATTACK, Readings
 from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
 from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error, wilson_interval
 from ibrobust.robustness.storage import AnyStored, Results
-from ibrobust.robustness.verdicts import decisive
 
 _SHARES = [
     "clean", "robust_avg", "robust_avg_error", "zero_grad", "corruption_avg", "corruption_avg_error", "mce",
@@ -258,11 +258,11 @@ def _row(result: Results, certain_E: SharesE | None) -> dict[str, Any]:
         },
         "weakest_attack": by_attack.idxmax(),
         "strongest_attack": by_attack.idxmin(),
-        "zero_grad": float(result.sample_N["zero_gradient"].mean()),
+        "zero_grad": float(result.sample_N["zero_gradient"].mean()) if asks_gradients(result) else math.nan,
         **{name: metrics.get(name, math.nan) for name in _NATS},
         "eps_max": radii[-1],
         "verdict": card.stated_verdict,
-        "reason": _reason(result),
+        "reason": reason(result),
         **(about_seeds(result) if isinstance(result, BreakingRadii) and card.settings.attack_seeds > 1 else {}),
     }
 
@@ -280,17 +280,6 @@ def about_model(card: ResultCard) -> dict[str, Any]:
         "latent": recipe.latent if recipe else "",
         "seed": recipe.seed if recipe else "",
     }
-
-
-def _reason(result: Results) -> str:
-    """Why a result has no rank; empty where it has one."""
-    settings, audit = result.card.settings, result.card.audit
-    weak = [] if strong_enough(result.attacks, noise=settings.view != "mean") else ["not a strict protocol"]
-    if not audit:
-        return "; ".join([*weak, "not audited"])
-    if not result.card.verdict:
-        return "; ".join([*weak, "audit.csv does not hold the audit of these rows"])
-    return "; ".join(weak + [finding.sentence for finding in decisive(audit.findings)])
 
 
 def _keys(result: Results) -> dict[str, str]:

@@ -30,11 +30,12 @@ def about_samples(
     ids: Int[Tensor, " batch"],
     y: Labels,
     logits: Logits,
-    gradient: Images,
+    gradient: Images | None,
     lost: Bool[Tensor, " batch"],
 ) -> dict[str, Tensor]:
-    """The columns that say of each sample which it is and what its gradients are worth."""
-    zero = (gradient.flatten(1) == 0).all(1) & ~lost
+    """The columns that say of each sample which it is and what its gradients are worth; of none that was asked for
+    nothing is said."""
+    zero = torch.zeros_like(lost) if gradient is None else (gradient.flatten(1) == 0).all(1) & ~lost
     about = {"sample": ids, "label": y, "prediction": logits.argmax(1)}
     return about | {"zero_gradient": zero, NAN_GRADIENT: lost}
 

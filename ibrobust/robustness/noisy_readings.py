@@ -29,6 +29,7 @@ from ibrobust.models.bottleneck import view as view_of
 from ibrobust.models.calls import undisturbed
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.card import SUBSTITUTE
+from ibrobust.robustness.first_queries import clean_pass
 from ibrobust.robustness.lost_gradients import about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
     Accounts,
@@ -37,7 +38,6 @@ from ibrobust.robustness.question import (
     Progress,
     Question,
     added,
-    clean_pass,
     make_question,
     settings_of_call,
     warnings_about,
@@ -139,7 +139,7 @@ class _Evaluation:
         judge = _Judge(self.question, self.views, x, y, *streams)
         unattacked = judge.victim("clean")
         with self.question.work.of(CLEAN, len(x)):
-            logits, gradient = clean_pass(unattacked, x, y, ids)
+            logits, gradient = clean_pass(unattacked, x, y, ids, gradient=self.question.gradients)
             lead, right, doubt = judge.lead(x), judge.right(x), judge.doubt(x)
         radii = torch.tensor(self.question.settings.radii, device=x.device)
         right_AEN = {NULL_ATTACK: right[None].expand(len(radii), -1, -1)}

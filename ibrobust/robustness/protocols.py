@@ -18,6 +18,7 @@ class Protocol:
         beyond: names of protocols that find no more than this one: its results stand above theirs in a leaderboard.
         settings: what attacks are given instead of their usual settings, by name.
         corruptions: whether images are corrupted instead of attacked.
+        black_box: whether no attack asks for gradients: its ranks stand below those of the others, which know more.
     """
 
     attacks: tuple[str, ...]
@@ -26,6 +27,7 @@ class Protocol:
     beyond: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     corruptions: bool = False
+    black_box: bool = False
 
 
 PROTOCOLS: Registry[Protocol] = extension_point("protocol", Protocol)
@@ -42,6 +44,8 @@ STRONGEST = Protocol(
 )
 # For models with noise, where every query is an average over it: AutoAttack's "rand" beside the paper's four.
 STRICT_RAND = Protocol(("fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr"), ranks=True, noise=True)
+# Without gradients: from decisions alone, and from logits. For models that have no gradients, and ranked apart.
+BLACK_BOX = Protocol(("decision", "square"), ranks=True, black_box=True)
 # No attack: accuracy by corruption and severity (Hendrycks & Dietterich 2019), ranked apart.
 CORRUPTIONS = Protocol((), corruptions=True)
 
@@ -52,9 +56,15 @@ def strong_enough(attacks: Sequence[str], *, noise: bool) -> bool:
     return bool(_included(attacks, noise=noise))
 
 
+def without_gradients(attacks: Sequence[str]) -> bool:
+    """Whether these attacks are all of a protocol that asks for no gradients."""
+    return any(set(attacks) <= set(protocol.attacks) for protocol in PROTOCOLS.values() if protocol.black_box)
+
+
 def strength(attacks: Sequence[str], *, noise: bool) -> int:
-    """How many ranking protocols these attacks include or go beyond: the more, the further up their results stand."""
-    found = _included(attacks, noise=noise)
+    """How many ranking protocols with gradients these attacks include or go beyond: the more, the further up their
+    results stand."""
+    found = [name for name in _included(attacks, noise=noise) if not PROTOCOLS[name].black_box]
     return len({*found, *(name for protocol in found for name in PROTOCOLS[protocol].beyond)})
 
 

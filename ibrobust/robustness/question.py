@@ -1,7 +1,7 @@
 """The question of an evaluation, checked before the first attack: samples, radii, attacks, norm, noise, batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,25 +9,23 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, Victim, protocol_attacks, victim
-from ibrobust.attacks.contract import check_finite, named
-from ibrobust.attacks.filling import ROWS
-from ibrobust.attacks.losses import cross_entropy
+from ibrobust.attacks import ATTACKS, NORMS, Attack, Norm, ask_gradients, protocol_attacks
 from ibrobust.cpu.fusion import fused
 from ibrobust.cpu.layout import channels_last
-from ibrobust.errors import BadInput, RunFailed
+from ibrobust.errors import BadInput
 from ibrobust.images import as_images, frozen
-from ibrobust.models.answers import Classifier, as_module
-from ibrobust.models.bottleneck import View, attacked_view
+from ibrobust.models.answers import Classifier, OfLabels, as_module
+from ibrobust.models.bottleneck import Bottleneck, View, attacked_view
 from ibrobust.plugins import digests_of
-from ibrobust.randomness import sample_draw
 from ibrobust.robustness.card import QueryCount, ResultCard
 from ibrobust.robustness.evidence import Kept
+from ibrobust.robustness.first_queries import check_model
 from ibrobust.robustness.health import require_health_choice, warned_of
 from ibrobust.robustness.samples import Samples
 from ibrobust.robustness.settings import Settings, make_settings
+from ibrobust.robustness.transfer import Source
 from ibrobust.robustness.work import Work
-from ibrobust.types import Images, Labels, Logits
+from ibrobust.types import Images, Labels
 
 _BLOCK_PIXELS = 2**22
 """Pixels attacked at a time: 5000 digits of 28 × 28, 1300 CIFAR images. Memory does not grow with the data."""
@@ -79,7 +77,8 @@ class Question:
     """Samples, and how they are attacked; all of it usable.
 
     Attributes:
-        seen: the model as attacks see it.
+        seen: the model as attacks see it, or where there is a source as their images are scored.
+        source: the model that attacks see, where it is another one.
     """
 
     model: nn.Module
@@ -87,6 +86,7 @@ class Question:
     settings: Settings
     attacks: Mapping[str, Attack]
     seen: View
+    source: Source | None
     batch_size: int
     device: torch.device
     progress: Progress
@@ -97,6 +97,11 @@ class Question:
     @property
     def norm(self) -> Norm:
         return NORMS[self.settings.norm]
+
+    @property
+    def gradients(self) -> bool:
+        """Whether the model is asked for gradients."""
+        return self.source is None and ask_gradients(self.attacks.values())
 
     @property
     def positive_E(self) -> Tensor:
@@ -110,12 +115,17 @@ class Question:
         x, y, ids = self.samples
         size = max(self.batch_size, _BLOCK_PIXELS // x[0].numel())
         first = as_images(x[:1].to(self.device))
-        with frozen(self.model), channels_last(self.model, first), fused(self.model, first):
-            _check_model(self.seen, first, y.to(self.device))
+        with frozen(self.model), channels_last(self.model, first), fused(self.model, first), self._source_frozen():
+            classes = check_model(self.seen, first, y.to(self.device), gradient=self.gradients)
+            if self.source:
+                self.source.check(first, y.to(self.device), classes, ask_gradients(self.attacks.values()))
             yield (
                 (as_images(x[rows].to(self.device)), y[rows].to(self.device), ids[rows].to(self.device))
                 for rows in (slice(start, start + size) for start in range(0, len(x), size))
             )
+
+    def _source_frozen(self) -> AbstractContextManager[None]:
+        return frozen(self.source.model) if self.source else nullcontext()
 
     def card(self, accounts: Sequence[Accounts]) -> ResultCard:
         """The card of the answer.
@@ -139,33 +149,49 @@ def make_question(
     execution: Execution = USUALLY,
     *,
     attacks: Mapping[str, Attack] | None = None,
+    source: Classifier | None = None,
 ) -> Question:
     """Names looked up, defaults filled in.
 
     Args:
         attacks: stand for the names in `settings.attacks`; registered ones by default.
+        source: the model that attacks see, where `settings.transfer_from` names one.
 
     Raises:
         BadInput: an argument cannot be used.
     """
     model = as_module(model)
+    if settings.corrupts and attacks is None:
+        raise BadInput(f"protocol {settings.protocol!r} has no attacks; call corruption_accuracy")
+    chosen = chosen_attacks(settings) if attacks is None else attacks
+    _require_served(settings, chosen)
+    if chosen and all(attack.decisions for attack in chosen.values()) and not isinstance(model, Bottleneck):
+        model = OfLabels(model, int(samples.y.max()) + 1)
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise BadInput("the model was made in torch.inference_mode, which no gradient passes; make it outside")
     place = _device(execution.device, model, samples.x)
     batch_size = _default_batch_size(samples.x, place) if execution.batch_size is None else execution.batch_size
     if batch_size < 1:
         raise BadInput(f"batch_size {batch_size} is not 1 or more")
-    if settings.corrupts and attacks is None:
-        raise BadInput(f"protocol {settings.protocol!r} has no attacks; call corruption_accuracy")
-    chosen = chosen_attacks(settings) if attacks is None else attacks
-    quiet = [name for name, attack in chosen.items() if not attack.noise]
-    if settings.view != "mean" and quiet:
-        raise BadInput(f"attack {quiet[0]!r} cannot serve view {settings.view!r}: it goes with view 'mean'")
-    seen, work = attacked_view(model, settings.view), execution.work or Work()
-    seen = work.watched(seen) if execution.work else seen
+    work = execution.work or Work()
+    seen, other = attacked_view(model, settings.view), None if source is None else Source.of(source, place)
+    if execution.work:
+        seen, other = work.watched(seen), other and other.watched(work)
     assert NORMS[settings.norm], "looked up before the first attack"
     told = execution.progress, execution.kept, work, execution.certified
-    return Question(model, samples, settings, chosen, seen, batch_size, place, *told)
+    return Question(model, samples, settings, chosen, seen, other, batch_size, place, *told)
+
+
+def _require_served(settings: Settings, attacks: Mapping[str, Attack]) -> None:
+    """Raises:
+    BadInput: an attack cannot serve the view, or has no targets.
+    """
+    quiet = [name for name, attack in attacks.items() if not attack.noise]
+    if settings.view != "mean" and quiet:
+        raise BadInput(f"attack {quiet[0]!r} cannot serve view {settings.view!r}: it goes with view 'mean'")
+    aimless = [name for name, attack in attacks.items() if not attack.targets]
+    if settings.target_class and aimless:
+        raise BadInput(f"attack {aimless[0]!r} cannot serve target_class {settings.target_class!r}: it has no target")
 
 
 def settings_of_call(given: Mapping[str, object], protocol: str, attacks: Chosen, *, usual: str) -> Settings:
@@ -206,6 +232,11 @@ def chosen_attacks(settings: Settings) -> dict[str, Attack]:
     }
 
 
+def gradients_asked(settings: Settings) -> bool:
+    """Whether the model that is scored is asked for gradients by these settings' attacks."""
+    return not (settings.corrupts or settings.transfer_from) and ask_gradients(chosen_attacks(settings).values())
+
+
 def warnings_about(question: Question, health: str) -> list[str]:
     """What is odd about the model, each told as a `ModelWarning`, too; nothing where `health` is `ignore`.
 
@@ -215,21 +246,9 @@ def warnings_about(question: Question, health: str) -> list[str]:
     require_health_choice(health)
     if health == "ignore":
         return []
-    gradients = any(not attack.black_box for attack in question.attacks.values())
+    x, y, _ = question.samples
     noisy = question.settings.view != "mean"
-    return warned_of(question.model, question.samples.x, question.samples.y, noisy=noisy, gradients=gradients)
-
-
-def clean_pass(seen: Victim, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> tuple[Logits, Images]:
-    """Logits of the images themselves, and the gradients of their cross-entropy.
-
-    Raises:
-        BadInput: the model raised, or the logits of some samples are not finite.
-    """
-    with models_fault(f"the model raised on samples {named(ids)}"):
-        logits, gradient = seen.loss_gradient(x, y, cross_entropy)
-    check_finite(logits, ids)
-    return logits, gradient
+    return warned_of(question.model, x, y, noisy=noisy, gradients=question.gradients)
 
 
 def summed(accounts: Sequence[Accounts]) -> dict[str, QueryCount]:
@@ -256,33 +275,6 @@ def _added_up(accounts: Sequence[Accounts]) -> Accounts:
         for name, one in account.items():
             whole[name] = added(whole.get(name), one)
     return whole
-
-
-def _check_model(seen: View, x: Images, y: Int[Tensor, " samples"]) -> None:
-    """One image, before any count begins: does the model answer, with logits, for these labels, and with a gradient?"""
-    one, images = victim(seen, sample_draw(0, y[:1]), batch_size=1), f"{ROWS} images of shape {tuple(x.shape[1:])}"
-    with models_fault(f"the model raised on {images}"):
-        classes = one.logits(x).shape[1]
-    if y.min() < 0 or y.max() >= classes:
-        raise BadInput(f"y holds labels from {int(y.min())} to {int(y.max())}; the model has {classes} classes")
-    with models_fault(f"the model raised when its gradient was asked for on {images}"):
-        one.loss_gradient(x, y[:1], cross_entropy)
-
-
-@contextmanager
-def models_fault(message: str) -> Iterator[None]:
-    """What is raised inside is the model's fault, in one line.
-
-    Raises:
-        BadInput: with the message and what was raised.
-    """
-    try:
-        yield
-    except (BadInput, RunFailed):
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BadInput(f"{message}: {reason}") from error
 
 
 def _device(name: str | torch.device | None, model: nn.Module, x: Tensor) -> torch.device:

@@ -20,8 +20,12 @@ NATIVE = "native"
 TOLD = ("protocol", "norm", "view", "backend", "columns")
 """What tables say of a result's settings; `protocol` names the attacks that were chosen instead of one, too."""
 
-NOT_ALWAYS = ("search", "columns", "attacks", "restarts", "generations", "attack_seeds", "backend")
+_YOUNGER = ("generations", "target_class", "transfer_from", "attack_seeds")
+NOT_ALWAYS = ("search", "columns", "attacks", "restarts", "backend", *_YOUNGER)
 """Settings that files of some kinds or of earlier versions do not name."""
+
+TARGETS = ("least-likely", "random")
+"""Target classes beside the numbers of classes."""
 
 _MOST_DRAWS = 10_000
 """Samples of the noise in one query at most: beyond what memory holds of most models."""
@@ -47,6 +51,16 @@ def _view(view: Any) -> str:
         choices = f"mean, fresh, averaged:N with N from 1 to {_MOST_DRAWS}"
         raise BadInput(f"view {shortened(repr(view))}: choose from {choices}")
     return str(view)
+
+
+def _target_class(value: Any) -> str | None:
+    """One of `TARGETS`, or the number of a class."""
+    if value is None or value in TARGETS:
+        return None if value is None else str(value)
+    if isinstance(value, bool) or not (str(value).isdecimal() and len(str(value)) < 10):
+        choices = f"{', '.join(TARGETS)}, or the number of a class"
+        raise BadInput(f"target_class {shortened(repr(value))}: choose from {choices}")
+    return str(int(value))
 
 
 class Settings(BaseModel):
@@ -75,6 +89,12 @@ class Settings(BaseModel):
     generations: Annotated[int, Field(ge=0, le=100_000)] = Field(
         12, description="of survivors' search, for each sample that still stands"
     )
+    target_class: Annotated[str | None, BeforeValidator(_target_class)] = Field(
+        None, description="attacks are to turn samples into this class: least-likely, random, or its number"
+    )
+    transfer_from: str | None = Field(
+        None, description="make the images on another model, a run's folder or what --model takes, and score them here"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of the attacks' random starts and noise")
     attack_seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
         1,
@@ -84,8 +104,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _libraries_try_every_radius(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("backend", NATIVE) != NATIVE:
+    def _some_try_every_radius(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (values.get("backend", NATIVE) != NATIVE or values.get("transfer_from")):
             return {"search": "exhaustive", **values}
         return values
 
@@ -102,6 +122,18 @@ class Settings(BaseModel):
             f"attack_seeds {self.attack_seeds}: goes with view 'mean'": self.view != "mean" and self.attack_seeds > 1,
             f"attack_seeds {self.attack_seeds}: seed {self.seed} leaves none behind it": self.seed + self.attack_seeds
             > 2**63,
+            f"attack_seeds {self.attack_seeds}: target_class 'random' is drawn from one seed": self.attack_seeds > 1
+            and self.target_class == "random",
+            f"search {self.search!r}: images of another model are tried at every radius": self.transfer_from is not None
+            and self.search != "exhaustive",
+            **{
+                f"{key} {value!r}: {why}": value is not None and found
+                for key, value in (("target_class", self.target_class), ("transfer_from", self.transfer_from))
+                for why, found in (
+                    (f"backend {self.backend!r} cannot serve it", library),
+                    ("goes with view 'mean'", self.view != "mean"),
+                )
+            },
             f"attacks {','.join(self.attacks or ())!r}: each once": len(set(self.attacks or ()))
             < len(self.attacks or ()),
             f"protocol {self.protocol!r}: leave it out beside attacks": self.attacks is not None
@@ -135,10 +167,12 @@ class Settings(BaseModel):
 
     @property
     def label(self) -> str:
-        """The protocol, or the attacks that were chosen instead: the folder of the results, and what tables say."""
-        if self.attacks is None:
-            return self.protocol
-        return as_name("_".join(self.attacks))
+        """The protocol, or the attacks that were chosen instead, with their target and their other model: the folder of
+        the results, and what tables say."""
+        asked = self.protocol if self.attacks is None else "_".join(self.attacks)
+        towards = f"-to-{self.target_class}" if self.target_class else ""
+        source = f"-from-{as_name(Path(self.transfer_from).name)}" if self.transfer_from else ""
+        return asked if asked == self.protocol and not (towards or source) else as_name(f"{asked}{towards}{source}")
 
     @property
     def told(self) -> dict[str, str]:
@@ -148,7 +182,7 @@ class Settings(BaseModel):
     @property
     def left_out(self) -> set[str]:
         """Settings that are younger than released results and stand in no file where they have their default."""
-        return {"generations", "attack_seeds"} - self.unusual.keys()
+        return {*_YOUNGER} - self.unusual.keys()
 
     @property
     def seeds(self) -> range:

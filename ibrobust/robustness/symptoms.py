@@ -64,7 +64,7 @@ def found_in(patient: Patient, *, noisy: bool, gradients: bool, unusable: bool) 
     found = [
         _holds_logits(patient),
         _probabilities(logits),
-        _writes(patient),
+        _writes(patient) if gradients else None,
         None if noisy else unsteady,
         _mixes_samples(patient, logits),
         _gradient(patient) if gradients else None,
@@ -178,7 +178,10 @@ def _gradient(patient: Patient) -> Finding | None:
                 raise
             return Finding(f"it raised when its gradient was asked for: {said(error)}", True)
         if gradient is None:
-            text = "no gradient reaches its pixels, so gradient attacks would find it robust whatever it is"
+            text = (
+                "no gradient reaches its pixels, so gradient attacks would find it robust whatever it is (protocol "
+                "'black-box' needs no gradients)"
+            )
             return Finding(text, refused=True)
         not_finite += int((~gradient.flatten(1).isfinite()).any(1).sum())
         zero += int((gradient.flatten(1) == 0).all(1).sum())

@@ -231,4 +231,11 @@ def _renewed(answers: Closest, state: State, draw: Draw) -> State:
     return together([state[~old], fresh, going_on])
 
 
-SURVIVORS = Attack(survivors, standing=True, noise=False, left_out=_without, settings={"targets": 9, "generations": 12})
+SURVIVORS = Attack(
+    survivors,
+    standing=True,
+    noise=False,
+    targets=False,
+    left_out=_without,
+    settings={"targets": 9, "generations": 12},
+)
