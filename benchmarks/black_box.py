@@ -2,6 +2,9 @@
 
 Each is given the same images and its queries are counted one by one, wherever they come from. What counts is the
 nearest misclassified image among all that it asked about. Median distance over the samples at so many queries.
+
+`--oracles` prints how much further than the exact distance it ends where that is known: linear logits, one rival class
+or four, and samples at the ends of the range.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from ibrobust.images import as_images, frozen
 from ibrobust.models.bottleneck import view
 from ibrobust.randomness import sample_draw
 from ibrobust.types import Images, Labels
+from tests.oracles import linear, linear_at_the_edge
 
 QUERIES = (1000, 5000)
 _NORMS = {"linf": np.inf, "l2": 2}
@@ -43,6 +47,7 @@ class Recorder(nn.Module):
         self.after: dict[int, Tensor] = {}
 
     def forward(self, images: Images) -> Tensor:
+        images = images.float()  # ART asks in float64.
         logits: Tensor = self.model(images)
         times = len(images) // len(self.x)
         assert times * len(self.x) == len(images), "asked about some of the samples"
@@ -116,6 +121,24 @@ def right_ones(model: nn.Module, test: Split, count: int) -> tuple[Images, Label
     return x[right][:count], y[right][:count]
 
 
+def print_oracles(count: int) -> None:
+    """The largest distance and the median one by the exact one, less 1."""
+    problems = {
+        "one rival": linear,
+        "at the range's ends": linear_at_the_edge,
+        "four rivals": partial(linear, rivals=4),
+    }
+    print("| boundary | norm | median excess | largest excess |\n|---|---|---|---|")
+    for name, make in problems.items():
+        for norm in _NORMS:
+            problem = make(norm, samples=count)
+            model = problem.model.eval()
+            with frozen(model), torch.no_grad():
+                found = ours(model, problem.x, problem.y, norm)[QUERIES[-1]]
+            excess = found / problem.distance - 1
+            print(f"| {name} | {norm} | {float(excess.median()):.1%} | {float(excess.max()):.1%} |", flush=True)
+
+
 def _victims(data: Dataset, digits: Dataset) -> dict[str, tuple[Callable[[], nn.Module], Split]]:
     trained = partial(adversarially_trained, eps=0.0, steps=300)
     return {
@@ -131,10 +154,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--victims", nargs="*", default=None)
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--oracles", action="store_true")
     options = parser.parse_args()
+    if options.oracles:
+        print_oracles(options.samples)
+        return
     warnings.simplefilter("ignore")
     victims = _victims(benchmark_data(), benchmark_data("digits"))
-    print(f"| victim | norm | attack | {' | '.join(f'{queries} queries' for queries in QUERIES)} |")
+    print(
+        f"| victim | norm | attack | {' | '.join(f'{queries} queries' for queries in QUERIES)} |\n|---|---|---|---|---|"
+    )
     for name, (make, test) in victims.items():
         if options.victims and name not in options.victims:
             continue

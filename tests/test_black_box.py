@@ -54,7 +54,7 @@ def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_is_attacked_verified_and_audited(folder: Path, fewer: None, tmp_path: Path, capsys) -> None:
     model = ["--model", f"onnxruntime:{folder / 'net.onnx'}"]
     data = ["--data", str(folder / "mine.npz")]
-    asked = ["--protocol", "black-box", "--eps", "0.09,0.11"]
+    asked = ["--protocol", "black-box", "--eps", "0.09,0.11", "--samples", "10"]
     evaluate([*model, *data, *asked, "--out", str(tmp_path), "--keep-images"])
     (path,) = (tmp_path / "black-box").glob("onnxruntime-net-*.parquet")
     results = load_results(path)

@@ -82,6 +82,19 @@ def test_each_of_several_attack_seeds_is_the_evaluation_with_that_seed(of: str) 
     assert several.rows["pgd"].equals(np.minimum(several.rows["pgd@0"], several.rows["pgd@1"]))
 
 
+def test_what_a_certificate_proves_is_not_attacked_towards_a_target_or_from_another_model_either() -> None:
+    model, x, y = three_strips()
+    asked = {"eps": [0.05, 0.09, 0.39, 0.41], "attacks": "bim", "target_class": 2, "health": "ignore"}
+    for source in (None, model):
+        plain = ibrobust.breaking_radii(model, x, y, transfer_from=source, search="exhaustive", **asked)
+        proven = np.full(2, 0.095, np.float32)
+        fewer = ibrobust.breaking_radii(
+            model, x, y, transfer_from=source, search="exhaustive", certified=proven, **asked
+        )
+        assert fewer.rows.equals(plain.rows)
+        assert fewer.card.queries["bim"].gradient < plain.card.queries["bim"].gradient
+
+
 def test_kept_images_prove_it_and_a_mistake_that_is_not_the_target_does_not(tmp_path) -> None:
     model, x, y = trained_digits()
     asked = {"eps": [0.2, 0.4], "attacks": "bim", "keep_images": True}
