@@ -58,6 +58,7 @@ def test_all_of_it_holds_and_is_small(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(",")[0] for line in lines] == [path.stem for path in RELEASED]
     assert all(line.endswith(": holds") for line in lines)
+    assert {path.stem.partition("-")[0] for path in RELEASED} == {"digits", "mnist"}
     assert {RUN, OTHER} <= {path.stem for path in RELEASED}
     assert all(len(load_results(results_of(path)).rows) >= 200 for path in RELEASED)
     assert sum(path.stat().st_size for path in RELEASED) < 6e6
