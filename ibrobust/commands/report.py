@@ -127,8 +127,8 @@ def print_report(
         formats: what else the leaderboard is written as, with the columns that are printed: latex, markdown.
         corrupted: results under corruptions, which have rows of their own below.
         reference: the file of errors that mCE divides by.
-        group_by: whether the leaderboard has a row for all training seeds of a recipe, or for each run; curves and
-            figures are of the runs.
+        group_by: whether leaderboard and figures show all training seeds of a recipe as one, or each run; curves.csv is
+            of the runs.
 
     Runs of a recipe have the two figures of the paper; of each model of your own one shows what every attack leaves.
     """
@@ -141,13 +141,12 @@ def print_report(
     )
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
-    from ibrobust.robustness.seeds import by_recipe
+    from ibrobust.robustness.seeds import by_recipe, curves_by_recipe
     from ibrobust.tables import save_table
 
-    attacked = leaderboard(results, certain) if results else None
-    grouped = by_recipe(results, certain) if results and group_by == "recipe" else attacked
+    attacked = (by_recipe if group_by == "recipe" else leaderboard)(results, certain) if results else None
     errors = reference_errors(reference) if reference else None
-    board = with_corruptions(grouped, corrupted, errors) if corrupted else grouped
+    board = with_corruptions(attacked, corrupted, errors) if corrupted else attacked
     assert board is not None, "there are results of one kind or the other"
     text = printable(board)
     save_table(text, out / "leaderboard.csv")
@@ -170,7 +169,8 @@ def print_report(
         paths.append(out / "noise.csv")
     if attacked is not None:
         with doing("drawing figures"):
-            paths += _figures(attacked, all_curves, out)
+            drawn = curves_by_recipe(results, certain) if group_by == "recipe" else all_curves
+            paths += _figures(attacked, drawn, out)
     # Everything is written before the first line is printed, which may fail.
     print(table_text(_shown(text), na_rep=""))
     if readings is not None:

@@ -25,15 +25,17 @@ QUESTION = ["dataset", *TOLD]
 _DOUBTED: Any = ":"
 """The line of a run whose robustness an audit does not trust; its marker gets a ring."""
 _RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
+_SEEDS_BAND: dict[str, Any] = {"alpha": 0.3, "linewidth": 0}
 _NOT_TRUSTED = "audit: not to be trusted"
 
 
 def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
     """All-attack robustness against ε, a line per run coloured by γ; the unregularised baseline black and dashed
-    (Kirsch et al. figures 5, G.13). What an audit does not trust is dotted.
+    (Kirsch et al. figures 5, G.13). What an audit does not trust is dotted. Of several seeds the line is the mean, in a
+    band of one standard deviation to both sides.
 
     Args:
-        curves, baseline: run, gamma, adversarial, verdict, eps, robust.
+        curves, baseline: run, gamma, adversarial, verdict, eps, robust, and maybe robust_sd.
     """
     if len(curves):
         sns.lineplot(
@@ -47,9 +49,12 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
             style |= {"linestyle": _DOUBTED}
         ax.plot(line["eps"], line["robust"], **style)
     for _, line in curves.groupby("run"):
-        draw_certain(ax, line, colormaps[PALETTE](norm(line["gamma"].iloc[0])))
+        colour = colormaps[PALETTE](norm(line["gamma"].iloc[0]))
+        draw_certain(ax, line, colour)
+        _draw_deviation(ax, line, colour)
     for _, line in baseline.groupby("run"):
         draw_certain(ax, line)
+        _draw_deviation(ax, line, _reference_line(line["adversarial"].iloc[0])["color"])
     largest = pd.concat([curves["eps"], baseline["eps"]]).max()
     ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, TOP), xticks=[0, largest / 2, largest])
     ax.xaxis.set_major_formatter("{x:g}")
@@ -66,18 +71,29 @@ def draw_certain(ax: Axes, line: pd.DataFrame, colour: Any = "0.5") -> None:
         ax.fill_between(line["eps"], low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
 
 
+def _draw_deviation(ax: Axes, line: pd.DataFrame, colour: Any) -> None:
+    """A band of one standard deviation over seeds to both sides of their mean, where there are several."""
+    if "robust_sd" in line and line["robust_sd"].notna().any():
+        low, high = line["robust"] - line["robust_sd"], line["robust"] + line["robust_sd"]
+        ax.fill_between(line["eps"], low, high, color=colour, zorder=0.5, **_SEEDS_BAND)
+
+
 def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm: LogNorm) -> None:
     """Mean robustness (○) and clean accuracy (×) against preserved information, coloured by γ, with what the bounds on
     the information leave open as a horizontal bar (figure G.14). Where they lie too far apart for a number there is no
-    marker, and the bar has its colour. Robustness that an audit does not trust has a ring.
+    marker, and the bar has its colour. Robustness that an audit does not trust has a ring. Of several seeds all of it
+    is the mean, with a vertical bar of one standard deviation to both sides.
 
     Args:
-        board, baseline: gamma, adversarial, verdict, preserved_information with its _low and _high, robust_avg, clean.
+        board, baseline: gamma, adversarial, verdict, preserved_information with its _low and _high, robust_avg, clean,
+            and maybe seeds with robust_avg_sd and clean_sd.
     """
     board, baseline = _with_told_information(board), _with_told_information(baseline)
     for values, marker in (("robust_avg", "o"), ("clean", "X")):
         for table in (board, baseline):
             _draw_intervals(ax, table, values, norm)
+            if "seeds" in table:
+                _draw_deviations(ax, table[table["seeds"] > 1], values, norm)
         ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30, zorder=2)
         if len(board):
             sns.scatterplot(
@@ -111,28 +127,42 @@ def _open_handles(board: pd.DataFrame) -> list[Line2D]:
 def _draw_intervals(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -> None:
     """What the bounds leave open: grey behind a marker, in the marker's colour where there is none."""
     known = table[np.isfinite(table["preserved_information_high"])]
-    colours = sns.color_palette(PALETTE, as_cmap=True)
     for _, row in known.iterrows():
-        gamma = row["gamma"]
-        own = colours(norm(gamma)) if gamma > 0 else "black"
+        own = _colour(row["gamma"], norm)
         low, high = row["preserved_information_low"], row["preserved_information_high"]
         alone = {"color": own, "linewidth": 2.5 if values == "robust_avg" else 1.0}
         behind = {"color": "0.8", "linewidth": 2}
         ax.hlines(row[values], low, high, zorder=1, **(alone if np.isnan(row["preserved_information"]) else behind))
 
 
+def _draw_deviations(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -> None:
+    """What seeds do to the accuracy: a vertical bar through the marker, or through the middle of the bounds."""
+    for _, row in table.iterrows():
+        middle = (row["preserved_information_low"] + row["preserved_information_high"]) / 2
+        x = middle if np.isnan(row["preserved_information"]) else row["preserved_information"]
+        if np.isfinite(x):
+            mean, deviation = row[values], row[f"{values}_sd"]
+            ax.vlines(x, mean - deviation, mean + deviation, color=_colour(row["gamma"], norm), linewidth=1.2, zorder=2)
+
+
+def _colour(gamma: float, norm: LogNorm) -> Any:
+    return sns.color_palette(PALETTE, as_cmap=True)(norm(gamma)) if gamma > 0 else "black"
+
+
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """A panel per regulariser and a row per data set, protocol, norm and whatever else tells results apart.
 
     Args:
-        board: a leaderboard.
-        curves: the curves of the same results.
+        board: a leaderboard, of runs or with a row for all seeds of a recipe.
+        curves: the curves of its rows.
     """
     table = from_clean(curves.query("attack == 'all'").merge(board))
     title = "Robustness against all attacks"
     handles = [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
     if "certified" in table:
         handles.append(Line2D([], [], color="0.5", alpha=0.18, linewidth=6, label="from certain to attacked"))
+    if seeds := _seeds_in_words(board):
+        handles.append(Line2D([], [], color="gray", alpha=_SEEDS_BAND["alpha"], linewidth=6, label=seeds))
     return _panels(table, title, draw_robustness, _reference_handles(table) + handles)
 
 
@@ -147,11 +177,25 @@ def information_figure(board: pd.DataFrame) -> Figure:
     if _doubted(board).any():
         ring = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": _RING["edgecolors"]}
         handles.append(Line2D([], [], marker="o", linestyle="", label=_NOT_TRUSTED, **ring))
+    if seeds := _seeds_in_words(board):
+        handles.append(Line2D([], [], marker="|", markersize=9, color="gray", linestyle="", label=seeds))
     figure = _panels(board, "Robustness and what the latent remembers", draw_information, handles)
-    shares = board.loc[board["reg"] != "", ["clean", "robust_avg"]].to_numpy(dtype=float)
+    shown = board[board["reg"] != ""]
+    shares = shown[["clean", "robust_avg"]].to_numpy(dtype=float)
+    if "seeds" in shown:
+        shares = shares - shown[["clean_sd", "robust_avg_sd"]].fillna(0).to_numpy(dtype=float)
     for ax in (ax for ax in figure.axes if ax.get_title()):
         ax.set_ylim(_lowest_tick(shares.min()), TOP)
     return figure
+
+
+def _seeds_in_words(board: pd.DataFrame) -> str:
+    """What a band is, and of how many seeds; empty where each recipe has one."""
+    counts = sorted({int(count) for count in board["seeds"] if count > 1}) if "seeds" in board else []
+    if not counts:
+        return ""
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"mean ± standard deviation of {number} seeds"
 
 
 def _lowest_tick(share: float) -> float:
@@ -230,6 +274,8 @@ def from_clean(table: pd.DataFrame) -> pd.DataFrame:
     first_points = missing.assign(eps=0.0, robust=missing["clean"])
     if "certified" in table:
         first_points["certified"] = missing["clean"].where(missing["certified"].notna())
+    if "robust_sd" in table:
+        first_points["robust_sd"] = missing["clean_sd"]
     return pd.concat([first_points, table], ignore_index=True)
 
 

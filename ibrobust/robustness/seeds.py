@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ibrobust.robustness.certified import Certain
-from ibrobust.robustness.leaderboard import groups, in_order, leaderboard, rows_of, survived_N
+from ibrobust.robustness.leaderboard import curves, groups, in_order, leaderboard, rows_of, survived_N
 from ibrobust.robustness.ranks import seed_spread
 from ibrobust.robustness.statistics import mean_error
 from ibrobust.robustness.storage import Results
@@ -62,6 +62,19 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     return board[order]
 
 
+def curves_by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
+    """The curves of the rows of `by_recipe`: of several seeds the mean, with `robust_sd` behind it, their standard
+    deviation (n − 1), which is missing where there is one seed. Where there is one seed each, they are the curves."""
+    together = places_by_recipe(results)
+    if all(len(members) == 1 for members in together):
+        return curves(results, certain)
+    shares = list(certain) or [None] * len(results)
+    return pd.concat(
+        [_mean_curves([results[k] for k in members], [shares[k] for k in members]) for members in together],
+        ignore_index=True,
+    )
+
+
 def places_by_recipe(results: Sequence[Results]) -> list[list[int]]:
     """Places of the results whose recipes differ in their seed alone and that answer the same question about the same
     samples, in the order in which each is met first. Results of a seed that is there twice stay apart."""
@@ -86,10 +99,29 @@ def _seed(result: Results) -> int | None:
     return result.card.model.recipe.seed if result.card.model and result.card.model.recipe else None
 
 
+def _mean_curves(seeds: Sequence[Results], certain: Certain) -> pd.DataFrame:
+    """Curves of one recipe's seeds, which have the same attacks and radii."""
+    each = [curves([seed], [shares_E]) for seed, shares_E in zip(seeds, certain, strict=True)]
+    points = pd.MultiIndex.from_frame(each[0][["attack", "eps"]])
+    by_point = [table.set_index(["attack", "eps"]).reindex(points) for table in each]
+    robust_SR = np.stack([table["robust"] for table in by_point])
+    name = _name_of([seed.card.run for seed in sorted(seeds, key=lambda seed: _seed(seed) or 0)])
+    mean = each[0].assign(run=name, robust=robust_SR.mean(0))
+    if any(shares_E is not None for shares_E in certain):
+        unknown = np.full(len(mean), np.nan)
+        mean["certified"] = np.mean([table.get("certified", unknown) for table in by_point], axis=0)
+    return mean.assign(robust_sd=robust_SR.std(0, ddof=1) if len(seeds) > 1 else np.nan)
+
+
+def _name_of(runs: Sequence[str]) -> str:
+    """One name for the runs of a recipe, which are in the order of their seeds."""
+    others = len(runs) - 1
+    return f"{runs[0]} and {others} more {'seed' if others == 1 else 'seeds'}" if others else runs[0]
+
+
 def _merged(rows: pd.DataFrame, numbers: Sequence[str]) -> dict[str, Any]:
     """One row for the seeds' rows, which are in the order of their seeds."""
     means, deviations = rows[[*numbers]].mean(skipna=False), rows[[*numbers]].std(ddof=1, skipna=False)
-    first, others = rows["run"].iloc[0], len(rows) - 1
     words = {name: " / ".join(dict.fromkeys(rows[name])) for name in ("weakest_attack", "strongest_attack")}
     reasons = [f"seed {seed}: {reason}" for seed, reason in zip(rows["seed"], rows["reason"], strict=True) if reason]
     return {
@@ -97,7 +129,7 @@ def _merged(rows: pd.DataFrame, numbers: Sequence[str]) -> dict[str, Any]:
         **dict(means),
         **{f"{name}_sd": value for name, value in deviations.items()},
         **words,
-        "run": f"{first} and {others} more {'seed' if others == 1 else 'seeds'}",
+        "run": _name_of(rows["run"].tolist()),
         "seed": " ".join(map(str, rows["seed"])),
         "verdict": max(rows["verdict"], key=_VERDICTS.index),
         "reason": "; ".join(reasons) if len(set(rows["reason"])) > 1 else rows["reason"].iloc[0],
