@@ -93,7 +93,7 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
         for table in (board, baseline):
             _draw_intervals(ax, table, values, norm)
             if "seeds" in table:
-                _draw_deviations(ax, table[table["seeds"] > 1], values, norm)
+                _draw_deviations(ax, table[table["seeds"] > 1], values)
         ax.scatter(baseline["preserved_information"], baseline[values], marker=marker, color="black", s=30, zorder=2)
         if len(board):
             sns.scatterplot(
@@ -127,26 +127,25 @@ def _open_handles(board: pd.DataFrame) -> list[Line2D]:
 def _draw_intervals(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -> None:
     """What the bounds leave open: grey behind a marker, in the marker's colour where there is none."""
     known = table[np.isfinite(table["preserved_information_high"])]
+    colours = sns.color_palette(PALETTE, as_cmap=True)
     for _, row in known.iterrows():
-        own = _colour(row["gamma"], norm)
+        gamma = row["gamma"]
+        own = colours(norm(gamma)) if gamma > 0 else "black"
         low, high = row["preserved_information_low"], row["preserved_information_high"]
         alone = {"color": own, "linewidth": 2.5 if values == "robust_avg" else 1.0}
         behind = {"color": "0.8", "linewidth": 2}
         ax.hlines(row[values], low, high, zorder=1, **(alone if np.isnan(row["preserved_information"]) else behind))
 
 
-def _draw_deviations(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -> None:
-    """What seeds do to the accuracy: a vertical bar through the marker, or through the middle of the bounds."""
+def _draw_deviations(ax: Axes, table: pd.DataFrame, values: str) -> None:
+    """What seeds do to the accuracy: a vertical bar through the middle of the bounds, or through the marker and above it,
+    or a small deviation would be hidden."""
     for _, row in table.iterrows():
         middle = (row["preserved_information_low"] + row["preserved_information_high"]) / 2
         x = middle if np.isnan(row["preserved_information"]) else row["preserved_information"]
         if np.isfinite(x):
             mean, deviation = row[values], row[f"{values}_sd"]
-            ax.vlines(x, mean - deviation, mean + deviation, color=_colour(row["gamma"], norm), linewidth=1.2, zorder=2)
-
-
-def _colour(gamma: float, norm: LogNorm) -> Any:
-    return sns.color_palette(PALETTE, as_cmap=True)(norm(gamma)) if gamma > 0 else "black"
+            ax.vlines(x, mean - deviation, mean + deviation, color="black", linewidth=0.8, zorder=4)
 
 
 def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -178,7 +177,7 @@ def information_figure(board: pd.DataFrame) -> Figure:
         ring = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": _RING["edgecolors"]}
         handles.append(Line2D([], [], marker="o", linestyle="", label=_NOT_TRUSTED, **ring))
     if seeds := _seeds_in_words(board):
-        handles.append(Line2D([], [], marker="|", markersize=9, color="gray", linestyle="", label=seeds))
+        handles.append(Line2D([], [], marker="|", markersize=9, color="black", linestyle="", label=seeds))
     figure = _panels(board, "Robustness and what the latent remembers", draw_information, handles)
     shown = board[board["reg"] != ""]
     shares = shown[["clean", "robust_avg"]].to_numpy(dtype=float)
@@ -240,7 +239,9 @@ def _panels(
         sns.despine(figure)
         figure.suptitle(title if len(groups) != 1 else f"{title}: {', '.join(in_words(groups[0][0]))}", fontsize=10)
         figure.colorbar(ScalarMappable(norm=norm, cmap=PALETTE), ax=axes, label="γ", fraction=0.05, pad=0.04 / columns)
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        lines_of_legend = 2 if "seeds" in table and len(handles) > 3 else 1
+        ncols = -(-len(handles) // lines_of_legend)
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
     return figure
 
 
