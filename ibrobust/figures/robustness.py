@@ -138,8 +138,8 @@ def _draw_intervals(ax: Axes, table: pd.DataFrame, values: str, norm: LogNorm) -
 
 
 def _draw_deviations(ax: Axes, table: pd.DataFrame, values: str) -> None:
-    """What seeds do to the accuracy: a vertical bar through the middle of the bounds, or through the marker and above it,
-    or a small deviation would be hidden."""
+    """What seeds do to the accuracy: a vertical bar through the marker, above it so that a small deviation can be seen,
+    or through the middle of the bounds."""
     for _, row in table.iterrows():
         middle = (row["preserved_information_low"] + row["preserved_information_high"]) / 2
         x = middle if np.isnan(row["preserved_information"]) else row["preserved_information"]
