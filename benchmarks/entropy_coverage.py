@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.latent_laws import LatentLaw, laws
-from ibrobust.entropies.calibration import EntropyEstimate
+from ibrobust.entropies.calibration import EntropyEstimate, Neighbours
 from ibrobust.entropies.encoding_entropy import encoding_entropy, known_of
 from ibrobust.models.bottleneck import Bottleneck
 
@@ -26,7 +26,7 @@ def estimate(law: LatentLaw, seed: int, *, samples: int = SAMPLES, inputs: int =
     whole = law.encoded(inputs, seed)
     (encoding, y), more = whole.rows(slice(samples)), whole.rows(slice(samples, None)) if inputs > samples else None
     known = known_of(model, encoding, y, more, seed=seed)
-    return encoding_entropy(model, encoding, y, repeats=1, seed=seed, known=known) - known.floor.nats
+    return encoding_entropy(model, encoding, y, Neighbours(repeats=1, seed=seed), known=known) - known.floor.nats
 
 
 def coverage(law: LatentLaw, repeats: int) -> dict[str, object]:

@@ -17,6 +17,7 @@ from benchmarks.partial_correlations import OUTCOME, QUANTITIES, correlations, q
 from ibrobust.certificates.certificate import certified_eps_N
 from ibrobust.commands.stored_results import stored_results
 from ibrobust.datasets import Dataset, Split
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.encoding_entropy import encoding_entropy, has_known_density, known_of
 from ibrobust.entropies.mixture_bounds import Labelled
 from ibrobust.entropies.quantities import encoded
@@ -111,7 +112,7 @@ def information(model: Bottleneck, split: Split) -> dict[str, float]:
     both = Labelled(encoded(model, whole.x), whole.y)
     samples, more = both.rows(slice(_ENTROPY_SAMPLES)), both.rows(slice(_ENTROPY_SAMPLES, None))
     known = known_of(model, samples.encoding, samples.y, more)
-    found = encoding_entropy(model, samples.encoding, samples.y, repeats=2, known=known) - known.floor.nats
+    found = encoding_entropy(model, samples.encoding, samples.y, Neighbours(repeats=2), known=known) - known.floor.nats
     return {"information": found.told, "information_low": found.low, "information_high": found.high}
 
 

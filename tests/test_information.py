@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.datasets import Dataset, Split, load_dataset
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.entropies.measurement import Measurement, measured, views_of, with_retrained_decoder
@@ -108,7 +109,7 @@ def test_redundant_information_is_bounded_within_classes() -> None:
 
 @pytest.mark.parametrize("estimator", ["knn-l2", "decoder"])
 def test_rows_of_one_estimator_fit_together(trained: Bottleneck, split: Split, estimator: str) -> None:
-    quantities = family(measured(trained, split, repeats=2), estimator)
+    quantities = family(measured(trained, split, how=Neighbours(repeats=2)), estimator)
     checked = identities({"label_entropy_given_input": 0.0, **quantities})
     assert set(checked) >= ({17, 22} if estimator == "decoder" else {17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29})
     for number, (left, right) in checked.items():
@@ -117,7 +118,7 @@ def test_rows_of_one_estimator_fit_together(trained: Bottleneck, split: Split, e
 
 def test_reported_rows_fit_together(trained: Bottleneck, split: Split) -> None:
     """After the rounding of the file."""
-    text = information_text(information_rows(measured(trained, split, repeats=2), run="r"))
+    text = information_text(information_rows(measured(trained, split, how=Neighbours(repeats=2)), run="r"))
     rows = text[text["estimator"].isin(["knn-l2", "closed-form", "exact"])]
     quantities = dict(zip(rows["quantity"], rows["nats"].astype(float), strict=True))
     for number, (left, right) in identities({"label_entropy_given_input": 0.0, **quantities}).items():
@@ -127,7 +128,7 @@ def test_reported_rows_fit_together(trained: Bottleneck, split: Split) -> None:
 def test_zero_entropy_noise_makes_the_encoding_entropy_the_preserved_information(
     trained: Bottleneck, split: Split
 ) -> None:
-    quantities = family(measured(trained, split, repeats=2), "knn-l2")
+    quantities = family(measured(trained, split, how=Neighbours(repeats=2)), "knn-l2")
     assert quantities["encoding_entropy_given_input"] == pytest.approx(0, abs=1e-12)
     assert quantities["preserved_information"] == pytest.approx(quantities["encoding_entropy"], abs=1e-12)
 
@@ -151,7 +152,7 @@ def test_prediction_cross_entropy_lies_below_the_decoders(trained: Bottleneck, s
 
 def test_learned_noise_has_the_closed_form_entropy(split: Split) -> None:
     learned = model(noise=LEARNED)
-    rows = family(measured(learned, split, repeats=2), "knn-l2")
+    rows = family(measured(learned, split, how=Neighbours(repeats=2)), "knn-l2")
     with torch.no_grad():
         _, std = learned.distribution(split.x)
     expected = torch.distributions.Normal(0.0, std.double()).entropy().sum(dim=1).mean().item()
@@ -161,7 +162,7 @@ def test_learned_noise_has_the_closed_form_entropy(split: Split) -> None:
 
 def test_what_dropout_makes_impossible_is_said(split: Split) -> None:
     """H[Z|X] of a dropout encoder has no closed form: bounds, no number."""
-    rows = dict(measured(model("dropout-cnn", shape=(1, 8, 8)), split, repeats=2).rows)
+    rows = dict(measured(model("dropout-cnn", shape=(1, 8, 8)), split, how=Neighbours(repeats=2)).rows)
     entropy = rows["encoding_entropy"]
     assert math.isfinite(entropy.nats)
     for name in ("encoding_entropy_given_input", "preserved_information", "redundant_information"):
@@ -174,7 +175,7 @@ def test_what_dropout_makes_impossible_is_said(split: Split) -> None:
 def test_without_noise_only_what_is_finite_is_reported(split: Split) -> None:
     plain = model(noise=NO_NOISE)
     assert views_of(plain, 12) == ["mean"]
-    rows = dict(measured(plain, split, view="mean", repeats=2).rows)
+    rows = dict(measured(plain, split, view="mean", how=Neighbours(repeats=2)).rows)
     assert "preserved_information" not in rows
     assert rows["encoding_entropy"].low == -math.inf
     with pytest.raises(BadInput, match="no noise view 'fresh' of this model; choose from mean"):
@@ -193,9 +194,9 @@ def test_a_categorical_latent_is_exact(split: Split) -> None:
 
 
 def test_the_same_seed_gives_the_same_rows(trained: Bottleneck, split: Split) -> None:
-    first, second = (measured(trained, split, repeats=2, seed=5) for _ in range(2))
+    first, second = (measured(trained, split, how=Neighbours(repeats=2, seed=5)) for _ in range(2))
     assert first.rows == second.rows
-    assert measured(trained, split, repeats=2, seed=6).rows != first.rows
+    assert measured(trained, split, how=Neighbours(repeats=2, seed=6)).rows != first.rows
 
 
 @pytest.mark.parametrize("view", ["averaged:0", "averaged:x", "loud"])
@@ -250,7 +251,7 @@ def test_retrained_decoder_is_bayes_optimal_on_two_gaussians() -> None:
 
 def test_retraining_tightens_the_bound(trained: Bottleneck, split: Split) -> None:
     before = trained.decoder.weight.detach().clone()
-    rows = with_retrained_decoder(measured(trained, split, repeats=2), trained, split).rows
+    rows = with_retrained_decoder(measured(trained, split, how=Neighbours(repeats=2)), trained, split).rows
     loss = {row.estimator: row.nats for name, row in rows if name == "decoder_cross_entropy"}
     assert loss["retrained decoder"] < loss["decoder"] - 0.05
     assert torch.equal(trained.decoder.weight, before)
@@ -270,5 +271,5 @@ def test_tracking_measures_first_every_nth_and_last_epoch_and_changes_no_weight(
         assert torch.equal(tensor, watched.model.state_dict()[name]), name
     pd.testing.assert_frame_equal(alone.history, watched.history)
     last = trajectory.table.query("epoch == 7 and quantity == 'encoding_entropy'")
-    expected = dict(measured(alone.model, split, repeats=2).rows)["encoding_entropy"]
+    expected = dict(measured(alone.model, split, how=Neighbours(repeats=2)).rows)["encoding_entropy"]
     assert last["nats"].item() == expected.nats

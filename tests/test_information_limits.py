@@ -8,6 +8,7 @@ import torch
 
 from ibrobust.commands import information
 from ibrobust.datasets import Split, load_dataset
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.measurement import Measurement, measured
 from ibrobust.entropies.quantities import summary
 from ibrobust.errors import BadInput
@@ -98,9 +99,9 @@ def test_flags_of_compare_are_refused_in_one_line(
     ("settings", "message"),
     [
         ({"ks": [0]}, "k 0: "),
-        ({"repeats": 0}, "repeats 0: "),
-        ({"seed": -1}, "seed -1: "),
-        ({"norm": "l7"}, "no distance 'l7'; choose from l2, max"),
+        ({"how": Neighbours(repeats=0)}, "repeats 0: "),
+        ({"how": Neighbours(seed=-1)}, "seed -1: "),
+        ({"how": Neighbours(norm="l7")}, "no distance 'l7'; choose from l2, max"),
     ],
 )
 def test_from_python_the_parameter_is_named(settings: dict, message: str) -> None:
@@ -114,20 +115,20 @@ def test_from_python_the_parameter_is_named(settings: dict, message: str) -> Non
 @pytest.mark.parametrize("rare", [1, 2, 3])
 def test_a_rare_class_costs_only_what_needs_classes(rare: int) -> None:
     split = digits(30, 30, rare)
-    measurement = measured(model(), split, repeats=2)
+    measurement = measured(model(), split, how=Neighbours(repeats=2))
     assert {"encoding_entropy", "preserved_information"} <= named(measurement)
     assert not named(measurement) & set(CLASSES)
     (reason,) = (sentence for sentence in measurement.warnings if "left out" in sentence)
     assert f"class 2 holds {rare} samples; its entropy needs 4 or more" in reason
     rows = dict(measurement.rows)
-    expected = dict(measured(model(), split, repeats=2, ks=[]).rows)
+    expected = dict(measured(model(), split, how=Neighbours(repeats=2), ks=[]).rows)
     assert rows["decoder_cross_entropy"] == expected["decoder_cross_entropy"]
     bounds = rows["preserved_information"]
     assert 0 <= bounds.low <= bounds.best <= bounds.high
 
 
 def test_with_several_k_each_measures_what_it_can() -> None:
-    measurement = measured(model(), digits(30, 30, 3), ks=[1, 3], repeats=2)
+    measurement = measured(model(), digits(30, 30, 3), ks=[1, 3], how=Neighbours(repeats=2))
     k_of = {row.k for name, row in measurement.rows if name == "reverse_decoder_uncertainty"}
     assert k_of == {1}
     assert {row.k for name, row in measurement.rows if name == "encoding_entropy"} == {1, 3}
@@ -139,7 +140,7 @@ def test_images_that_are_there_twice_cost_only_the_entropies(view: str) -> None:
     once = digits(30, 30)
     split = Split(torch.cat([once.x, once.x[:1]]), torch.cat([once.y, once.y[:1]]))
     noisy = view == "fresh"
-    measurement = measured(model(ZERO_ENTROPY_STD if noisy else 0.0), split, view=view, repeats=2)
+    measurement = measured(model(ZERO_ENTROPY_STD if noisy else 0.0), split, view=view, how=Neighbours(repeats=2))
     assert ("encoding_entropy" in named(measurement)) == noisy
     assert any("2 of 61 samples coincide" in sentence for sentence in measurement.warnings) != noisy
     assert "decoder_cross_entropy" in dict(measurement.rows)
@@ -148,7 +149,7 @@ def test_images_that_are_there_twice_cost_only_the_entropies(view: str) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_samples_are_measured_as_far_as_they_go(count: int) -> None:
     split = digits(count)
-    measurement = measured(model(), split, repeats=2)
+    measurement = measured(model(), split, how=Neighbours(repeats=2))
     assert not named(measurement)
     loss = dict(measurement.rows)["decoder_cross_entropy"]
     assert math.isfinite(loss.nats)

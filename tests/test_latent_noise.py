@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ibrobust.commands import train as train_command
 from ibrobust.datasets import Split, load_dataset
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds
 from ibrobust.entropies.measurement import measured
 from ibrobust.entropies.quantities import summary
@@ -83,7 +84,7 @@ def test_a_law_has_the_moments_the_entropy_and_the_density_that_it_says(law: Law
 @pytest.mark.parametrize("law", [*LAWS, GAUSSIAN], ids=named)
 def test_the_entropy_given_the_input_is_that_of_the_law(law: Law, std: float | None, split: Split) -> None:
     noisy = model(LatentNoise(std, law))
-    rows = dict(measured(noisy, split, repeats=2).rows)
+    rows = dict(measured(noisy, split, how=Neighbours(repeats=2)).rows)
     with torch.no_grad():
         _, stds = noisy.distribution(split.x)
     # Uniform: ln of the width √12 σ; Laplace: 1 + ln 2b with b = σ/√2; Gaussian: ½ ln 2πeσ².
@@ -104,7 +105,7 @@ def test_noise_as_wide_as_zero_entropy_noise_has_an_entropy_of_zero_only_if_it_i
     """The truth for uniform noise with that deviation is −1.06 nats in 6 dimensions, and 0 where it is 1 wide."""
     nats = []
     for std in (ZERO_ENTROPY_STD, 1 / ROOT_12):
-        rows = dict(measured(model(LatentNoise(std, UNIFORM)), split, repeats=2).rows)
+        rows = dict(measured(model(LatentNoise(std, UNIFORM)), split, how=Neighbours(repeats=2)).rows)
         nats.append(rows["encoding_entropy_given_input"].nats)
     assert nats == pytest.approx([-3 * math.log(2 * math.pi * math.e / 12), 0.0], abs=1e-9)
 
@@ -140,7 +141,7 @@ def test_uniform_noise_that_never_overlaps_keeps_everything() -> None:
 @pytest.mark.parametrize("std", [ZERO_ENTROPY_STD, None])
 def test_of_an_unknown_law_nothing_is_exact(std: float | None, split: Split) -> None:
     noisy = model(LatentNoise(std, UNKNOWN))
-    measurement = measured(noisy, split, repeats=2)
+    measurement = measured(noisy, split, how=Neighbours(repeats=2))
     rows = dict(measurement.rows)
     given = rows["encoding_entropy_given_input"]
     assert math.isnan(given.nats)
@@ -158,7 +159,7 @@ def test_of_an_unknown_law_nothing_is_exact(std: float | None, split: Split) -> 
 
 
 def test_dropout_beside_another_law_leaves_bounds(split: Split) -> None:
-    rows = dict(measured(model(LatentNoise(1.0, UNIFORM), "dropout-cnn"), split, repeats=2).rows)
+    rows = dict(measured(model(LatentNoise(1.0, UNIFORM), "dropout-cnn"), split, how=Neighbours(repeats=2)).rows)
     given = rows["encoding_entropy_given_input"]
     assert math.isnan(given.nats)
     assert given.low == pytest.approx(6 * math.log(ROOT_12), abs=1e-9)

@@ -69,10 +69,10 @@ def main(arguments: Sequence[str]) -> None:
         sorted_by_class = sorted_samples(subject.test, last, first=first)
         for warning in [*(subject.model_record.warnings or []), *sorted_by_class]:
             print(f"warning: {subject.name}: {warning}", file=sys.stderr)
-    execution = Execution(options.batch_size, options.device, kept=options.keep_images)
+    execution = Execution(options.batch_size, options.device, kept=options.keep_images, proofs=options.proofs)
     with shown_progress(radius=None if settings.corrupts else settings.radii[-1]) as watch:
         for _, path, seconds in evaluate_subjects(
-            subjects, samples, settings, execution, out=options.out, proofs=options.proofs,
+            subjects, samples, settings, execution, out=options.out,
             place=place_of(options, begin=partial(share_cores, options)), watch=watch,
         ):  # fmt: skip
             if seconds is not None:

@@ -44,6 +44,26 @@ class KnownLaw(Protocol):
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """How entropies are estimated, and how their bias is.
+
+    Attributes:
+        k: which neighbour counts.
+        norm: of distances.
+        repeats: sets of samples of a known law that the bias is measured on.
+        seed: of those.
+    """
+
+    k: int = 3
+    norm: str = "l2"
+    repeats: int = 4
+    seed: int = 0
+
+
+THREE_NEIGHBOURS = Neighbours()
+
+
+@dataclass(frozen=True)
 class EntropyEstimate:
     """One estimate with all that is known about its error.
 
@@ -118,44 +138,38 @@ class EntropyEstimate:
 def calibrated_entropy(
     z: Samples,
     y: SampleLabels | None = None,
+    how: Neighbours = THREE_NEIGHBOURS,
     *,
-    k: int = 3,
-    norm: str = "l2",
     bounds: tuple[float, float] = (-math.inf, math.inf),
-    repeats: int = 4,
-    seed: int = 0,
     law: KnownLaw | None = None,
 ) -> EntropyEstimate:
     """H[Z] by `knn_entropy` with its bias and bounds.
 
     Args:
         y: labels, where the samples fall into classes.
+        how: see `Neighbours`.
         bounds: what the caller knows; the upper one is cut with the Gaussian ones.
-        repeats: sets of samples of a known law that the bias is measured on.
-        law: which law; Gaussians of the same covariance by default.
+        law: what the bias is measured on; Gaussians of the same covariance by default.
 
     Raises:
         BadInput: as `knn_entropy`.
     """
     labels = torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else y
-    nats = knn_entropy(z, k, norm)
+    nats = knn_entropy(z, how.k, how.norm)
     known = law or fitted_class_gaussians(z, labels)
     bias = (math.nan, math.nan)
     if known is not None:
-        bias = _bias(known, labels, lambda sample: knn_entropy(sample, k, norm), known.log_density, repeats, seed)
+        bias = _bias(known, labels, lambda sample: knn_entropy(sample, how.k, how.norm), known.log_density, how)
     upper = (gaussian_entropy_bound(z).upper, joint_gaussian_entropy_bound(z, labels).upper)
-    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
+    return EntropyEstimate(nats, f"knn-{how.norm}", how.k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
 
 def calibrated_conditional_entropy(
     z: Samples,
     y: SampleLabels,
+    how: Neighbours = THREE_NEIGHBOURS,
     *,
-    k: int = 3,
-    norm: str = "l2",
     bounds: tuple[float, float] = (-math.inf, math.inf),
-    repeats: int = 4,
-    seed: int = 0,
     law: KnownLaw | None = None,
 ) -> EntropyEstimate:
     """H[Z|Y] by `conditional_knn_entropy` with its bias and bounds; arguments as `calibrated_entropy`.
@@ -163,14 +177,14 @@ def calibrated_conditional_entropy(
     Raises:
         BadInput: as `conditional_knn_entropy`.
     """
-    nats = conditional_knn_entropy(z, y, k, norm)
+    nats = conditional_knn_entropy(z, y, how.k, how.norm)
     known = law or fitted_class_gaussians(z, y)
     bias = (math.nan, math.nan)
     if known is not None:
         density = partial(known.log_density_given_class, y=y)
-        bias = _bias(known, y, lambda sample: conditional_knn_entropy(sample, y, k, norm), density, repeats, seed)
+        bias = _bias(known, y, lambda sample: conditional_knn_entropy(sample, y, how.k, how.norm), density, how)
     upper = (gaussian_entropy_bound(z).upper, conditional_gaussian_entropy_bound(z, y).upper)
-    return EntropyEstimate(nats, f"knn-{norm}", k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
+    return EntropyEstimate(nats, f"knn-{how.norm}", how.k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
 
 def _in_order(low: float, high: float) -> tuple[float, float]:
@@ -185,16 +199,15 @@ def _bias(
     y: SampleLabels,
     estimate: Callable[[Samples], float],
     log_density: Callable[[Samples], Float[Tensor, " samples"]],
-    repeats: int,
-    seed: int,
+    how: Neighbours,
 ) -> tuple[float, float]:
     """Mean and standard error, over sets of samples of the law, of the estimate minus −mean ln p of the same samples.
 
     The mean log density of the same samples has the expectation of the entropy, and most of the estimate's own noise.
     """
-    draw = sample_draw(seed, torch.arange(len(y), device=y.device)).fold("calibration")
-    samples = (law.sample(y, draw.fold(repeat)) for repeat in range(repeats))
+    draw = sample_draw(how.seed, torch.arange(len(y), device=y.device)).fold("calibration")
+    samples = (law.sample(y, draw.fold(repeat)) for repeat in range(how.repeats))
     bias = torch.tensor([estimate(sample) + log_density(sample).mean().item() for sample in samples])
     # The spread of a single set is not known.
-    error = bias.std().item() / math.sqrt(repeats) if repeats > 1 else math.nan
+    error = bias.std().item() / math.sqrt(how.repeats) if how.repeats > 1 else math.nan
     return bias.mean().item(), error

@@ -6,7 +6,13 @@ from typing import NamedTuple
 import torch
 
 from ibrobust.entropies.bounds import Bound
-from ibrobust.entropies.calibration import EntropyEstimate, calibrated_conditional_entropy, calibrated_entropy
+from ibrobust.entropies.calibration import (
+    THREE_NEIGHBOURS,
+    EntropyEstimate,
+    Neighbours,
+    calibrated_conditional_entropy,
+    calibrated_entropy,
+)
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.entropies.mixture_bounds import InformationBounds, Labelled, information_bounds
 from ibrobust.models.bottleneck import Bottleneck, Encoding
@@ -60,11 +66,8 @@ def encoding_entropy(
     model: Bottleneck,
     encoding: Encoding,
     y: Labels,
+    how: Neighbours = THREE_NEIGHBOURS,
     *,
-    k: int = 3,
-    norm: str = "l2",
-    repeats: int = 4,
-    seed: int = 0,
     known: Known | None = None,
 ) -> EntropyEstimate:
     """H[Z] by nearest neighbours; where the encoder's density is known, between bounds from it, and with its bias on
@@ -72,26 +75,23 @@ def encoding_entropy(
 
     Args:
         encoding: of many inputs, one latent sample each.
-        repeats: sets of samples that the bias is measured on.
+        how: see `Neighbours`.
         known: what `known_of` says, where that has been asked already.
 
     Raises:
         BadInput: as `entropy.knn_entropy`.
     """
-    known = known or known_of(model, encoding, y, seed=seed)
+    known = known or known_of(model, encoding, y, seed=how.seed)
     bounds, law = _from(known.floor, *known.information.preserved), known.information.law
-    return calibrated_entropy(encoding.z, y, k=k, norm=norm, bounds=bounds, repeats=repeats, seed=seed, law=law)
+    return calibrated_entropy(encoding.z, y, how, bounds=bounds, law=law)
 
 
 def reverse_decoder_uncertainty(
     model: Bottleneck,
     encoding: Encoding,
     y: Labels,
+    how: Neighbours = THREE_NEIGHBOURS,
     *,
-    k: int = 3,
-    norm: str = "l2",
-    repeats: int = 4,
-    seed: int = 0,
     known: Known | None = None,
 ) -> EntropyEstimate:
     """H[Z|Y], as `encoding_entropy`.
@@ -99,11 +99,9 @@ def reverse_decoder_uncertainty(
     Raises:
         BadInput: as `entropy.conditional_knn_entropy`.
     """
-    known = known or known_of(model, encoding, y, seed=seed)
+    known = known or known_of(model, encoding, y, seed=how.seed)
     bounds, law = _from(known.floor, *known.information.redundant), known.information.law
-    return calibrated_conditional_entropy(
-        encoding.z, y, k=k, norm=norm, bounds=bounds, repeats=repeats, seed=seed, law=law
-    )
+    return calibrated_conditional_entropy(encoding.z, y, how, bounds=bounds, law=law)
 
 
 def noise_entropy(model: Bottleneck, encoding: Encoding) -> float | None:

@@ -7,7 +7,6 @@ and H[Z|Y]; `decoder` rows from the log loss, which bounds H[Y|Z] from above; `e
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,10 +15,11 @@ from torch.nn import functional as F
 
 from ibrobust.datasets import Split
 from ibrobust.entropies.bounds import label_entropy
-from ibrobust.entropies.calibration import EntropyEstimate
+from ibrobust.entropies.calibration import THREE_NEIGHBOURS, EntropyEstimate, Neighbours
 from ibrobust.entropies.categorical import exact_quantities
 from ibrobust.entropies.decoder_retraining import retrained_decoder
 from ibrobust.entropies.encoding_entropy import (
+    Known,
     encoding_entropy,
     has_known_density,
     known_of,
@@ -78,9 +78,7 @@ def measured(
     *,
     view: str = "fresh",
     ks: Sequence[int] = (3,),
-    norm: str = "l2",
-    repeats: int = 4,
-    seed: int = 0,
+    how: Neighbours = THREE_NEIGHBOURS,
     others: Split | None = None,
 ) -> Measurement:
     """All quantities that a view of the model has.
@@ -88,49 +86,45 @@ def measured(
     Args:
         view: `mean` is the mean path, whose latent has finite entropies of its own but none given X; `fresh` one
             sample of the noise per input, the latent of the paper; `averaged:n` cross-entropies over n samples.
-        ks, norm: of the nearest-neighbour estimates.
-        repeats: sets of samples of a known law that each bias is measured on.
+        ks: of the nearest-neighbour estimates, in place of the one in `how`.
+        how: see `Neighbours`; its seed is that of every draw.
         others: further samples from where those of the split are from, which tighten the bounds.
 
     Raises:
         BadInput: no such view of this model, or k, repeats or the seed cannot be used. What samples of the latent do
             not allow, as a class of two does not allow H[Z|Y], is left out, and a warning says so.
     """
-    _require_usable(model, view, ks, norm, repeats, seed, len(split))
+    _require_usable(model, view, ks, how, len(split))
     y = split.y.to(next(model.parameters()).device)
     if view.startswith("averaged:"):
-        return _averaged(model, split.x, y, _draws(view), seed)
+        return _averaged(model, split.x, y, _draws(view), how.seed)
     if model.categorical:
-        return _categorical(model, split.x, y, seed)
-    encoding = encoded(model, split.x, seed=seed) if view == "fresh" else _without_noise(model, split.x)
-    more = _encoded_others(model, others, view, seed, len(split)) if others is not None and len(others) else None
+        return _categorical(model, split.x, y, how.seed)
+    encoding = encoded(model, split.x, seed=how.seed) if view == "fresh" else _without_noise(model, split.x)
+    more = _encoded_others(model, others, view, how.seed, len(split)) if others is not None and len(others) else None
     logits = _decoded(model, encoding)
     loss = _log_loss(logits, y)
     rows = _decoder_rows("decoder", loss, y)
-    settings: dict[str, Any] = {"norm": norm, "repeats": repeats, "seed": seed}
     measured_by = ks if view == "fresh" or not _is_noisy(model) else ()
-    if measured_by:
-        settings["known"] = known_of(model, encoding, y, more, seed=seed)
-    found = [_neighbour_rows(model, encoding, y, loss, {"k": k, **settings}) for k in measured_by]
+    known = known_of(model, encoding, y, more, seed=how.seed) if measured_by else None
+    found = [_neighbour_rows(model, encoding, y, loss, replace(how, k=k), known) for k in measured_by]
     rows += [row for some, _ in found for row in some]
     return _checked(rows, logits, y, [reason for _, reasons in found for reason in reasons])
 
 
-def _require_usable(
-    model: Bottleneck, view: str, ks: Sequence[int], norm: str, repeats: int, seed: int, samples: int
-) -> None:
+def _require_usable(model: Bottleneck, view: str, ks: Sequence[int], how: Neighbours, samples: int) -> None:
     if view not in views_of(model, _draws(view)):
         raise BadInput(f"no noise view {view!r} of this model; choose from {', '.join(views_of(model, 12))}")
-    DISTANCES[norm]
+    DISTANCES[how.norm]
     if samples < 1:
         raise BadInput("samples 0: information needs at least one sample")
     for k in ks:
         if k < 1:
             raise BadInput(f"k {k}: a number of neighbours from 1 to the samples less one")
-    if repeats < 1:
-        raise BadInput(f"repeats {repeats}: a bias needs 1 or more sets of Gaussian samples")
-    if seed < 0:
-        raise BadInput(f"seed {seed}: 0 or more")
+    if how.repeats < 1:
+        raise BadInput(f"repeats {how.repeats}: a bias needs 1 or more sets of Gaussian samples")
+    if how.seed < 0:
+        raise BadInput(f"seed {how.seed}: 0 or more")
 
 
 def _decoder_rows(estimator: str, loss: Float[Tensor, " batch"], y: Labels) -> Rows:
@@ -151,20 +145,20 @@ def _decoder_rows(estimator: str, loss: Float[Tensor, " batch"], y: Labels) -> R
 
 
 def _neighbour_rows(
-    model: Bottleneck, encoding: Encoding, y: Labels, loss: PerSample, settings: dict[str, Any]
+    model: Bottleneck, encoding: Encoding, y: Labels, loss: PerSample, how: Neighbours, known: Known | None
 ) -> tuple[Rows, list[str]]:
     """From H[Z] and H[Z|Y], and from H[Z|X] where it is known; and a sentence for what had to be left out."""
     try:
-        entropy = encoding_entropy(model, encoding, y, **settings)
+        entropy = encoding_entropy(model, encoding, y, how, known=known)
     except BadInput as error:
-        return [], [f"entropies with k = {settings['k']} are left out: {error}"]
+        return [], [f"entropies with k = {how.k} are left out: {error}"]
     rows, left_out = [("encoding_entropy", entropy)], []
     reverse = None
     try:
-        reverse = reverse_decoder_uncertainty(model, encoding, y, **settings)
+        reverse = reverse_decoder_uncertainty(model, encoding, y, how, known=known)
         rows += [("reverse_decoder_uncertainty", reverse), *_label_rows(entropy, reverse, y, loss)]
     except BadInput as error:
-        left_out.append(f"H[Z|Y], I[Y;Z], H[Y|Z] and I[X;Z|Y] with k = {settings['k']} are left out: {error}")
+        left_out.append(f"H[Z|Y], I[Y;Z], H[Y|Z] and I[X;Z|Y] with k = {how.k} are left out: {error}")
     less_noise, unknown = _rows_less_noise(model, encoding, entropy, reverse)
     return rows + less_noise, left_out + unknown
 

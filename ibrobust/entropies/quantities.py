@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.encoding_entropy import encoding_entropy, noise_entropy
 from ibrobust.errors import RunFailed
 from ibrobust.images import as_images, frozen
@@ -71,7 +72,7 @@ def summary(model: Bottleneck, x: Tensor, y: Labels, *, seed: int = 0) -> dict[s
     measured = {"error": error, "decoder_cross_entropy": cross_entropy}
     if model.noise.absent or len(x) <= _K:
         return measured
-    estimate = encoding_entropy(model, encoding, y, k=_K, repeats=2)
+    estimate = encoding_entropy(model, encoding, y, Neighbours(k=_K, repeats=2))
     interval = {"_low": estimate.low, "_high": estimate.high}
     entropy = interval if math.isnan(estimate.told) else {"": estimate.told} | interval
     measured |= {f"encoding_entropy{end}": nats for end, nats in entropy.items()}

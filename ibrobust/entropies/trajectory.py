@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ibrobust.datasets import Split
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.measurement import measured, views_of
 from ibrobust.entropies.quantities import require_finite
 from ibrobust.entropies.table import information_rows
@@ -40,7 +41,7 @@ class Trajectory:
         view = views_of(model, 1)[:2][-1]
         for split, samples in self._splits.items():
             require_finite(model, samples.x)
-            measurement = measured(model, samples, view=view, repeats=self._repeats)
+            measurement = measured(model, samples, view=view, how=Neighbours(repeats=self._repeats))
             self._parts.append(information_rows(measurement, run=self._run, epoch=epoch, split=split, view=view))
 
     @property

@@ -59,12 +59,10 @@ class AttackedBlocks:
 
     Attributes:
         tasks: by the number of their run.
-        proofs: attacks are not made where linear bounds prove that they fail.
     """
 
     tasks: list[Task]
     execution: Execution
-    proofs: bool = False
     _model: Latest[nn.Module] = field(default_factory=Latest)
     _taken: Latest[dict[str, float]] = field(default_factory=Latest)
 
@@ -93,7 +91,7 @@ class AttackedBlocks:
         if task.settings.backend != NATIVE:
             attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
             return radii_by_a_library(model, samples, task.settings, execution, attacks)
-        if self.proofs:
+        if execution.proofs:
             certified = certified_eps_N(model, samples.x.to(execution.device), samples.y, task.settings.radii)
             execution = replace(execution, certified=proven_by_id(certified, samples.ids.tolist()))
         source = task.source() if task.source else None

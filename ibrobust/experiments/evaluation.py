@@ -49,7 +49,6 @@ def evaluate_subjects(
     execution: Execution,
     *,
     out: Path,
-    proofs: bool = False,
     place: Place = HERE,
     watch: Watch = NOBODY,
 ) -> Iterator[tuple[Subject, Path, float | None]]:
@@ -58,8 +57,7 @@ def evaluate_subjects(
 
     Args:
         samples: first and last + 1; all by default.
-        execution: its device, batches and kept images count.
-        proofs: attacks are not made where linear bounds prove that they fail: the same rows, less work.
+        execution: its device, batches, kept images and proofs count.
 
     Returns:
         As they are finished: subject, file, and the seconds of work that it took in this call, summed over workers;
@@ -72,7 +70,7 @@ def evaluate_subjects(
     pieces = [_piece(index, subject, samples, settings, execution.kept, out) for index, subject in enumerate(subjects)]
     for piece in pieces:
         piece.watch = watch
-    job = AttackedBlocks([task_of(subject, settings) for subject in subjects], execution, proofs)
+    job = AttackedBlocks([task_of(subject, settings) for subject in subjects], execution)
     for index, (path, seconds) in results_of(pieces, job, place, watch=watch):
         yield subjects[index], path, seconds
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ibrobust.datasets import AnySplit, Split, sorted_samples
-from ibrobust.entropies.calibration import EntropyEstimate
+from ibrobust.entropies.calibration import EntropyEstimate, Neighbours
 from ibrobust.entropies.measurement import Measurement, measured, views_of, with_retrained_decoder
 from ibrobust.errors import BadInput
 from ibrobust.experiments.blocks import Latest, Stopwatch
@@ -48,6 +48,10 @@ class Asked:
     seed: int
     retrain_decoder: bool
     more: int = 0
+
+    @property
+    def neighbours(self) -> Neighbours:
+        return Neighbours(norm=self.distance, repeats=self.repeats, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,7 @@ class MeasuredParts:
         tell(Told(0.0, f"{part.split} {part.view}"))
         watch, asked = Stopwatch(), self.asked
         try:
-            found = measured(
-                model, part.samples, view=part.view, ks=asked.ks, norm=asked.distance, repeats=asked.repeats,
-                seed=asked.seed, others=part.others,
-            )  # fmt: skip
+            found = measured(model, part.samples, view=part.view, ks=asked.ks, how=asked.neighbours, others=part.others)
             if asked.retrain_decoder and part.view == "fresh":
                 found = with_retrained_decoder(found, model, part.samples, asked.seed)
         except BadInput as error:

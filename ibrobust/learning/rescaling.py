@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ibrobust.entropies.calibration import Neighbours
 from ibrobust.entropies.encoding_entropy import encoding_entropy
 from ibrobust.entropies.quantities import encoded
 from ibrobust.models.bottleneck import Bottleneck
@@ -64,7 +65,7 @@ def rescale(model: Bottleneck, x: Tensor, y: Labels, size: float) -> dict[str, f
     encoding = encoded(model, x)
     with torch.no_grad():
         mistakes = model.decoder(encoding.z).argmax(1) != y.to(encoding.z.device)
-    entropy = encoding_entropy(model, encoding, y.to(encoding.z.device), repeats=2)
+    entropy = encoding_entropy(model, encoding, y.to(encoding.z.device), Neighbours(repeats=2))
     return {
         "latent_scale": scale.item(),
         "encoding_entropy_raw": entropy.nats,

@@ -59,6 +59,7 @@ class Execution:
         kept: which adversarial images are kept as evidence.
         work: the account of an evaluation that this question is a part of.
         certified: by the sample's number a radius that is proven; no attack is made up to it.
+        proofs: a block's radii are certified first, by linear bounds, and handed on as `certified`.
     """
 
     batch_size: int | None = None
@@ -67,6 +68,7 @@ class Execution:
     kept: Kept = "none"
     work: Work | None = None
     certified: Mapping[int, float] | None = None
+    proofs: bool = False
 
 
 USUALLY = Execution()
