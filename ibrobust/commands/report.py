@@ -146,7 +146,7 @@ def print_report(
 
     attacked = (by_recipe if group_by == "recipe" else leaderboard)(results, certain) if results else None
     errors = reference_errors(reference) if reference else None
-    board = with_corruptions(attacked, corrupted, errors) if corrupted else attacked
+    board = with_corruptions(attacked, corrupted, errors, group_by=group_by) if corrupted else attacked
     assert board is not None, "there are results of one kind or the other"
     text = printable(board)
     save_table(text, out / "leaderboard.csv")

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ibrobust.errors import BadInput
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.leaderboard import RANKS, about_model, numbered_groups, ranks_of, samples_in_words
+from ibrobust.robustness.ranks import seed_spread
+from ibrobust.robustness.seeds import deviations_behind, merged_rows, places_in_groups
 from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.statistics import mean_error
 from ibrobust.robustness.storage import load_corruptions
@@ -23,7 +25,11 @@ _NO_TEXT = (*(key for key in TOLD if key != "protocol"), *_OF_ATTACKS)
 
 
 def with_corruptions(
-    board: pd.DataFrame | None, results: Sequence[CorruptionResults], reference: Mapping[str, float] | None = None
+    board: pd.DataFrame | None,
+    results: Sequence[CorruptionResults],
+    reference: Mapping[str, float] | None = None,
+    *,
+    group_by: Literal["recipe", "run"] = "run",
 ) -> pd.DataFrame:
     """The leaderboard with a row below for each result under corruptions, best first.
 
@@ -33,21 +39,58 @@ def with_corruptions(
     Args:
         board: of the attacked results; None where there are none.
         reference: errors by corruption of the model that mCE compares with; no column `mce` without it.
+        group_by: `recipe` makes one row of results whose recipes differ in their seed alone, as `by_recipe` does.
     """
-    rows = pd.DataFrame([_row(result, reference) for result in results]).assign(group=_groups(results))
-    right_QN = [_right_N(result) for result in results]
-    wholes = [int(np.prod(result.right_CSN.shape[:2])) for result in results]
-    rows = rows.assign(**ranks_of(rows["group"], rows["corruption_avg"], right_QN, wholes))
-    rows = rows.sort_values(["group", "corruption_avg", "run"], ascending=[True, False, True], ignore_index=True)
+    rows = _ranked_rows(results, reference, group_by)
     if board is None:
-        return rows[[*RANKS, *(name for name in rows if name not in (*RANKS, "group", *_OF_ATTACKS)), "group"]]
+        named = (*RANKS, "group", "seeds", *_OF_ATTACKS)
+        last = ["group", *(["seeds"] if "seeds" in rows else [])]
+        return deviations_behind(rows[[*RANKS, *(name for name in rows if name not in named), *last]])
     own = [name for name in rows if name not in board]
     whole = pd.concat([board, rows], ignore_index=True)
     for name in (*_NO_TEXT, "worst_corruption", "tied"):
         whole[name] = whole[name].fillna("")
     for name in RANKS[:3]:
         whole[name] = whole[name].astype("Int64")
-    return whole[[*board.columns, *own]]
+    if "seeds" in whole:
+        whole["seeds"] = whole["seeds"].fillna(1).astype(int)
+    return deviations_behind(whole[[*board.columns, *own]])
+
+
+def _ranked_rows(
+    results: Sequence[CorruptionResults], reference: Mapping[str, float] | None, group_by: str
+) -> pd.DataFrame:
+    """A row for each result or recipe, with its ranks."""
+    group_Q = _groups(results)
+    rows = pd.DataFrame([_row(result, reference) for result in results]).assign(group=group_Q)
+    together = places_in_groups(results, group_Q) if group_by == "recipe" else [[place] for place in range(len(rows))]
+    right_QN: list[NDArray[Any]] = [np.mean([_right_N(results[place]) for place in members], 0) for members in together]
+    wholes = [int(np.prod(results[members[0]].right_CSN.shape[:2])) for members in together]
+    spread_Q = [seed_spread(rows["corruption_avg"].to_numpy()[members]) for members in together]
+    if len(together) < len(results):
+        rows = _one_for_seeds(
+            rows, together, [right_N / whole for right_N, whole in zip(right_QN, wholes, strict=True)]
+        )
+    rows = rows.assign(**ranks_of(rows["group"], rows["corruption_avg"], right_QN, wholes, spread_Q))
+    return rows.sort_values(["group", "corruption_avg", "run"], ascending=[True, False, True], ignore_index=True)
+
+
+def _one_for_seeds(
+    rows: pd.DataFrame, together: Sequence[Sequence[int]], share_QN: Sequence[NDArray[Any]]
+) -> pd.DataFrame:
+    """A row for each recipe.
+
+    Args:
+        together: places of the rows of each recipe.
+        share_QN: for each recipe, the share of each sample's images that are right, on average over seeds.
+    """
+    numbers = [name for name in ("clean", "corruption_avg", "mce") if name in rows]
+    merged: list[dict[str, Any]] = []
+    for members, share_N in zip(together, share_QN, strict=True):
+        of_seeds = rows.iloc[list(members)].sort_values("seed")
+        row = merged_rows(of_seeds, numbers) if len(members) > 1 else dict(of_seeds.iloc[0])
+        merged.append({**row, "corruption_avg_error": mean_error(share_N), "seeds": len(members)})
+    return pd.DataFrame(merged)
 
 
 def corruption_table(results: Sequence[CorruptionResults]) -> pd.DataFrame:

@@ -12,12 +12,13 @@ from ibrobust.robustness.certified import Certain
 from ibrobust.robustness.leaderboard import curves, groups, in_order, leaderboard, rows_of, survived_N
 from ibrobust.robustness.ranks import seed_spread
 from ibrobust.robustness.statistics import mean_error
-from ibrobust.robustness.storage import Results
+from ibrobust.robustness.storage import AnyStored, Results
 
 _ABOUT_RECIPE = ("gamma", "adversarial", "latent", "seed")
 _SAME = ("n", "eps_max", "strength", "radii", "attack_seeds")
-_VERDICTS = ("trusted", "unaudited", "suspect", "masked")
-"""The best first: a row has the worst of its seeds."""
+_WORDS = ("weakest_attack", "strongest_attack", "worst_corruption")
+_VERDICTS = ("", "trusted", "unaudited", "suspect", "masked")
+"""The best first: a row has the worst of its seeds. Under corruptions there is none."""
 
 
 def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     merged = []
     for members, survived in zip(together, survived_QN, strict=True):
         row = (
-            _merged(rows.iloc[members].sort_values("seed"), numbers)
+            merged_rows(rows.iloc[members].sort_values("seed"), numbers)
             if len(members) > 1
             else dict(rows.iloc[members[0]])
         )
@@ -52,14 +53,13 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     spread_Q = [seed_spread(rows["robust_avg"].to_numpy()[members]) for members in together]
     table = pd.DataFrame(merged)
     board = in_order(table, survived_QN, spread_Q, more=["seeds", *(f"{name}_sd" for name in numbers)])
-    order = [
-        column
-        for name in map(str, board)
-        if not name.endswith("_sd")
-        for column in (name, f"{name}_sd")
-        if column in board
-    ]
-    return board[order]
+    return deviations_behind(board)
+
+
+def deviations_behind(board: pd.DataFrame) -> pd.DataFrame:
+    """The table with each column `*_sd` behind the one that it is about."""
+    names = [str(name) for name in board if not str(name).endswith("_sd")]
+    return board[[column for name in names for column in (name, f"{name}_sd") if column in board]]
 
 
 def curves_by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame:
@@ -78,8 +78,17 @@ def curves_by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.Da
 def places_by_recipe(results: Sequence[Results]) -> list[list[int]]:
     """Places of the results whose recipes differ in their seed alone and that answer the same question about the same
     samples, in the order in which each is met first. Results of a seed that is there twice stay apart."""
+    return places_in_groups(results, groups(results))
+
+
+def places_in_groups(results: Sequence[AnyStored], group_Q: Sequence[str]) -> list[list[int]]:
+    """The same, of any results whose questions are known.
+
+    Args:
+        group_Q: for each result, its question about its samples, in words.
+    """
     places: dict[str, list[int]] = {}
-    for place, (result, group) in enumerate(zip(results, groups(results), strict=True)):
+    for place, (result, group) in enumerate(zip(results, group_Q, strict=True)):
         model = result.card.model
         recipe = model.recipe if model else None
         known = (
@@ -95,7 +104,7 @@ def places_by_recipe(results: Sequence[Results]) -> list[list[int]]:
     return found
 
 
-def _seed(result: Results) -> int | None:
+def _seed(result: AnyStored) -> int | None:
     return result.card.model.recipe.seed if result.card.model and result.card.model.recipe else None
 
 
@@ -119,10 +128,10 @@ def _name_of(runs: Sequence[str]) -> str:
     return f"{runs[0]} and {others} more {'seed' if others == 1 else 'seeds'}" if others else runs[0]
 
 
-def _merged(rows: pd.DataFrame, numbers: Sequence[str]) -> dict[str, Any]:
-    """One row for the seeds' rows, which are in the order of their seeds."""
+def merged_rows(rows: pd.DataFrame, numbers: Sequence[str]) -> dict[str, Any]:
+    """One row for the seeds' rows, which are in the order of their seeds, with means and deviations of the numbers."""
     means, deviations = rows[[*numbers]].mean(skipna=False), rows[[*numbers]].std(ddof=1, skipna=False)
-    words = {name: " / ".join(dict.fromkeys(rows[name])) for name in ("weakest_attack", "strongest_attack")}
+    words = {name: " / ".join(dict.fromkeys(rows[name])) for name in _WORDS if name in rows}
     reasons = [f"seed {seed}: {reason}" for seed, reason in zip(rows["seed"], rows["reason"], strict=True) if reason]
     return {
         **dict(rows.iloc[0]),
