@@ -132,7 +132,7 @@ def measure(places: list[Path], results: list[Path], data_dir: Path | None, out:
         if name not in data:
             data[name] = run.data(data_dir=data_dir, download=False)
         rows.append(measured_run(run, claims[run.card.run], data[name]))
-        pd.DataFrame(rows).to_csv(out, index=False, float_format="%.6g")
+        pd.DataFrame(rows).to_csv(out, index=False, float_format="%.6g", encoding="utf-8")
         print(run.card.run, flush=True)
 
 

@@ -33,7 +33,7 @@ def checked(choose, seed: int) -> bool:
 
 # The failing network is printed as it is: making it smaller takes minutes.
 @settings(
-    max_examples=150, derandomize=True, phases=[Phase.explicit, Phase.generate],
+    max_examples=80, derandomize=True, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(st.data(), st.integers(0, 2**31))

@@ -243,7 +243,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(stored, capsys, monkeypatch
         code, said = exit_of(capsys, monkeypatch, command, *asked[1:], *flags)
         assert (code, words in said.splitlines()[-1]) == (2, True), said
     x, y = images(3, 3, 32)
-    with pytest.raises(BadInput, match="protocol 'corruptions' has no attacks; ask corruption_accuracy"):
+    with pytest.raises(BadInput, match="protocol 'corruptions' has no attacks; call corruption_accuracy"):
         ibrobust.breaking_radii(model(3, 32), x, y, protocol="corruptions")
     monkeypatch.setitem(sys.modules, "imagecorruptions", None)
     with pytest.raises(BadInput, match=r"needs imagecorruptions-imaug.*pip install 'ibrobust\[corruptions\]'"):

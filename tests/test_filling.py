@@ -57,9 +57,9 @@ def test_bits_are_the_same_in_a_batch_of_every_size_from_the_measured_one_on(mod
 def test_every_pass_of_the_model_is_in_the_account(attack, filling, monkeypatch) -> None:
     model, x, y = trained_digits()
     counting = Counting(model)
-    monkeypatch.setattr("ibrobust.robustness.breaking_radii.needed_filling", lambda *_: filling)
-    for look in ("_check_model", "channels_last"):  # They ask about one image, before any count begins.
-        monkeypatch.setattr(f"ibrobust.robustness.question.{look}", lambda *_: nullcontext())
+    monkeypatch.setattr("ibrobust.robustness.clean_block.needed_filling", lambda *_: filling)
+    for look in ("check_model", "channels_last"):  # They ask about one image, before any count begins.
+        monkeypatch.setattr(f"ibrobust.robustness.question.{look}", lambda *_, **__: nullcontext())
     asked = {"eps": [0.1], "attacks": {attack: ATTACKS[attack]}, "health": "ignore"}  # A look at health is no query.
     results = breaking_radii(counting, x[:5], y[:5], **asked)
     counted = sum(account.forward + account.gradient for account in results.card.queries.values())
@@ -70,7 +70,7 @@ def test_every_pass_of_the_model_is_in_the_account(attack, filling, monkeypatch)
 def test_the_filling_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = trained_digits()
     measured = breaking_radii(model, x[:5], y[:5], eps="0:0.2")
-    monkeypatch.setattr("ibrobust.robustness.breaking_radii.needed_filling", lambda *_: Filling())
+    monkeypatch.setattr("ibrobust.robustness.clean_block.needed_filling", lambda *_: Filling())
     filled_up = breaking_radii(model, x[:5], y[:5], eps="0:0.2")
     assert measured.rows.equals(filled_up.rows)
     assert measured.card == filled_up.card

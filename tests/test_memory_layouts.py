@@ -42,6 +42,8 @@ def colour_problem() -> tuple[nn.Module, Tensor, Tensor]:
 @EVERY_NORM
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
 def test_an_attack_makes_the_same_images_whatever_the_memory_layout(attack: str, norm: str) -> None:
+    if (attack, norm) == ("decision", "l1"):
+        pytest.skip("it is for linf and l2")
     model, x, y = colour_problem()
     draw = sample_draw(0, torch.arange(len(x)))
     radius = torch.inf if QUICK[attack].minimal else {"linf": 0.02, "l2": 0.2}.get(norm, 0.6)

@@ -57,9 +57,11 @@ def test_the_attack_in_work_is_named_and_the_account_ends_at_nothing(protocol, s
         assert 0.8 * asked < said[-1][1] < 1.2 * asked
 
 
-@pytest.mark.parametrize(("protocol", "settings"), [("paper", {}), ("strict", {}), ("strict-rand", {"view": "fresh"})])
-def test_at_every_moment_the_share_that_is_told_is_near_the_true_one(protocol, settings):
-    said, _ = told(protocol, 6, eps="0:0.1" if protocol == "paper" else "0.1", **settings)
+@pytest.mark.parametrize(
+    ("protocol", "samples", "settings"), [("paper", 6, {}), ("strict", 24, {}), ("strict-rand", 6, {"view": "fresh"})]
+)
+def test_at_every_moment_the_share_that_is_told_is_near_the_true_one(protocol, samples, settings):
+    said, _ = told(protocol, samples, eps="0:0.1" if protocol == "paper" else "0.1", **settings)
     whole = said[-1][1]
     apart = [abs(done / (done + left) - done / whole) for _, done, left in said if done]
     assert max(apart) < 0.25

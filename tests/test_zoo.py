@@ -50,13 +50,22 @@ def test_released_names_are_those_of_the_recipes(released):
 
 @pytest.mark.parametrize(("folder", "name", "every"), [("runs", "digits", 8), ("mnist", "mnist", 20)])
 def test_released_metrics_are_those_of_the_weights(folder, name, every):
+    """Released entropies are of an earlier bias: they lie between the bounds that are found now."""
     data_dir = os.environ.get("IBROBUST_DATA")
     if name == "mnist" and data_dir is None:
         pytest.skip("IBROBUST_DATA names no folder of data sets")
     test = load_dataset(name, data_dir=Path(data_dir) if data_dir else None).test[:10_000]
     for run in find_runs([released_zoo() / folder])[::every]:
         measured = summary(run.model(), test.x, test.y)
-        assert measured == pytest.approx(run.card.metrics["test"], rel=1e-4, abs=1e-4)
+        metrics = run.card.metrics["test"]
+        bounded = {"encoding_entropy", "preserved_information"} & set(metrics)
+        for quantity in bounded:
+            low, high = measured.pop(f"{quantity}_low"), measured.pop(f"{quantity}_high")
+            measured.pop(quantity, None)
+            assert low <= metrics[quantity] <= high, (run.card.run, quantity)
+        of_entropies = {f"{quantity}{end}" for quantity in bounded for end in ("", "_low", "_high")}
+        rest = {quantity: value for quantity, value in metrics.items() if quantity not in of_entropies}
+        assert measured == pytest.approx(rest, rel=1e-4, abs=1e-4)
 
 
 def test_released_results_carry_the_metrics_of_their_run_between_bounds():

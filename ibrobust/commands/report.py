@@ -34,8 +34,8 @@ _SHORT = {
     "rank_high": "to",
     "robust_avg_error": "±",
     "preserved_information": "I[X;Z]",
-    "preserved_information_low": "I[X;Z] from",
-    "preserved_information_high": "I[X;Z] to",
+    "preserved_information_low": "I[X;Z]_low",
+    "preserved_information_high": "I[X;Z]_high",
 }
 
 

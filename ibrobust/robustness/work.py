@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ibrobust.attacks import Attack
+from ibrobust.attacks.filling import ROWS
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Noise
 from ibrobust.types import Images, Logits
@@ -24,15 +25,19 @@ class Work:
     """The account of one evaluation, in passes of one sample forward; a gradient counts as three.
 
     What is left is expected from what an attack took for the samples that it has finished. Before it has finished any,
-    it is expected from its settings, in proportion to what other attacks took of what was expected of them.
+    it is expected from its settings, in proportion to what other attacks took of what was expected of them: those that
+    search as it does, for the nearest mistake of every sample or only until one is found.
 
     Attributes:
         usual: queries per sample that the settings let expect, by attack.
         left: samples that an attack has not begun, by attack.
         tell: told how far the work is.
+        minimal: attacks that look for the nearest mistake.
+        together: attacks whose climbs towards several targets share batches where few samples stand.
         taken: queries per sample, by attack that has finished some.
         done: queries so far.
         broken: samples broken at the largest radius so far; None where nobody says.
+        filled: how many times the rows of its samples a pass of a finished attack computes at least.
     """
 
     usual: dict[str, float] = field(default_factory=dict)
@@ -41,6 +46,9 @@ class Work:
     taken: dict[str, float] = field(default_factory=dict)
     done: int = 0
     broken: int | None = None
+    minimal: frozenset[str] = frozenset()
+    together: frozenset[str] = frozenset()
+    filled: dict[str, float] = field(default_factory=dict)
     _attack: str = CLEAN
     _samples: int = 0
     _begun: int = 0
@@ -53,6 +61,7 @@ class Work:
         self.asked(0)
         yield
         self.taken[attack] = (self.done - self._begun) / max(samples, 1)
+        self.filled[attack] = max(ROWS / max(samples, 1), 1.0)
         self._samples = 0
         self.asked(0)
 
@@ -81,9 +90,11 @@ class Work:
     def _expected(self, attack: str) -> float:
         if attack in self.taken:
             return self.taken[attack]
-        known = [name for name in self.taken if name in self.usual and name != CLEAN]
+        finished = [name for name in self.taken if name in self.usual and name != CLEAN]
+        known = [name for name in finished if (name in self.minimal) == (attack in self.minimal)] or finished
         expected = sum(self.usual[name] for name in known)
-        return self.usual.get(attack, 0.0) * (sum(self.taken[name] for name in known) / expected if expected else 1.0)
+        taken = sum(self.taken[name] / (self.filled[name] if attack in self.together else 1) for name in known)
+        return self.usual.get(attack, 0.0) * (taken / expected if expected else 1.0)
 
     def watched(self, view: View) -> View:
         """The view, each of whose passes is counted."""
@@ -105,7 +116,9 @@ def expected_work(
         walks: how many radii every attack is run at: one where a search finds the radius, all of them under noise.
     """
     usual = {CLEAN: 2.0 * _GRADIENT, **{name: walks * _usual_queries(attack) for name, attack in attacks.items()}}
-    return Work(usual, dict.fromkeys(usual, samples), tell)
+    minimal = frozenset(name for name, attack in attacks.items() if attack.minimal)
+    together = frozenset(name for name, attack in attacks.items() if "targets" in attack.settings)
+    return Work(usual, dict.fromkeys(usual, samples), tell, minimal=minimal, together=together)
 
 
 def _usual_queries(attack: Attack) -> float:
@@ -114,7 +127,8 @@ def _usual_queries(attack: Attack) -> float:
     restarts = settings.get("restarts", 1)
     if "queries" in settings:
         return 0.7 * float(settings["queries"] * restarts)  # most samples of a robust model use them all
-    steps = (
-        min(settings.get("steps", 10), 5) if attack.minimal and "targets" not in settings else settings.get("steps", 10)
-    )
-    return float(_GRADIENT * steps * settings.get("targets", 1) * restarts)
+    steps, targets = settings.get("steps", 10), settings.get("targets", 0)
+    if attack.minimal and not targets:
+        steps = min(steps, 5)
+    a_step = _GRADIENT + 1 if attack.minimal and targets else _GRADIENT  # FAB looks where it has come to
+    return float(a_step * steps * max(targets, 1) * restarts)
