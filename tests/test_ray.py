@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import ibrobust
 from ibrobust.commands.audit import main as audit
 from ibrobust.commands.certify import main as certify
 from ibrobust.commands.evaluate import main as evaluate
+from ibrobust.commands.information import main as information
 from ibrobust.commands.train import main as train
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments import ray_cluster, ray_driver
@@ -28,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc"),
 ]
-NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20}
+NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,39 @@ def test_refused_input_ends_it(cluster, tmp_path):
         list(squares(on(cluster), [-1], tmp_path))
 
 
+def visible(_item: int, tell) -> str:
+    """A job that tells what it is given, and answers with the GPUs that its process sees."""
+    tell("begun")
+    time.sleep(1.5)
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(0.5, {"0"}), (0.0, {""})])
+def test_a_job_sees_the_gpu_that_it_takes_a_share_of_and_is_heard_while_it_works(cluster, gpus, seen):
+    items, heard = iter([1, 2]), []
+    work = Workload(visible, lambda: next(items, None), lambda *told: heard.append(told), gpus=gpus)
+    assert {outcome.answer for outcome in outcomes(work, on(cluster))} == seen
+    assert set(heard) <= {(1, "begun"), (2, "begun")}
+    assert heard
+
+
+def test_room_is_what_cpus_and_gpus_allow():
+    assert ray_driver.room_of({"CPU": 8.0, "GPU": 2.0}, 0.0) == 8
+    assert ray_driver.room_of({"CPU": 8.0, "GPU": 2.0}, 0.1) == 8
+    assert ray_driver.room_of({"CPU": 8.0, "GPU": 2.0}, 0.5) == 4
+    assert ray_driver.room_of({"CPU": 8.0}, 0.5) == 0
+    assert ray_driver.room_of({}, 0.0) == 1
+
+
+def test_what_a_killed_command_leaves_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    with ray_cluster._own_folder(tmp_path) as living:
+        abandoned = tmp_path / "ibr-abandoned"
+        (abandoned / "session").mkdir(parents=True)
+        with ray_cluster._own_folder(tmp_path) as own:
+            assert sorted(map(str, tmp_path.iterdir())) == sorted([living, own])
+    assert not list(tmp_path.iterdir())
+
+
 def children() -> list[int]:
     """Processes that this one has started and that are drivers of Ray."""
     found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
@@ -123,12 +158,13 @@ def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
     assert contents(folder / "there") == contents(folder / "here")
 
 
-def test_audits_and_certificates_are_the_same_there(cluster, folder):
+def test_audits_certificates_and_information_are_the_same_there(cluster, folder):
     evaluate(["--runs", "runs", "--samples", "8", "--eps", "0,0.1", "--out", "here"])
     shutil.copytree("here", "there")
     for name, more in (("here", []), ("there", ["--engine", "ray", "--address", cluster.address])):
         audit(["--runs", "runs", "--samples", "8", "--results", name, *more])
         certify(["--runs", "runs", "--samples", "8", "--results", name, *more])
+        information(["--runs", "runs", "--samples", "20", "--repeats", "1", "--view", "mean", "--out", name, *more])
     assert (folder / "here" / "certified.csv").is_file()
     assert contents(folder / "there") == contents(folder / "here")
 
@@ -154,11 +190,11 @@ def test_a_node_without_the_package_or_with_a_much_older_one_says_so(monkeypatch
     done = ray_driver._task()
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "ibrobust.experiments.ray_worker", None)
-        kind, said = done({"ibrobust": "7.0"}, "", [], b"")
+        kind, said = done({"ibrobust": "7.0"}, "", [], b"", 0, None)
     assert kind == "apart"
     assert f"has ibrobust {ibrobust.__version__}, and here is 7.0" in said
     monkeypatch.setitem(sys.modules, "ibrobust", None)
-    kind, said = done({"ibrobust": "7.0"}, "", [], b"")
+    kind, said = done({"ibrobust": "7.0"}, "", [], b"", 0, None)
     assert kind == "apart"
     assert "does not have ibrobust 7.0" in said
 

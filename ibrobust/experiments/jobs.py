@@ -44,12 +44,14 @@ class Workload:
             answer has come. The work is over when there is none and no answer is awaited.
         told: called in the process that asked, with an item and what its job tells.
         begin: called once in each process that works, before its first job.
+        gpus: how many GPUs a job needs to itself, or which share of one, where an engine hands them out.
     """
 
     job: Job
     next_item: Callable[[], Any]
     told: Callable[[Any, Any], None] = lambda _item, _message: None
     begin: Callable[[], None] = nothing
+    gpus: float = 0.0
 
 
 Engine = Callable[[Workload, int, str | None], Iterator[Outcome]]
@@ -73,13 +75,14 @@ class Place:
         engine: its name.
         workers: how many jobs run at a time.
         address: of a cluster.
-        begin: as in a `Workload`.
+        begin, gpus: as in a `Workload`.
     """
 
     engine: str = "local"
     workers: int = 1
     address: str | None = None
     begin: Callable[[], None] = nothing
+    gpus: float = 0.0
 
 
 HERE = Place()
@@ -110,7 +113,7 @@ def answers(job: Callable[[Item], Answer], items: Sequence[Item], place: Place) 
         RunFailed: after all others are done, with what failed.
     """
     left = iter(enumerate(items))
-    work = Workload(_Numbered(job), lambda: next(left, None), begin=place.begin)
+    work = Workload(_Numbered(job), lambda: next(left, None), begin=place.begin, gpus=place.gpus)
     failures: dict[int, RunFailed] = {}
     waiting: dict[int, tuple[Item, Answer]] = {}
     following = 0

@@ -98,7 +98,8 @@ def results_of(
     waited = False
     try:
         while work.waiting:
-            for outcome in outcomes(Workload(job, work.next_item, account.told, place.begin), place):
+            asked = Workload(job, work.next_item, account.told, place.begin, place.gpus)
+            for outcome in outcomes(asked, place):
                 work.hear(outcome)
                 yield from work.results()
             yield from work.results()

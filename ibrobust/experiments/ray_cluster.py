@@ -8,13 +8,14 @@ leaves behind stays in that process.
 import atexit
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -27,9 +28,10 @@ from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import Outcome, Workload
 from ibrobust.experiments.lifelines import signals_held
 from ibrobust.experiments.processes import outcome_of
-from ibrobust.experiments.ray_driver import ANSWERED, FAILED, LOST, READY, ROOM, Cluster, drive
+from ibrobust.experiments.ray_driver import ANSWERED, FAILED, LOST, READY, ROOM, TOLD, Cluster, drive
 from ibrobust.experiments.same_package import this_package
 from ibrobust.experiments.shipping import shipped
+from ibrobust.files import held, let_go
 
 _TRIES = 3
 """How many drivers in a row may die without an answer."""
@@ -37,12 +39,14 @@ _TRIES = 3
 _CONNECTED, _ANSWERED, _STARTED = 5.0, 20.0, 120.0
 """Seconds that an address has to take a connection, a cluster at it to answer, and a cluster to start here."""
 
+_FOLDER = "ibr-"
+
 _PATIENCE = 10.0
 """Seconds that a driver has to take leave of a cluster."""
 
 
 def ray_cluster(work: Workload, workers: int, address: str | None) -> Iterator[Outcome]:
-    """An engine: items are Ray's tasks, as many at a time as the cluster has CPUs.
+    """An engine: items are Ray's tasks, as many at a time as the cluster has CPUs, and GPUs where they need some.
 
     Args:
         workers: CPUs of the cluster that is started here where there is no address.
@@ -63,9 +67,28 @@ def ray_cluster(work: Workload, workers: int, address: str | None) -> Iterator[O
     sent = shipped(work)
     # Ray's sockets lie in it, and a system takes no more than some hundred characters for the path of one.
     where = "/tmp" if len(tempfile.gettempdir()) > 20 and os.path.isdir("/tmp") else None
-    with tempfile.TemporaryDirectory(prefix="ibr-", dir=where, ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(address, workers, folder, this_package())
+    with _own_folder(Path(where or tempfile.gettempdir())) as folder:
+        cluster = Cluster(address, workers, folder, this_package(), work.gpus)
         yield from _Tasks(work, sent, cluster, [item]).outcomes()
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[str]:
+    """A folder for what Ray writes. A process that is killed leaves it behind; the next one removes it."""
+    for left in parent.glob(f"{_FOLDER}*"):
+        with suppress(OSError):
+            if (handle := held(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                let_go(handle)
+    handle = None
+    while handle is None:  # Another process may have taken it for one that was left behind.
+        folder = tempfile.mkdtemp(prefix=_FOLDER, dir=parent)
+        handle = held(Path(folder))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        let_go(handle)
 
 
 @dataclass
@@ -124,6 +147,9 @@ class _Tasks:
                 if kind == ROOM:
                     driver.room = said
                     continue
+                if kind == TOLD:
+                    self._told(*said)
+                    continue
                 number, answer = said
                 item = self.running.pop(number)
                 self.deaths = 0
@@ -136,6 +162,10 @@ class _Tasks:
             politely = self.cluster.address is not None
         finally:
             driver.stop(politely=politely)
+
+    def _told(self, number: int, message: bytes) -> None:
+        if number in self.running:  # What is heard after the answer says nothing new.
+            self.work.told(self.running[number], pickle.loads(message))
 
     def _hand_out(self, driver: _Driver) -> bool:
         """Give the cluster as many items as it has room for; whether there was one."""

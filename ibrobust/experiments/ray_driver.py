@@ -18,8 +18,9 @@ from ibrobust.experiments.lifelines import serve_parent
 IMPORTED, READY, ROOM, FAILED = "imported", "ready", "room", "failed"
 """What a driver says of itself: that Ray is loaded, and for how many tasks there is room, now or later."""
 
-ANSWERED, LOST, APART = "answered", "lost", "apart"
-"""What it says of an item: what its job answered or raised, that its workers died, that a node has another package."""
+ANSWERED, LOST, APART, TOLD = "answered", "lost", "apart", "told"
+"""What it says of an item: what its job answered or raised, that its workers died, that a node has another package,
+and what its job tells on the way."""
 
 _RETRIES = 3
 """How often Ray begins a task again whose worker or node is lost."""
@@ -40,12 +41,14 @@ class Cluster:
         workers: the CPUs of one that is started here.
         folder: for what Ray writes of it.
         package: as `this_package` says it.
+        gpus: what of a GPU each task needs.
     """
 
     address: str | None
     workers: int
     folder: str
     package: dict[str, str]
+    gpus: float = 0.0
 
 
 def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
@@ -66,12 +69,15 @@ def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
 
         _say(pipe, IMPORTED, None)
         _connect(cluster, len(sent))
+        if not _room(cluster.gpus):
+            _say(pipe, FAILED, "none of its nodes has a GPU, which the device cuda needs")
+            return
     except Exception as error:
         _say(pipe, FAILED, _reason(error))
         return
     try:
         key = hashlib.sha256(sent).hexdigest()
-        asyncio.run(_pass_on(pipe, cluster.package, key, ray.put(sent)))
+        asyncio.run(_pass_on(pipe, cluster, key, ray.put(sent)))
     finally:
         ray.shutdown()
 
@@ -93,22 +99,24 @@ def _connect(cluster: Cluster, size: int) -> None:
     if cluster.address is not None:
         ray.init(cluster.address, **quiet)
         return
+    gpus = None if cluster.gpus else 0  # None: as many as there are.
     ray.init(
-        "local", num_cpus=cluster.workers, num_gpus=0, include_dashboard=False, dashboard_host="127.0.0.1",
+        "local", num_cpus=cluster.workers, num_gpus=gpus, include_dashboard=False, dashboard_host="127.0.0.1",
         object_store_memory=_STORE + 2 * size, _temp_dir=cluster.folder, **quiet,
     )  # fmt: skip
 
 
-async def _pass_on(pipe: Connection, package: dict[str, str], key: str, sent: Any) -> None:
+async def _pass_on(pipe: Connection, cluster: Cluster, key: str, sent: Any) -> None:
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(_task())
-    room = _room()
+    remote = ray.remote(num_cpus=1, num_gpus=cluster.gpus, max_retries=_RETRIES)(_task())
+    board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_board()).remote()
+    room = _room(cluster.gpus)
     _say(pipe, READY, room)
 
     async def answer(number: int, item: bytes) -> None:
         try:
-            kind, said = await remote.remote(package, key, [sent], item)
+            kind, said = await remote.remote(cluster.package, key, [sent], item, number, board)
         except ray.exceptions.LocalRayletDiedError:
             os._exit(1)  # Ray ends a driver whose node dies. Another one takes over.
         except ray.exceptions.RayError as error:
@@ -119,14 +127,21 @@ async def _pass_on(pipe: Connection, package: dict[str, str], key: str, sent: An
         nonlocal room
         while True:
             await asyncio.sleep(_LOOK_AGAIN)
-            if (now := _room()) != room:
+            if (now := max(1, _room(cluster.gpus))) != room:
                 room = now
                 _say(pipe, ROOM, room)
+
+    async def listen() -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN)
+            with suppress(ray.exceptions.RayError):  # Its node is lost: progress is not what work waits for.
+                for told in await board.take.remote():
+                    _say(pipe, TOLD, told)
 
     # Read without end by a thread: whoever writes both ways and reads neither waits for ever.
     come: asyncio.Queue[bytes | None] = asyncio.Queue()
     threading.Thread(target=_read, args=(pipe, asyncio.get_running_loop(), come), daemon=True).start()
-    tasks = {asyncio.create_task(look())}
+    tasks = {asyncio.create_task(look()), asyncio.create_task(listen())}
     while (message := await come.get()) is not None:
         task = asyncio.create_task(answer(*pickle.loads(message)))
         tasks.add(task)
@@ -145,17 +160,42 @@ def _read(pipe: Connection, loop: asyncio.AbstractEventLoop, come: "asyncio.Queu
         loop.call_soon_threadsafe(come.put_nowait, message)
 
 
-def _room() -> int:
+def _room(gpus: float) -> int:
+    """How many tasks the cluster has room for; 0 where they need a GPU and it has none."""
     import ray
 
-    return max(1, int(ray.cluster_resources().get("CPU", 0)))  # type: ignore[no-untyped-call]
+    return room_of(ray.cluster_resources(), gpus)  # type: ignore[no-untyped-call]
+
+
+def room_of(resources: dict[str, float], gpus: float) -> int:
+    """As many tasks as there are CPUs, at least one, and no more than the GPUs allow."""
+    room = max(1, int(resources.get("CPU", 0)))
+    return min(room, int(resources.get("GPU", 0) / gpus + 1e-6)) if gpus else room
+
+
+def _board() -> type:
+    """What workers write on what they tell, the latest of each item, and the driver reads. Ray sends a class within a
+    function as it is."""
+
+    class Board:
+        def __init__(self) -> None:
+            self.told: dict[int, bytes] = {}
+
+        def tell(self, number: int, message: bytes) -> None:
+            self.told[number] = message
+
+        def take(self) -> list[tuple[int, bytes]]:
+            told, self.told = list(self.told.items()), {}
+            return told
+
+    return Board
 
 
 def _task() -> Callable[..., tuple[str, Any]]:
     """What a worker of the cluster runs. Ray sends a function within a function as it is, so that a node without this
     package, or with another one, can say so."""
 
-    def done(here: dict[str, str], key: str, sent: list[Any], item: bytes) -> tuple[str, Any]:
+    def done(here: dict[str, str], key: str, sent: list[Any], item: bytes, number: int, board: Any) -> tuple[str, Any]:
         import ray
 
         node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
@@ -174,7 +214,7 @@ def _task() -> Callable[..., tuple[str, Any]]:
             )
         if apart := differences(this_package(), here):
             return "apart", f"node {node} of the Ray cluster has {apart}; install the same"
-        return "answered", answer(key, sent, item)
+        return "answered", answer(key, sent, item, lambda message: board.tell.remote(number, message))
 
     return done
 
