@@ -12,7 +12,7 @@ from ibrobust.entropies.bounds import (
     joint_gaussian_entropy_bound,
     lies_in_fewer_dimensions,
 )
-from ibrobust.entropies.calibration import Neighbours, calibrated_entropy
+from ibrobust.entropies.calibration import calibrated_entropy
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.models.bottleneck import Encoding
 from ibrobust.models.noise import ZERO_ENTROPY_STD
@@ -100,9 +100,7 @@ def test_bounds_from_the_encoder_know_their_own_error(n: int, dims: int, signal:
 
 def test_zero_entropy_noise_alone_has_an_entropy_of_0_and_not_of_25() -> None:
     """What the latent of figure 3 ends as: the raw estimate is all bias."""
-    estimate = calibrated_entropy(
-        ZERO_ENTROPY_STD * normal(2000, 128), how=Neighbours(repeats=2), bounds=(0.0, math.inf)
-    )
+    estimate = calibrated_entropy(ZERO_ENTROPY_STD * normal(2000, 128), repeats=2, bounds=(0.0, math.inf))
     assert estimate.nats == pytest.approx(25.3, abs=0.5)
     assert estimate.low == 0
     assert 0 <= estimate.best <= estimate.high < 1
@@ -123,7 +121,7 @@ def test_samples_in_fewer_dimensions_have_an_entropy_of_minus_infinity(kind: str
         "far from 0": 1000 + four @ mixing[:, :8],
     }[kind]
     assert lies_in_fewer_dimensions(z)
-    estimate = calibrated_entropy(z, how=Neighbours(repeats=2))
+    estimate = calibrated_entropy(z, repeats=2)
     assert estimate.best == estimate.high == -math.inf
     sentence = estimate.warning("H[Z]")
     assert sentence is not None

@@ -16,7 +16,6 @@ from ibrobust.entropies.bounds import (
 )
 from ibrobust.entropies.calibration import (
     EntropyEstimate,
-    Neighbours,
     calibrated_conditional_entropy,
     calibrated_entropy,
 )
@@ -39,7 +38,7 @@ def sample(law: Law, n: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("dims", [32, 128, 256])
 def test_bias_falls_to_a_fifth_on_gaussians_with_random_covariance(dims: int) -> None:
     law = correlated_gaussian(dims)
-    estimate = calibrated_entropy(sample(law, 5000), how=Neighbours(repeats=2))
+    estimate = calibrated_entropy(sample(law, 5000), repeats=2)
     raw, calibrated = estimate.nats - law.entropy, estimate.calibrated - law.entropy
     assert raw > 0.1 * law.entropy
     assert abs(calibrated) <= raw / 5
@@ -53,13 +52,13 @@ def test_bias_falls_to_a_fifth_on_gaussians_with_random_covariance(dims: int) ->
 def test_what_is_left_of_the_bias_on_laws_that_are_not_gaussian(law: Law, classes: int, left: float) -> None:
     """Reported as it comes out: a quarter on Laplace, a half (of the other sign) on classes whose labels are not
     given, nothing to speak of where they are."""
-    estimate = calibrated_entropy(sample(law, 5000), torch.arange(5000) % classes, how=Neighbours(repeats=2))
+    estimate = calibrated_entropy(sample(law, 5000), torch.arange(5000) % classes, repeats=2)
     assert abs(estimate.calibrated - law.entropy) <= left * (estimate.nats - law.entropy)
 
 
 def test_conditional_entropy_is_calibrated_within_classes() -> None:
     law, y = separated_mixture(32, 10), torch.arange(5000) % 10
-    estimate = calibrated_conditional_entropy(sample(law, 5000), y, how=Neighbours(repeats=2))
+    estimate = calibrated_conditional_entropy(sample(law, 5000), y, repeats=2)
     within_class = law.entropy - math.log(10)
     assert estimate.nats - within_class > 3
     assert estimate.calibrated == pytest.approx(within_class, abs=0.1)
@@ -112,7 +111,7 @@ def test_classes_that_lie_apart_tighten_the_bound() -> None:
     law, y = separated_mixture(5, 4), torch.arange(4000) % 4
     z = sample(law, 4000)
     assert gaussian_entropy_bound(z).nats > law.entropy + 1
-    assert calibrated_entropy(z, y, how=Neighbours(repeats=2)).high == joint_gaussian_entropy_bound(z, y).upper
+    assert calibrated_entropy(z, y, repeats=2).high == joint_gaussian_entropy_bound(z, y).upper
     assert joint_gaussian_entropy_bound(z, y).nats == pytest.approx(law.entropy, abs=0.1)
 
 
@@ -142,18 +141,16 @@ def test_mixture_density_integrates_to_one() -> None:
 
 def test_the_same_seed_gives_the_same_record() -> None:
     z, y = sample(laplace(4), 200), torch.arange(200) % 3
-    assert calibrated_entropy(z, y, how=Neighbours(seed=3)) == calibrated_entropy(z, y, how=Neighbours(seed=3))
-    assert (
-        calibrated_entropy(z, y, how=Neighbours(seed=3)).bias != calibrated_entropy(z, y, how=Neighbours(seed=4)).bias
-    )
+    assert calibrated_entropy(z, y, seed=3) == calibrated_entropy(z, y, seed=3)
+    assert calibrated_entropy(z, y, seed=3).bias != calibrated_entropy(z, y, seed=4).bias
 
 
 @settings(max_examples=10)
 @given(st.floats(0.01, 100), st.floats(-10, 10))
 def test_bias_knows_neither_scale_nor_place(scale: float, shift: float) -> None:
     z = sample(laplace(4), 100)
-    expected = calibrated_entropy(z, how=Neighbours(repeats=2))
-    moved = calibrated_entropy(scale * z + shift, how=Neighbours(repeats=2))
+    expected = calibrated_entropy(z, repeats=2)
+    moved = calibrated_entropy(scale * z + shift, repeats=2)
     assert moved.bias == pytest.approx(expected.bias, abs=1e-6)
     assert moved.high - moved.nats == pytest.approx(expected.high - expected.nats, abs=1e-6)
 

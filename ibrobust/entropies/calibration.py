@@ -138,6 +138,42 @@ class EntropyEstimate:
 def calibrated_entropy(
     z: Samples,
     y: SampleLabels | None = None,
+    *,
+    k: int = 3,
+    norm: str = "l2",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    repeats: int = 4,
+    seed: int = 0,
+) -> EntropyEstimate:
+    """H[Z] of any samples by `knn_entropy` with its bias and bounds; see `entropy_estimate` and `Neighbours`.
+
+    Raises:
+        BadInput: as `knn_entropy`.
+    """
+    return entropy_estimate(z, y, Neighbours(k, norm, repeats, seed), bounds=bounds)
+
+
+def calibrated_conditional_entropy(
+    z: Samples,
+    y: SampleLabels,
+    *,
+    k: int = 3,
+    norm: str = "l2",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    repeats: int = 4,
+    seed: int = 0,
+) -> EntropyEstimate:
+    """H[Z|Y] of any samples by `conditional_knn_entropy` with its bias and bounds; see `Neighbours`.
+
+    Raises:
+        BadInput: as `conditional_knn_entropy`.
+    """
+    return conditional_entropy_estimate(z, y, Neighbours(k, norm, repeats, seed), bounds=bounds)
+
+
+def entropy_estimate(
+    z: Samples,
+    y: SampleLabels | None = None,
     how: Neighbours = THREE_NEIGHBOURS,
     *,
     bounds: tuple[float, float] = (-math.inf, math.inf),
@@ -164,7 +200,7 @@ def calibrated_entropy(
     return EntropyEstimate(nats, f"knn-{how.norm}", how.k, len(z), *bias, *_in_order(bounds[0], min(bounds[1], *upper)))
 
 
-def calibrated_conditional_entropy(
+def conditional_entropy_estimate(
     z: Samples,
     y: SampleLabels,
     how: Neighbours = THREE_NEIGHBOURS,
@@ -172,7 +208,7 @@ def calibrated_conditional_entropy(
     bounds: tuple[float, float] = (-math.inf, math.inf),
     law: KnownLaw | None = None,
 ) -> EntropyEstimate:
-    """H[Z|Y] by `conditional_knn_entropy` with its bias and bounds; arguments as `calibrated_entropy`.
+    """H[Z|Y] by `conditional_knn_entropy` with its bias and bounds; arguments as `entropy_estimate`.
 
     Raises:
         BadInput: as `conditional_knn_entropy`.

@@ -10,8 +10,8 @@ from ibrobust.entropies.calibration import (
     THREE_NEIGHBOURS,
     EntropyEstimate,
     Neighbours,
-    calibrated_conditional_entropy,
-    calibrated_entropy,
+    conditional_entropy_estimate,
+    entropy_estimate,
 )
 from ibrobust.entropies.encoder_bounds import preserved_information_bounds, redundant_information_bounds
 from ibrobust.entropies.mixture_bounds import InformationBounds, Labelled, information_bounds
@@ -83,7 +83,7 @@ def encoding_entropy(
     """
     known = known or known_of(model, encoding, y, seed=how.seed)
     bounds, law = _from(known.floor, *known.information.preserved), known.information.law
-    return calibrated_entropy(encoding.z, y, how, bounds=bounds, law=law)
+    return entropy_estimate(encoding.z, y, how, bounds=bounds, law=law)
 
 
 def reverse_decoder_uncertainty(
@@ -101,7 +101,7 @@ def reverse_decoder_uncertainty(
     """
     known = known or known_of(model, encoding, y, seed=how.seed)
     bounds, law = _from(known.floor, *known.information.redundant), known.information.law
-    return calibrated_conditional_entropy(encoding.z, y, how, bounds=bounds, law=law)
+    return conditional_entropy_estimate(encoding.z, y, how, bounds=bounds, law=law)
 
 
 def noise_entropy(model: Bottleneck, encoding: Encoding) -> float | None:
