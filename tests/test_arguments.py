@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "ids with a point": ({"ids": np.arange(16) / 2}, "ids holds float64"),
     "norm": ({"norm": "l7"}, "no norm 'l7'; choose from"),
     "norm 3": ({"norm": 3}, "no norm 3; choose from"),
-    "protocol": ({"protocol": "weak"}, "no protocol 'weak'; choose from corruptions, paper, strict"),
+    "protocol": ({"protocol": "weak"}, "no protocol 'weak'; choose from black-box, corruptions, paper, strict"),
     "no attack": ({"attacks": []}, "attacks is empty; choose from"),
     "attack": ({"attacks": ["pgd", "cw"]}, "no attack 'cw'; choose from"),
 }
