@@ -229,7 +229,7 @@ def test_one_command_line_killed_and_started_again(folder, forked, monkeypatch):
     monkeypatch.setattr("ibrobust.figures.style.save_figure", lambda *_: [])
     words = ["--samples", "500", "--eps", "0:0.1:41", "--out"]
     evaluate.main([*words, "calm"])
-    process = forked("ibrobust.evaluate", *words, "killed", cwd=folder)
+    process = forked("benchmarks.small_blocks", "evaluate", *words, "killed", cwd=folder)
     while process.poll() is None and not (kept := list(folder.rglob("killed/*/.unfinished/*/*.parquet"))):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
