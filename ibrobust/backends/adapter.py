@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ibrobust.attacks import Attempt
+from ibrobust.attacks.norms import NORMS, wide
 from ibrobust.attacks.victim import Queries, Victim
 from ibrobust.types import Images, Labels, Logits
 
@@ -62,6 +63,24 @@ def library_attack(run: Callable[[Call], Images], attempt: Attempt, **settings: 
 def minimal_library_attack(run: Callable[[Call], Images], attempt: Attempt, **settings: Any) -> Images:
     """A library's attack without a radius in the form of our own."""
     return _in_batches(run, attempt, None, settings)
+
+
+def nearest_of_targets(call: Call, towards: Callable[[int], Images], targets: int) -> Images:
+    """The nearest image that is wrong, of one run of FAB towards each of the targets.
+
+    Args:
+        towards: a run towards the class of the t-th largest logit, from t = 2 on.
+    """
+    distance = NORMS[call.norm].distance
+    nearest, smallest = call.x, torch.full((len(call.x),), torch.inf, device=call.x.device)
+    for target in range(2, targets + 2):
+        x_adv = towards(target)
+        with torch.no_grad():
+            fooled = call.model(x_adv).argmax(1) != call.y
+        reached = torch.where(fooled, distance(x_adv, call.x), torch.inf)
+        nearest = torch.where(wide(reached) < wide(smallest), x_adv, nearest)
+        smallest = torch.minimum(smallest, reached)
+    return nearest
 
 
 def _in_batches(

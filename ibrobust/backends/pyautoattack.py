@@ -14,14 +14,14 @@ otherwise than asked, and what is done about it here:
 """
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
-import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 
-from ibrobust.attacks.norms import NORMS, wide
-from ibrobust.backends.adapter import Adapter, Call, PeerAttack
+from ibrobust.backends.adapter import Adapter, Call, PeerAttack, nearest_of_targets
 from ibrobust.types import Images
 
 _NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -31,30 +31,24 @@ _UNHEARD.addHandler(logging.NullHandler())
 
 
 def _apgd(call: Call) -> Images:
-    attack = APGDAttack(
-        call.model,
-        norm=_NORM[call.norm],
-        eps=call.eps,
-        n_iter=call.settings["steps"],
-        n_restarts=call.settings["restarts"],
-        seed=call.seed,
-        loss={"cross-entropy": "ce", "dlr": "dlr"}[call.settings["loss"]],
-        use_largereps=call.norm == "l1",
-        logger=_UNHEARD,
-    )
-    x_adv: Images = attack.perturb(call.x, call.y)
-    return x_adv
+    loss = {"cross-entropy": "ce", "dlr": "dlr"}[call.settings["loss"]]
+    return _climbed(partial(APGDAttack, loss=loss), call)
 
 
 def _apgd_t(call: Call) -> Images:
-    attack = APGDAttack_targeted(
+    return _climbed(
+        partial(APGDAttack_targeted, n_target_classes=min(call.settings["targets"], call.classes - 1)), call
+    )
+
+
+def _climbed(make: Callable[..., APGDAttack], call: Call) -> Images:
+    attack = make(
         call.model,
         norm=_NORM[call.norm],
         eps=call.eps,
         n_iter=call.settings["steps"],
         n_restarts=call.settings["restarts"],
         seed=call.seed,
-        n_target_classes=min(call.settings["targets"], call.classes - 1),
         use_largereps=call.norm == "l1",
         logger=_UNHEARD,
     )
@@ -87,17 +81,13 @@ def _fab_t(call: Call) -> Images:
         device=call.x.device,
         n_target_classes=targets,
     )
-    distance = NORMS[call.norm].distance
-    nearest, smallest = call.x, torch.full((len(call.x),), torch.inf, device=call.x.device)
-    for target in range(2, targets + 2):
-        attack.target_class = target  # The target-th largest logit.
-        x_adv = attack.attack_single_run(call.x, call.y, is_targeted=True)
-        with torch.no_grad():
-            fooled = call.model(x_adv).argmax(1) != call.y
-        reached = torch.where(fooled, distance(x_adv, call.x), torch.inf)
-        nearest = torch.where(wide(reached) < wide(smallest), x_adv, nearest)
-        smallest = torch.minimum(smallest, reached)
-    return nearest
+
+    def towards(target: int) -> Images:
+        attack.target_class = target
+        x_adv: Images = attack.attack_single_run(call.x, call.y, is_targeted=True)
+        return x_adv
+
+    return nearest_of_targets(call, towards, targets)
 
 
 _SHRINKS = PeerAttack(_square, deviation="patches shrink as in a run of 10,000 queries")

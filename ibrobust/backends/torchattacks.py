@@ -14,11 +14,9 @@ What it does otherwise than its settings say, and what is done about it here:
 - Its AutoAttack runs APGD and FAB for 10 steps, not the 100 of Croce & Hein; here they get the protocol's.
 """
 
-import torch
 import torchattacks
 
-from ibrobust.attacks.norms import NORMS, wide
-from ibrobust.backends.adapter import Adapter, Call, PeerAttack
+from ibrobust.backends.adapter import Adapter, Call, PeerAttack, nearest_of_targets
 from ibrobust.types import Images
 
 _NORM = {"linf": "Linf", "l2": "L2"}
@@ -105,17 +103,13 @@ def _fab_t(call: Call) -> Images:
         n_classes=1 + min(settings["targets"], call.classes - 1),
         seed=call.seed,
     )
-    distance = NORMS[call.norm].distance
-    nearest, smallest = call.x, torch.full((len(call.x),), torch.inf, device=call.x.device)
-    for target in range(2, attack.n_target_classes + 2):
-        attack.target_class = target  # The target-th largest logit.
-        x_adv = attack.attack_single_run_targeted(call.x, call.y)
-        with torch.no_grad():
-            fooled = call.model(x_adv).argmax(1) != call.y
-        reached = torch.where(fooled, distance(x_adv, call.x), torch.inf)
-        nearest = torch.where(wide(reached) < wide(smallest), x_adv, nearest)
-        smallest = torch.minimum(smallest, reached)
-    return nearest
+
+    def towards(target: int) -> Images:
+        attack.target_class = target
+        x_adv: Images = attack.attack_single_run_targeted(call.x, call.y)
+        return x_adv
+
+    return nearest_of_targets(call, towards, attack.n_target_classes)
 
 
 def _images(attack: torchattacks.attack.Attack, call: Call) -> Images:
