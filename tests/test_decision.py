@@ -42,12 +42,37 @@ def test_5000_decisions_come_within_a_tenth_of_the_exact_distance_and_never_belo
 
 
 @BOTH
+def test_the_nearest_of_four_rivals_is_found(norm: str) -> None:
+    """Samples on which a search ends at another rival, up to 2.1 times as far away."""
+    exact = linear(norm, rivals=4)
+    rows = torch.tensor([1, 3, 4, 6, 9])
+    images, asked = moved(exact, norm, 1500, rows=rows)
+    distance = NORMS[norm].distance(images, exact.x[rows])
+    assert (exact.model(images).argmax(1) != exact.y[rows]).all()
+    assert (distance <= 1.02 * exact.distance[rows]).all()
+    assert asked <= 1500 * len(rows)
+
+
+def test_searches_end_where_no_class_is_left() -> None:
+    exact = linear("linf", samples=2)
+    _, asked = moved(exact, "linf", 5000)
+    assert asked < 1000 * len(exact.x)
+
+
+@BOTH
 def test_the_images_do_not_depend_on_the_batch(norm: str) -> None:
     model, x, y = trained_digits()
     whole = Problem(model, x[:4], y[:4], torch.zeros(4))
     together, _ = moved(whole, norm, 120)
     rows = torch.tensor([3, 1])
     apart, _ = moved(whole, norm, 120, batch_size=4, rows=rows)
+    assert torch.equal(together[rows], apart)
+
+
+def test_the_images_of_later_searches_do_not_depend_on_the_batch() -> None:
+    exact = linear("linf", rivals=4)
+    rows = torch.tensor([3, 1])
+    together, apart = (moved(exact, "linf", 700, rows=some)[0] for some in (torch.arange(4), rows))
     assert torch.equal(together[rows], apart)
 
 

@@ -24,8 +24,10 @@ TOLERANCE = 1e-3
 _FIRST, _GROWTH = 0.01, 4.0
 """A direction that is nearer is tried 1 % nearer, then 4 %, …: most are hardly nearer than the one before."""
 _HALF = 0.5
-SEARCHES = 2
-"""From other patterns, as long as queries last."""
+FREE_SEARCHES = 2
+"""From other patterns each, for any mistake, as long as queries last."""
+SEARCHES = 12
+"""With those behind them, for which the classes that earlier ones came to are no mistake."""
 _FRUITLESS = 2
 """Sweeps over all squares' number of directions after which a sample that none brought nearer is finished."""
 
@@ -34,7 +36,10 @@ Indices = Int[Tensor, " some"]
 
 @dataclass
 class _Search:
-    """Where each sample is: its best direction and distance, the direction in question, and its distance's bracket."""
+    """Where each sample is: its best direction and distance, the direction in question, and its distance's bracket.
+
+    `reached` is the class there, -1 where there is none; `known` the classes that each of the searches before came to.
+    """
 
     sample: Int[Tensor, " left"]
     search: Int[Tensor, " left"]
@@ -46,6 +51,13 @@ class _Search:
     tried: Int[Tensor, " left"]
     since: Int[Tensor, " left"]
     halving: Bool[Tensor, " left"]
+    reached: Int[Tensor, " left"]
+    known: Int[Tensor, "left searches"]
+
+    @property
+    def barred(self) -> Int[Tensor, "left searches"]:
+        """The classes that are no mistake; -1 is none."""
+        return torch.where(self.search[:, None] < FREE_SEARCHES, -1, self.known)
 
     def __getitem__(self, kept: Bool[Tensor, " left"]) -> "_Search":
         return _Search(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
@@ -55,7 +67,8 @@ def nearest_corner(attempt: Attempt, queries: int) -> tuple[Images, Bool[Tensor,
     """The nearest misclassified image of the form x ± distance, cut with [0, 1], and where one was found; the samples
     themselves elsewhere.
 
-    A sample that nothing brings nearer begins anew from other patterns; the nearest of its searches counts.
+    A sample that nothing brings nearer begins anew from other patterns, later where the classes that it came to are no
+    mistake: the nearest mistake may be of a class that is further away in most directions. The nearest of all counts.
     """
     best = _Best(attempt.x.clone(), torch.full_like(attempt.eps, torch.inf))
     state = _begun(attempt, torch.arange(len(attempt), device=attempt.x.device), 0)
@@ -63,7 +76,7 @@ def nearest_corner(attempt: Attempt, queries: int) -> tuple[Images, Bool[Tensor,
     for _ in range(queries):
         _propose(attempt, state)
         _answered(state, _mistaken(attempt, state))
-        ended = ~state.halving & (state.since > _FRUITLESS * sweep)
+        ended = ~state.halving & ((state.since > _FRUITLESS * sweep) | _nothing_left(state))
         if ended.any():
             best.note(attempt.x, state[ended])
             state = _anew(attempt, state, ended)
@@ -91,13 +104,20 @@ def _begun(attempt: Attempt, sample: Int[Tensor, " left"], search: int | Int[Ten
     eps, up = attempt.eps[sample], torch.ones_like(attempt.x[sample])
     nothing, unknown = torch.zeros_like(eps), torch.full_like(eps, torch.inf)
     none = torch.zeros_like(sample)
-    return _Search(sample, none + search, up, unknown, up, nothing, nothing, none, none, none > 0)
+    known = none.new_full((len(sample), SEARCHES), -1)
+    return _Search(sample, none + search, up, unknown, up, nothing, nothing, none, none, none > 0, none - 1, known)
+
+
+def _nothing_left(state: _Search) -> Bool[Tensor, " left"]:
+    """Whether none of the patterns came to a class that is not barred."""
+    return (state.search >= FREE_SEARCHES) & state.distance.isinf() & (state.tried >= PATTERNS)
 
 
 def _anew(attempt: Attempt, state: _Search, ended: Bool[Tensor, " left"]) -> _Search:
     """Samples that have ended begin their next search, and those that have had all leave."""
-    again = ended & (state.search + 1 < SEARCHES)
+    again = ended & (state.search + 1 < SEARCHES) & ~_nothing_left(state)
     begun = _begun(attempt, state.sample[again], state.search[again] + 1)
+    begun.known = state.known[again].scatter(1, state.search[again, None], state.reached[again, None])
     return _Search(
         *(torch.cat([getattr(part, field.name) for part in (state[~ended], begun)]) for field in fields(state))
     )
@@ -113,9 +133,12 @@ def _mistaken(attempt: Attempt, state: _Search) -> Bool[Tensor, " left"]:
     nearer = torch.where(state.low > 0, (state.low + state.distance) / 2, state.distance * (1 - state.ratio))
     at = torch.where(state.halving, nearer, fresh)
     state_of = attempt[state.sample]
-    wrong = state_of.victim.logits(_corner(state_of.x, at, state.trial)).argmax(1) != state_of.y
+    found = state_of.victim.logits(_corner(state_of.x, at, state.trial)).argmax(1)
+    wrong = (found != state_of.y) & (found[:, None] != state.barred).all(1)
+    state.reached = torch.where(wrong, found, state.reached)
     state.low = torch.where(state.halving & ~wrong, at, state.low)
-    state.since = torch.where(state.halving, state.since, torch.where(wrong, 0, state.since + 1))
+    since = torch.where(wrong | (state.tried <= PATTERNS), 0, state.since + 1)  # Patterns are not counted.
+    state.since = torch.where(state.halving, state.since, since)
     began = ~state.halving & wrong
     state.ratio = torch.where(
         began,
