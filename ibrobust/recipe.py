@@ -5,15 +5,18 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.files import in_zoo
 from ibrobust.records import OneOf, checked, flag, names_in, toml_values
 
+_YOUNGER = ("resize", "crop", "label_column")
+"""Fields that are younger than released runs and stand in no file where they have their default."""
 _MOST_RUNS = 100_000
 """What one file may ask for: a list too many in a grid is soon more than a computer holds."""
 
@@ -31,7 +34,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Annotated[str, OneOf("data set")] = Field(
-        "digits", description="data set: a name, an .npz file or a folder of class folders"
+        "digits", description="data set: a name, or data of your own in a form that `ibrobust datasets` lists"
     )
     model: Annotated[str, OneOf("model")] = Field("mlp", description="encoder architecture")
     reg: Annotated[str, OneOf("regulariser")] = Field("none", description="regulariser")
@@ -69,6 +72,9 @@ class Recipe(BaseModel):
     layout: Literal["auto", "nchw", "nhwc"] = Field(
         "auto", description="of an .npz file's images: nchw, nhwc, or auto where their shape tells"
     )
+    resize: str = Field("", description="of image files: their shorter side, or HEIGHTxWIDTH; 256:bicubic filters so")
+    crop: str = Field("", description="of image files, after --resize: keep the centre, 224 or HEIGHTxWIDTH")
+    label_column: str = Field("", description="of tables of images: the column of labels")
     shrink_latent: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="factor on the latent's scale after every epoch, undone in the decoder (Kirsch et al. §G.4)"
     )
@@ -95,6 +101,10 @@ class Recipe(BaseModel):
             if found:
                 raise ValueError(problem)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {key: value for key, value in fields(self).items() if value or key not in _YOUNGER}
 
     @property
     def run_id(self) -> str:

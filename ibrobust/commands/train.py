@@ -18,7 +18,7 @@ from ibrobust.records import choices
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
-    from ibrobust.datasets import Dataset
+    from ibrobust.datasets import DataOptions, Dataset
     from ibrobust.subjects.zoo import Run
 
 
@@ -46,12 +46,14 @@ def require_known(recipes: Sequence[Recipe]) -> None:
     """Raises:
     BadInput: a recipe names something that is not registered or does not fit together; nothing is trained then.
     """
+    from ibrobust.datasets import options_of
     from ibrobust.learning.objectives import recipe_noise, require_fitting
 
     for recipe in recipes:
         for kind, name in recipe.names:
             if kind not in ("data set", "latent noise"):  # a path and a number will do, too
                 EXTENSION_POINTS[kind][name]
+        options_of(recipe)
         require_fitting(recipe)
         recipe_noise(recipe)
 
@@ -63,20 +65,21 @@ def _trained_here(recipes: Sequence[Recipe], options: dict[str, Any], place: Pla
 
 def _trained_elsewhere(recipes: Sequence[Recipe], options: dict[str, Any], place: Place) -> "Iterator[Run]":
     """Where workers may share no folder with this process: data goes there, the files of runs come back."""
+    from ibrobust.datasets import options_of
     from ibrobust.files import require_writable, written_whole
     from ibrobust.subjects.zoo import CARD, load_run
 
     require_writable(options["runs"])
     left: list[Recipe] = []
-    data: dict[tuple[str, str], Dataset] = {}
+    data: dict[tuple[str, DataOptions], Dataset] = {}
     for recipe in recipes:
         if finished := _finished(recipe, options):
             yield finished
             continue
         left.append(recipe)
-        if (recipe.data, recipe.layout) not in data:
-            data[recipe.data, recipe.layout] = _loaded(recipe, options=options)
-        _warn_of_sorted_data(recipe, data[recipe.data, recipe.layout], options["track_information"])
+        if (recipe.data, options_of(recipe)) not in data:
+            data[recipe.data, options_of(recipe)] = _loaded(recipe, options=options)
+        _warn_of_sorted_data(recipe, data[recipe.data, options_of(recipe)], options["track_information"])
     for recipe, files in answers(partial(_files, options=options, data_of=_Given(data)), left, place):
         # The card comes last, so a run without one never finished.
         for name in sorted(files, key=lambda name: name == CARD):
@@ -89,19 +92,19 @@ def _trained_elsewhere(recipes: Sequence[Recipe], options: dict[str, Any], place
 class _Given:
     """Data sets that are loaded, by what a recipe says of them."""
 
-    sets: "dict[tuple[str, str], Dataset]"
+    sets: "dict[tuple[str, DataOptions], Dataset]"
 
     def __call__(self, recipe: Recipe) -> "Dataset":
-        return self.sets[recipe.data, recipe.layout]
+        from ibrobust.datasets import options_of
+
+        return self.sets[recipe.data, options_of(recipe)]
 
 
 def _loaded(recipe: Recipe, *, options: dict[str, Any]) -> "Dataset":
-    from ibrobust.datasets import load_dataset
+    from ibrobust.datasets import options_of, read_dataset
 
     with doing(f"loading the data {recipe.data}"):
-        return load_dataset(
-            recipe.data, data_dir=options["data_dir"], download=options["download"], layout=recipe.layout
-        )
+        return read_dataset(recipe.data, options_of(recipe), data_dir=options["data_dir"], download=options["download"])
 
 
 def _files(recipe: Recipe, *, options: dict[str, Any], data_of: "Callable[[Recipe], Dataset]") -> dict[str, bytes]:

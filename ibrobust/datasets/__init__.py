@@ -7,14 +7,15 @@ import torch
 from ibrobust.datasets.forms import FORMS, Form, form_name, origin_of, require_taken, title_of
 from ibrobust.datasets.interface import DATASETS, STORED, Dataset, Loader, Parts, require_whole
 from ibrobust.datasets.layouts import AUTO
-from ibrobust.datasets.options import PLAIN, DataOptions
+from ibrobust.datasets.options import PLAIN, DataOptions, options_of
 from ibrobust.datasets.samples import sorted_samples
 from ibrobust.datasets.splits import AnySplit, Corrupted, Split, StoredSplit
 from ibrobust.errors import BadInput, shortened
 
 __all__ = [
     "DATASETS", "FORMS", "PLAIN", "STORED", "AnySplit", "Corrupted", "DataOptions", "Dataset", "Form", "Loader",
-    "Parts", "Split", "StoredSplit", "load_dataset", "read_dataset", "origin_of", "sorted_samples", "title_of",
+    "Parts", "Split", "StoredSplit", "load_dataset", "options_of", "read_dataset", "origin_of", "sorted_samples",
+    "title_of",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from ibrobust.datasets.layouts import AUTO, require_layout
 from ibrobust.datasets.shaping import Shaping, shaping_of
+from ibrobust.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,15 @@ class DataOptions:
     def given(self) -> dict[str, str | int]:
         """The options that say something."""
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+
+
+def options_of(recipe: Recipe) -> DataOptions:
+    """What a recipe says about its data.
+
+    Raises:
+        BadInput: it cannot be used.
+    """
+    return DataOptions(recipe.layout, recipe.resize or None, recipe.crop or None, recipe.label_column or None)
 
 
 PLAIN = DataOptions()

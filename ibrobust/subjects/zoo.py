@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import ibrobust
-from ibrobust.datasets import STORED, Dataset, load_dataset
+from ibrobust.datasets import STORED, Dataset, options_of, read_dataset
 from ibrobust.errors import BadInput, ran_out_of_memory, shortened
 from ibrobust.files import checked_name, entries, in_zoo, released_zoo, rest_of_zoo, written_whole
 from ibrobust.learning.building import recipe_model
@@ -100,7 +100,7 @@ class Run:
             BadInput: it is not there, or has other content than it had.
         """
         recipe = self.card.recipe
-        data = load_dataset(recipe.data, data_dir=data_dir, download=download, layout=recipe.layout)
+        data = read_dataset(recipe.data, options_of(recipe), data_dir=data_dir, download=download)
         if data.fingerprint != self.card.data_fingerprint:
             name = f"data {recipe.data!r} of run {self.card.run}"
             raise BadInput(f"{name} is not what it was trained on: fingerprints differ")
