@@ -10,7 +10,7 @@ import pytest
 from ibrobust.datasets import interface
 from ibrobust.errors import BadInput
 from ibrobust.experiments.evaluation import evaluate_subject
-from ibrobust.experiments.selection import drawn
+from ibrobust.experiments.selection import drawn, selection_of
 from ibrobust.experiments.subject import foreign_subject
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
@@ -40,17 +40,17 @@ def subject(folder):
 
 def test_random_samples_are_without_replacement_and_depend_on_the_seed(folder):
     whole = subject(folder)
-    ids = {seed: drawn(whole, f"random:12:{seed}").ids.tolist() for seed in (0, 1)}
+    ids = {seed: drawn(whole, selection_of(f"random:12:{seed}")).ids.tolist() for seed in (0, 1)}
     assert all(found == sorted(set(found)) and len(found) == 12 and max(found) < 30 for found in ids.values())
     assert ids[0] != ids[1]
-    assert ids[0] == drawn(whole, "random:12").ids.tolist()
+    assert ids[0] == drawn(whole, selection_of("random:12")).ids.tolist()
     assert ids[1] == sorted(np.random.RandomState(1).permutation(30)[:12].tolist())
-    assert drawn(whole, "random:30:5").ids.tolist() == list(range(30))
+    assert drawn(whole, selection_of("random:30:5")).ids.tolist() == list(range(30))
 
 
 @pytest.mark.parametrize(("count", "classes"), [(30, [20, 9, 1]), (10, [7, 3, 0]), (15, [10, 5, 0]), (1, [1, 0, 0])])
 def test_stratified_samples_keep_the_classes_shares(folder, count, classes):
-    found = drawn(subject(folder), f"stratified:{count}:3")
+    found = drawn(subject(folder), selection_of(f"stratified:{count}:3"))
     assert np.bincount(LABELS[found.ids], minlength=3).tolist() == classes
     assert found.test.y.tolist() == LABELS[found.ids].tolist()
 
@@ -62,7 +62,7 @@ def test_drawn_samples_have_the_rows_that_they_have_among_all(folder, tmp_path, 
         monkeypatch.setattr(interface, "HELD_BYTES", 0)
     settings = make_settings({"eps": "0.02,0.1,0.3", "attacks": "fgsm,pgd"})
     whole, _ = evaluate_subject(subject(folder), None, settings, Execution(), out=tmp_path / "whole")
-    some = drawn(subject(folder), "random:11:4")
+    some = drawn(subject(folder), selection_of("random:11:4"))
     part, _ = evaluate_subject(some, None, settings, Execution(), out=tmp_path / "part")
     rows, expected = pd.read_parquet(part), pd.read_parquet(whole)
     pd.testing.assert_frame_equal(rows, expected[expected["sample"].isin(some.ids)].reset_index(drop=True))
@@ -87,7 +87,7 @@ BAD = {
     "random:x": "write random:N:SEED",
     "first:3": "write random:N:SEED",
     "random:3:4:5": "write random:N:SEED",
-    "random:0": "has 30 test samples",
+    "random:0": "N from 1 on",
     "stratified:31": "has 30 test samples",
 }
 
@@ -95,4 +95,4 @@ BAD = {
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_sample_is_refused(folder, text):
     with pytest.raises(BadInput, match=BAD[text]):
-        drawn(subject(folder), text)
+        drawn(subject(folder), selection_of(text))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ibrobust.commands.command_line import Parser, count, parsed, torch_device
+from ibrobust.commands.command_line import Parser, parsed, torch_device
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
+from ibrobust.commands.sample_flags import add_sample_flags, drawn_samples
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings, require_attacks
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, NotMet
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     for key in ("target_class", "transfer_from"):
         if value := getattr(settings, key):
             raise BadInput(f"{key} {value}: an audit is about attacks on the model itself, towards any mistake")
+    selection = drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
@@ -43,12 +45,12 @@ def main(arguments: Sequence[str]) -> None:
     for subject, its_run in chosen_subjects(options, options.results, gradients=gradients_asked(settings)):
         twin = twin_of(its_run, find_runs([its_run.folder.parent])) if its_run else None
         claims.append(ToAudit(subject, twin, *with_stored_columns(subject, settings, options.results, named=named)))
-    for claim in claims:
+    for claim in claims if selection is None else ():
         for sentence in sorted_samples(claim.subject.test, options.samples):
             print(f"warning: {claim.subject.name}: {sentence}", file=sys.stderr)
     with shown_progress(radius=settings.radii[-1]) as watch:
         for audited in audit_subjects(
-            claims, device=options.device, samples=options.samples, out=options.results,
+            claims, device=options.device, samples=options.samples, selection=selection, out=options.results,
             place=place_of(options, begin=partial(share_cores, options)), watch=watch,
         ):  # fmt: skip
             with alone_in(options.results):
@@ -70,7 +72,7 @@ def _parser() -> Parser:
     add_subject_flags(parser)
     add_settings_flags(parser, without=("backend",))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
-    parser.add_argument("--samples", type=count, default=200, help="samples audited, the first of the results")
+    add_sample_flags(parser, "samples audited, the first of the results", default=200)
     parser.add_argument(
         "--require", choices=VERDICTS[1:], default=None, help="exit with code 3 where the verdict is a worse one"
     )

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ibrobust.commands.command_line import Parser, count, parsed, table_text, torch_device, whole_number
+from ibrobust.commands.command_line import Parser, parsed, table_text, torch_device, whole_number
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
+from ibrobust.commands.sample_flags import add_sample_flags, drawn_samples
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings, require_attacks
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, RunFailed, shortened
@@ -19,11 +20,13 @@ def main(arguments: Sequence[str]) -> None:
     settings = chosen_settings(options, norm="linf", view="mean")
     require_attacks(settings)
     asked = {name: value for name in ("branches", "seconds") if (value := getattr(options, name)) is not None}
+    selection = drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.certificates.effort import Effort
     from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.certification import certify_subjects, require_certifiable
+    from ibrobust.experiments.selection import drawn_results
     from ibrobust.experiments.stored_claims import stored_claim
     from ibrobust.files import require_replaceable, require_writable
     from ibrobust.robustness.certified import CERTIFIED_SAMPLES
@@ -45,6 +48,9 @@ def main(arguments: Sequence[str]) -> None:
             )
         _, claim = stored
         assert isinstance(claim, BreakingRadii), "with the noise off"
+        if selection:
+            claims.append((subject, drawn_results(subject, claim, selection)))
+            continue
         for sentence in sorted_samples(subject.test, options.samples):
             print(f"warning: {subject.name}: {sentence}", file=sys.stderr)
         claims.append((subject, first_samples(claim, options.samples)))
@@ -82,7 +88,7 @@ def _parser() -> Parser:
     add_subject_flags(parser)
     add_settings_flags(parser, only=("protocol", "attacks", "columns"))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results, read and written")
-    parser.add_argument("--samples", type=count, default=100, help="samples certified, the first of the results")
+    add_sample_flags(parser, "samples certified, the first of the results", default=100)
     parser.add_argument(
         "--branches", type=whole_number(0, 2**31 - 1), metavar="N", default=None,
         help="after plain linear bounds, optimise slopes and intervals and branch on up to N parts of a sample's ball, "

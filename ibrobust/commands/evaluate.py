@@ -10,6 +10,7 @@ from ibrobust.commands.gates import add_floor_flag, require_floors, require_radi
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.report import add_reference_flag, print_report
+from ibrobust.commands.sample_flags import add_sample_flags, drawn_samples
 from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.stored_results import stored_corruptions, stored_entries
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
@@ -27,16 +28,12 @@ def main(arguments: Sequence[str]) -> None:
         flag = "--fail-below" if options.fail_below else "--keep-images"
         raise BadInput(f"{flag}: protocol {settings.label} attacks nothing")
     require_radii(options.fail_below, settings.radii, "this evaluation")
-    if options.sample and options.samples:
-        raise BadInput(
-            f"--sample {options.sample}: leave out --samples {options.samples}; one of them says which samples"
-        )
     if options.proofs and (settings.norm, settings.view, settings.backend, settings.corrupts) != _PROVEN:
         raise BadInput(
             "--proofs: there are proofs for norm linf, view mean, backend native and attacks; this asks for "
             f"norm {settings.norm}, view {settings.view}, backend {settings.backend}, protocol {settings.label}"
         )
-    samples = _sample_range(options.samples)
+    samples, selection = _sample_range(options.samples), drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.datasets import sorted_samples
@@ -52,8 +49,8 @@ def main(arguments: Sequence[str]) -> None:
     gradients = gradients_asked(settings)
     subjects = [subject for subject, _ in chosen_subjects(options, options.out, gradients=gradients)]
     subjects = [with_source(subject, settings.transfer_from) for subject in subjects]
-    if options.sample:
-        subjects = [drawn(subject, options.sample) for subject in subjects]
+    if selection:
+        subjects = [drawn(subject, selection) for subject in subjects]
     for subject in subjects if options.proofs else ():
         require_certifiable(subject)
     if options.mce_reference:
@@ -102,11 +99,7 @@ def _parser() -> Parser:
     parser = Parser("evaluate", "Attack trained runs, the released zoo or your own model; write a leaderboard.")
     add_subject_flags(parser)
     add_settings_flags(parser)
-    parser.add_argument("--samples", default=None, help="first N test samples, or A:B; all by default")
-    parser.add_argument(
-        "--sample", default=None, metavar="HOW:N:SEED",
-        help="instead: random:N:SEED, or stratified:N:SEED, which keeps the classes' shares; seed 0 by default",
-    )  # fmt: skip
+    add_sample_flags(parser, "first N test samples, or A:B; all by default")
     parser.add_argument("--batch-size", type=count, default=None, help="samples per pass; changes speed, not results")
     parser.add_argument(
         "--keep-images",

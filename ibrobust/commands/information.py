@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ibrobust.commands.command_line import Parser, count, note_part_of_zoo, parsed, seed, torch_device, whole_number
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
+from ibrobust.commands.sample_flags import add_sample_flags, drawn_samples
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import EXTENSION_POINTS
 
@@ -30,6 +31,7 @@ _MOST_DRAWS = 10_000
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     _require_known(options)
+    options.selection = drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.files import require_writable
@@ -72,7 +74,7 @@ def _measured(runs: "list[Run]", options: Namespace) -> "Iterator[tuple[int, Mea
 
     asked = Asked(
         options.view, options.draws, options.samples, tuple(options.k), options.distance, options.repeats,
-        options.seed, options.retrain_decoder, options.more,
+        options.seed, options.retrain_decoder, options.more, options.selection,
     )  # fmt: skip
     place = place_of(options, begin=partial(share_cores, options))
     with shown_progress() as watch:
@@ -209,7 +211,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--draws", type=whole_number(1, _MOST_DRAWS), default=12, help="samples of the noise in the averaged view"
     )
-    parser.add_argument("--samples", type=count, default=_SAMPLES, help="first N of each split; costs grow as N²")
+    add_sample_flags(parser, "first N of each split; costs grow as N²", default=_SAMPLES)
     parser.add_argument(
         "--more",
         type=whole_number(0, 10**6),

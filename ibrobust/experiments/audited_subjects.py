@@ -23,6 +23,7 @@ from ibrobust.experiments.evaluation import evaluate_subjects
 from ibrobust.experiments.jobs import HERE, Place, require_no_failures
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Watch
+from ibrobust.experiments.selection import Selection, drawn, drawn_results
 from ibrobust.experiments.stored_claims import stored_claim
 from ibrobust.experiments.subject import Subject
 from ibrobust.experiments.unfinished import FOLDER, Unfinished
@@ -70,6 +71,7 @@ def audit_subjects(
     device: str,
     samples: int,
     out: Path,
+    selection: Selection | None = None,
     place: Place = HERE,
     watch: Watch = NOBODY,
 ) -> Iterator[Audited]:
@@ -80,20 +82,24 @@ def audit_subjects(
 
     Args:
         samples: how many of the first samples are audited.
+        selection: draws the samples that are audited instead, from all test samples.
         out: the folder of results.
         watch: told how the evaluation goes, and then how the checks go.
 
     Raises:
-        BadInput: as `evaluate_subjects`.
+        BadInput: as `evaluate_subjects`; or results that are there lack samples that are drawn.
         RunFailed: after all others are done, with what failed.
     """
-    questions = [(claim.subject, claim.settings) for claim in claims]
+    questions = [(drawn(claim.subject, selection) if selection else claim.subject, claim.settings) for claim in claims]
     evaluate = partial(evaluate_subjects, out=out, place=place, watch=watch)
     failures = _evaluated(questions, samples, device, out, evaluate)
     pieces: list[_Piece] = []
     for subject, twin, settings, told in claims:
         if stored := stored_claim(subject, settings, out):
-            pieces.append(_Piece(len(pieces), subject, *stored, samples, twin, told, watch))
+            path, results = stored
+            some = drawn_results(subject, results, selection) if selection else first_samples(results, samples)
+            how = str(selection) if selection else None
+            pieces.append(_Piece(len(pieces), subject, path, results, some, how, twin, told, watch))
     job = CheckedClaims([piece.task() for piece in pieces], device)
     try:
         for _, audited in results_of(pieces, job, place, watch=watch, unit="checks"):
@@ -127,24 +133,28 @@ def _evaluated(
 
 @dataclass
 class _Piece:
-    """One audit in the making: a piece of work."""
+    """One audit in the making: a piece of work.
+
+    Attributes:
+        claim: of the results, those of the samples that are audited.
+        sample: how these were drawn; None where they are the first.
+    """
 
     index: int
     subject: Subject
     path: Path
     results: Results
-    samples: int
+    claim: Results
+    sample: str | None
     twin: Run | None
     told: str
     watch: Watch
     waiting: list[tuple[str, ...]] = field(default_factory=list)
     answers: dict[str, list[Any]] = field(default_factory=dict)
     unfinished: Unfinished = field(init=False)
-    claim: Results = field(init=False)
 
     def __post_init__(self) -> None:
         self.unfinished = Unfinished(self.path.parent / FOLDER / f"{self.path.stem}.audit")
-        self.claim = first_samples(self.results, self.samples)
 
     @property
     def name(self) -> str:
@@ -189,7 +199,8 @@ class _Piece:
             self.watch.warn(self.name, text)
         found = {finding["name"]: Finding(**finding) for answer in self.answers.values() for finding in answer}
         radius = Case(nn.Identity(), torch.empty(0, 1, 1, 1), torch.empty(0, dtype=torch.int64), self.claim).radius
-        audit = Audit(self.claim, radius, [found[name] for name in CHECKS if name in found], warned)
+        findings = [found[name] for name in CHECKS if name in found]
+        audit = Audit(self.claim, radius, findings, warned, self.sample)
         judged = self.results.card.model_copy(update={"verdict": audit.verdict, "audit": audit.record})
         if results_digest(load_results(self.path)) != results_digest(self.results):
             raise RunFailed(f"{self.path} was changed while it was audited; audit it again")
@@ -206,7 +217,8 @@ class _Piece:
         """What findings depend on."""
         twin = self.twin.card.weights_sha256 if self.twin else None
         plugins = digests_of(("check", name) for name in CHECKS)
-        about = (results_digest(self.results), self.samples, twin, plugins, versions())
+        samples = self.claim.sample_N["sample"].tolist()
+        about = (results_digest(self.results), samples, twin, plugins, versions())
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
     def _file(self, names: tuple[str, ...]) -> Path:

@@ -21,12 +21,17 @@ from ibrobust.subjects.zoo import Run
 
 @dataclass(frozen=True)
 class Audit:
-    """What the checks found about one claim, and what that adds up to."""
+    """What the checks found about one claim, and what that adds up to.
+
+    Attributes:
+        sample: how the samples were drawn from those of the results; None where they are the first.
+    """
 
     claim: Results
     radius: float
     findings: list[Finding]
     warnings: list[str] = field(default_factory=list)
+    sample: str | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -57,7 +62,9 @@ class Audit:
         ]
         findings = [FindingRecord(passed=one.passed, **about) for one, about in zip(self.findings, told, strict=True)]
         plugins = digests_of(("check", finding.name) for finding in self.findings) or None
-        return AuditRecord(samples=len(self.claim.sample_N), eps=self.radius, findings=findings, plugins=plugins)
+        about = {"sample": self.sample} if self.sample else {}
+        samples = len(self.claim.sample_N)
+        return AuditRecord(samples=samples, eps=self.radius, findings=findings, plugins=plugins, **about)
 
     def __str__(self) -> str:
         lines = [_line(finding) for finding in self.findings]

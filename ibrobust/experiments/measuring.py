@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
+
 from ibrobust.datasets import AnySplit, Split, sorted_samples
 from ibrobust.entropies.calibration import EntropyEstimate, Neighbours
 from ibrobust.entropies.measurement import Measurement, measured, views_of, with_retrained_decoder
@@ -18,6 +20,7 @@ from ibrobust.experiments.blocks import Latest, Stopwatch
 from ibrobust.experiments.jobs import HERE, Place, Tell
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
+from ibrobust.experiments.selection import Selection
 from ibrobust.experiments.unfinished import FOLDER, Unfinished
 from ibrobust.files import written_whole
 from ibrobust.models.bottleneck import Bottleneck
@@ -34,6 +37,7 @@ class Asked:
     Attributes:
         view: of the noise; None for all that a model has, one of them over so many `draws`.
         samples: the first of each split.
+        selection: draws as many of each split instead.
         ks, distance, repeats, seed: as `measured` takes them.
         retrain_decoder: whether H[Y|Z] is bounded by a decoder trained on the split, too.
         more: samples after those whose latents tighten the bounds.
@@ -48,6 +52,7 @@ class Asked:
     seed: int
     retrain_decoder: bool
     more: int = 0
+    selection: Selection | None = None
 
     @property
     def neighbours(self) -> Neighbours:
@@ -110,6 +115,11 @@ def measure_runs(
     pieces = [_Piece(index, run, splits_of, asked, _unfinished(run, out)) for index, run in enumerate(runs)]
     job = MeasuredParts([run.model for run in runs], asked, device)
     yield from results_of(pieces, job, place, watch=watch, unit="measurements")
+
+
+def _in_front(split: AnySplit, most: int, selection: Selection | None) -> Split:
+    """The first so many samples, or those that are drawn and then others in random order."""
+    return split[:most] if selection is None else split[torch.from_numpy(selection.in_front(split.y)[:most])]
 
 
 def forget(runs: Sequence[Run], out: Path) -> None:
@@ -197,13 +207,15 @@ class _Piece:
         if self.refused:
             account.there(self.total, 0)
             return True
-        count = self.asked.samples
-        self._splits = {name: split[:count] for name, split in whole.items() if len(split)}
-        ends = count + self.asked.more
-        self._others = {
-            name: split[count:ends] for name, split in whole.items() if self.asked.more and len(split) > count
+        count, most = self.asked.samples, self.asked.samples + self.asked.more
+        taken = {name: _in_front(split, most, self.asked.selection) for name, split in whole.items()}
+        self._splits = {name: split[:count] for name, split in taken.items() if len(split)}
+        self._others = {name: split[count:] for name, split in taken.items() if len(split) > count}
+        drawn = self.asked.selection is not None
+        self.notes = {
+            name: [] if drawn else sorted_samples(split, min(count, len(split)), part=name)
+            for name, split in whole.items()
         }
-        self.notes = {name: sorted_samples(split, min(count, len(split)), part=name) for name, split in whole.items()}
         for key in self._keys():
             if (stored := self._stored(key)) is None:
                 self.waiting.append(key)
@@ -248,7 +260,8 @@ class _Piece:
         card, asked = self.run.card, self.asked
         plugins = digests_of([("distance", asked.distance), *card.recipe.names])
         how = (asked.samples, asked.ks, asked.distance, asked.repeats, asked.seed, asked.retrain_decoder, asked.more)
-        about = (card.weights_sha256, card.data_fingerprint, split, view, how, plugins, versions())
+        drawn = str(asked.selection or "")
+        about = (card.weights_sha256, card.data_fingerprint, split, view, how, drawn, plugins, versions())
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
     def _stored(self, key: tuple[str, str]) -> Measurement | None:

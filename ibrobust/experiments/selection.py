@@ -1,6 +1,6 @@
-"""Which samples of the test part are evaluated where it is not the first ones: drawn at random, or class by class."""
+"""Which samples are taken where it is not the first ones: drawn at random, or class by class."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,29 +12,80 @@ from ibrobust.datasets import AnySplit, StoredSplit
 from ibrobust.datasets.splits import StoredImages
 from ibrobust.errors import BadInput, shortened
 from ibrobust.experiments.subject import Subject
+from ibrobust.robustness.storage import AnyResults, these_samples
+
+KINDS = ("random", "stratified")
 
 
-def drawn(subject: Subject, sample: str) -> Subject:
-    """The subject with some of its test samples, which keep their numbers; its data record says how they were drawn.
+@dataclass(frozen=True)
+class Selection:
+    """Samples that are drawn without replacement.
 
-    Args:
-        sample: `random:N:SEED`, N samples without replacement; `stratified:N` or `stratified:N:SEED`, N samples that
-            hold each class by its share in the test part, to within one. Seed 0 where none is named.
+    Attributes:
+        kind: `random`, or `stratified` for samples that hold each class by its share, to within one.
+    """
+
+    kind: str
+    count: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.count}:{self.seed}"
+
+    def numbers(self, y: Tensor) -> NDArray[np.int64]:
+        """The numbers, ascending, of the samples that are drawn from those with these labels, at most all of them."""
+        labels = y.cpu().numpy()
+        drawn_by = _random if self.kind == "random" else _stratified
+        return np.sort(drawn_by(labels, min(self.count, len(labels)), self.seed))
+
+    def in_front(self, y: Tensor) -> NDArray[np.int64]:
+        """The numbers of all samples, those that are drawn first, ascending, and then the others in random order."""
+        numbers, order = self.numbers(y), np.random.RandomState(self.seed).permutation(len(y))
+        return np.concatenate([numbers, order[~np.isin(order, numbers)]])
+
+
+def selection_of(sample: str) -> Selection:
+    """What a text asks for: `random:N:SEED` or `stratified:N:SEED`, seed 0 where none is named.
 
     Raises:
-        BadInput: the text says something else, or there are fewer samples.
+        BadInput: the text says something else.
     """
     kind, _, rest = sample.partition(":")
     texts = rest.split(":")
-    if kind not in ("random", "stratified") or len(texts) > 2 or not all(_is_number(text) for text in texts):
-        raise BadInput(f"sample {shortened(sample)!r}: write random:N:SEED or stratified:N:SEED; seed 0 by default")
-    count, seed = int(texts[0]), int(texts[1]) if len(texts) == 2 else 0
-    if not 1 <= count <= len(subject.test):
-        raise BadInput(f"sample {sample!r}: {subject.name} has {len(subject.test)} test samples")
-    chosen = _random if kind == "random" else _stratified
-    ids = np.sort(chosen(subject.test.y.numpy(), count, seed))
-    record = subject.data_record.model_copy(update={"sample": f"{kind}:{count}:{seed}"})
+    if kind not in KINDS or len(texts) > 2 or not all(_is_number(text) for text in texts) or not int(texts[0]):
+        raise BadInput(
+            f"sample {shortened(sample)!r}: write random:N:SEED or stratified:N:SEED, N from 1 on; seed 0 by default"
+        )
+    return Selection(kind, int(texts[0]), int(texts[1]) if len(texts) == 2 else 0)
+
+
+def drawn(subject: Subject, selection: Selection) -> Subject:
+    """The subject with some of its test samples, which keep their numbers; its data record says how they were drawn.
+
+    Raises:
+        BadInput: there are fewer samples.
+    """
+    ids = _ids(subject, selection)
+    record = subject.data_record.model_copy(update={"sample": str(selection)})
     return replace(subject, test=_part(subject.test, ids), ids=ids, data_record=record)
+
+
+def drawn_results(subject: Subject, results: AnyResults, selection: Selection) -> AnyResults:
+    """The results of the samples that are drawn from all test samples of a subject.
+
+    Raises:
+        BadInput: there are fewer samples, or the results lack some.
+    """
+    try:
+        return these_samples(results, _ids(subject, selection))
+    except BadInput as error:
+        raise BadInput(f"sample {selection}: {subject.name}: {error}; evaluate it with --sample {selection}") from error
+
+
+def _ids(subject: Subject, selection: Selection) -> NDArray[np.int64]:
+    if selection.count > len(subject.test):
+        raise BadInput(f"sample {str(selection)!r}: {subject.name} has {len(subject.test)} test samples")
+    return selection.numbers(subject.test.y)
 
 
 def _is_number(text: str) -> bool:

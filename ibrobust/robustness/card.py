@@ -93,13 +93,14 @@ class FindingRecord(Record):
 
 
 class AuditRecord(Record):
-    """What the checks found on the first so many samples, most of it at one radius; SHA-256 by name of the plugins
-    that checks came from."""
+    """What the checks found on the first so many samples, or on those that were drawn, most of it at one radius;
+    SHA-256 by name of the plugins that checks came from."""
 
     samples: Count
     eps: Number
     findings: list[FindingRecord]
     plugins: dict[str, str] | None = None
+    sample: str | None = None
 
 
 class ResultCard(Record):

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput, shortened
 from ibrobust.files import as_name, written_whole
@@ -110,6 +112,18 @@ def first_samples(results: AnyResults, count: int) -> AnyResults:
     """The results of the first so many samples."""
     first = results.sample_N["sample"][:count]
     return replace(results, rows=results.rows[results.rows["sample"].isin(first)])
+
+
+def these_samples(results: AnyResults, numbers: NDArray[np.int64]) -> AnyResults:
+    """The results of the samples with these numbers.
+
+    Raises:
+        BadInput: they do not hold all of them.
+    """
+    lacking = np.setdiff1d(numbers, results.sample_N["sample"])
+    if len(lacking):
+        raise BadInput(f"its results lack {len(lacking)} of {len(numbers)} samples, such as {lacking[0]}")
+    return replace(results, rows=results.rows[results.rows["sample"].isin(numbers)])
 
 
 def joined(shards: Sequence[AnyResults]) -> AnyResults:
