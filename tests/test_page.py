@@ -82,6 +82,10 @@ def test_the_boards_numbers_are_the_leaderboards(zoo):
     assert told["run"].tolist() == board["run"].tolist() == [entry.run for entry in ordered]
     for name in ("robust_avg", "clean", "preserved_information", "n", "rank"):
         ours, theirs = (pd.to_numeric(each[name]).astype(float) for each in (told, board))
+        if name == "preserved_information":  # Bounds that lie more than a nat apart leave no number, as in the figures.
+            wide = board[f"{name}_high"] - board[f"{name}_low"] > 1
+            assert set(wide) == {True, False}
+            theirs = theirs.mask(wide)
         assert np.allclose(ours, theirs, rtol=1e-5, equal_nan=True)
     for entry, right, grid in zip(ordered, data["right"], data["grid"], strict=True):
         assert right == entry.results.robust_EN.sum(1).tolist()
@@ -173,6 +177,18 @@ def test_details_hold_the_curves_the_survivors_and_the_history(zoo):
     assert np.array_equal(np.array(bits)[:, : len(entry.results.rows)], entry.results.robust_EN)
     assert details["history"]["epoch"] == pd.read_csv(history)["epoch"].tolist()
     assert json.loads(json_text(details)) == details
+
+
+def test_a_run_s_page_tells_a_number_where_its_bounds_are_close(zoo):
+    kept = set()
+    for entry in zoo[:60:10]:
+        metrics, details = entry.results.card.model.metrics["train"], details_of(entry, [], {})["metrics"]["train"]
+        close = metrics["preserved_information_high"] - metrics["preserved_information_low"] <= 1
+        assert ("preserved_information" in details) == close
+        assert details["preserved_information_high"] == metrics["preserved_information_high"]
+        assert details["decoder_cross_entropy"] == metrics["decoder_cross_entropy"]
+        kept.add(close)
+    assert kept == {True, False}
 
 
 def test_pictures_are_those_of_the_evidence(entries):

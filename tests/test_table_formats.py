@@ -54,6 +54,16 @@ def results(tmp_path, monkeypatch):
     return place.parent
 
 
+def test_a_number_is_told_where_its_bounds_are_close():
+    ends = pd.DataFrame({"_low": ["1.200", "1.000", "", "0.100"], "_high": ["2.100", "2.500", "", ""]})
+    bounds = {f"{name}{end}": ends[end] for name in ("encoding_entropy", "preserved_information") for end in ends}
+    board = pd.DataFrame({"preserved_information": ["1.500", "1.700", "1.900", "0.300"], "encoding_entropy": "2.000"})
+    shown = report._shown(board.assign(run="a", norm="linf", view="mean", backend="native", columns="own", **bounds))
+    assert shown["I[X;Z]"].tolist() == ["1.500", "", "1.900", "0.300"]
+    assert shown["I[X;Z]_high"].tolist() == ["2.100", "2.500", "", ""]
+    assert board["preserved_information"][1] == "1.700"
+
+
 def test_report_writes_the_columns_that_it_prints(results, capsys):
     out = results.parent / "out"
     report.main([str(results), "--out", str(out), "--format", "markdown", "--format", "latex", "--format", "csv"])

@@ -101,7 +101,12 @@ def _page(entries: "Sequence[Entry]", submitted: Sequence[Path], options: Namesp
         runs = usual_runs() if options.runs is None else [in_zoo(folder) for folder in options.runs]
         runs += submitted
         written = write_page(
-            entries, options.out, runs=runs, pictures=options.pictures, single_file=options.single_file
+            entries,
+            options.out,
+            runs=runs,
+            pictures=options.pictures,
+            single_file=options.single_file,
+            by_seed=options.group_by == "run",
         )
     size = sum(path.stat().st_size for path in written)
     more = f" and {len(written) - 1} files beside it" if written[1:] else ""
@@ -203,7 +208,20 @@ def _shown(text: "pd.DataFrame") -> "pd.DataFrame":
         for name in map(str, text)
         if name not in unprinted and (name == "robust_avg_sd" or not name.endswith("_sd"))
     ]
-    return text[shown].rename(columns=_SHORT)
+    return _with_told_numbers(text)[shown].rename(columns=_SHORT)
+
+
+def _with_told_numbers(text: "pd.DataFrame") -> "pd.DataFrame":
+    """The leaderboard without the numbers whose bounds lie too far apart for one, as in the figures and on the page."""
+    import pandas as pd
+
+    from ibrobust.entropies.intervals import told
+
+    changed = {}
+    for name in ("encoding_entropy", "preserved_information"):
+        best, low, high = (pd.to_numeric(text[f"{name}{end}"], errors="coerce") for end in ("", "_low", "_high"))
+        changed[name] = text[name].where(told(best, low, high).notna(), "")
+    return text.assign(**changed)
 
 
 def _noise_text(readings: "pd.DataFrame") -> str:
@@ -247,8 +265,8 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--group-by", choices=["recipe", "run"], default="recipe",
-        help="rows of the leaderboard: recipe makes one of all training seeds of a recipe (mean, standard deviation "
-        "and number of seeds); run keeps each",
+        help="rows of leaderboard, figures and page: recipe makes one of all training seeds of a recipe (mean, "
+        "standard deviation and number of seeds); run keeps each",
     )  # fmt: skip
     add_reference_flag(parser)
     add_floor_flag(parser)

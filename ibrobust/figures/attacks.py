@@ -20,8 +20,8 @@ _TITLE_WIDTH = 48
 
 
 def draw_attacks(ax: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
-    """Robust accuracy against ε, a line per attack; that of all attacks is black and wide, with a grey band down
-    to what is certain where that is known.
+    """Robust accuracy against ε, a line per attack; that of all attacks is black and wide, with a hatched band
+    down to what is certain where that is known.
 
     Args:
         curves: attack, eps, robust, and maybe certified.

@@ -1,18 +1,20 @@
 """The two pictures: robustness against ε, and mean robustness against preserved information."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import colormaps, rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import SymmetricalLogLocator
 
 from ibrobust.entropies.intervals import told
@@ -26,6 +28,7 @@ _DOUBTED: Any = ":"
 """The line of a run whose robustness an audit does not trust; its marker gets a ring."""
 _RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
 _SEEDS_BAND: dict[str, Any] = {"alpha": 0.3, "linewidth": 0}
+_CERTAIN_BAND: dict[str, Any] = {"hatch": "/////", "linewidth": 0, "alpha": 0.6}
 _NOT_TRUSTED = "audit: not to be trusted"
 
 
@@ -61,14 +64,16 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
 
 
 def draw_certain(ax: Axes, line: pd.DataFrame, colour: Any = "0.5") -> None:
-    """A band from what is certain to what all attacks leave, where a run is certified: the truth lies in it.
+    """A hatched band with a thin lower edge, from what is certain to what all attacks leave, where a run is certified:
+    the truth lies in it. The band of seeds is filled.
 
     Args:
         line: eps, robust, and maybe certified.
     """
     if "certified" in line and line["certified"].notna().any():
         low, high = line["certified"].to_numpy(dtype=float), line["robust"].to_numpy(dtype=float)
-        ax.fill_between(line["eps"], low, high, color=colour, alpha=0.18, linewidth=0, zorder=0)
+        ax.fill_between(line["eps"], low, high, facecolor="none", edgecolor=colour, zorder=0.6, **_CERTAIN_BAND)
+        ax.plot(line["eps"], low, color=colour, linewidth=0.6, zorder=0.6)
 
 
 def _draw_deviation(ax: Axes, line: pd.DataFrame, colour: Any) -> None:
@@ -157,12 +162,13 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """
     table = from_clean(curves.query("attack == 'all'").merge(board))
     title = "Robustness against all attacks"
-    handles = [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
+    handles: list[Artist] = list(_reference_handles(table))
+    handles += [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
     if "certified" in table:
-        handles.append(Line2D([], [], color="0.5", alpha=0.18, linewidth=6, label="from certain to attacked"))
+        handles.append(Patch(facecolor="none", edgecolor="0.3", label="from certain to attacked", **_CERTAIN_BAND))
     if seeds := _seeds_in_words(board):
         handles.append(Line2D([], [], color="gray", alpha=_SEEDS_BAND["alpha"], linewidth=6, label=seeds))
-    return _panels(table, title, draw_robustness, _reference_handles(table) + handles)
+    return _panels(table, title, draw_robustness, handles)
 
 
 def information_figure(board: pd.DataFrame) -> Figure:
@@ -206,7 +212,7 @@ def _panels(
     table: pd.DataFrame,
     title: str,
     draw: Callable[[Axes, pd.DataFrame, pd.DataFrame, LogNorm], None],
-    handles: list[Line2D],
+    handles: Sequence[Artist],
 ) -> Figure:
     """One panel per regulariser; a row per group, or up to four to a row where there is one group."""
     trained = table[table["reg"] != ""]

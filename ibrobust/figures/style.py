@@ -15,7 +15,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ibrobust.errors import one_line
 from ibrobust.files import written_whole
 
-STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "ibrobust", "svg.fonttype": "none"}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "ibrobust",
+    "svg.fonttype": "none",
+}
 PALETTE = "viridis"
 BASELINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
 ADVERSARIAL: dict[str, Any] = {"color": "tab:red", "linestyle": "-.", "linewidth": 1}

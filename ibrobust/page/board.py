@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from ibrobust.entropies.intervals import told
 from ibrobust.page.entries import Entry, keys_of
 from ibrobust.robustness.leaderboard import groups, leaderboard
+from ibrobust.robustness.seeds import by_recipe_with_places
 from ibrobust.robustness.settings import TOLD, Settings
 
 _COLUMNS = {
@@ -50,9 +52,16 @@ _COLUMNS = {
 """By column of the leaderboard: title, kind, whether it is shown at first, what it means."""
 
 
-def board_of(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
-    """The page's first data, as JSON can hold it, and the entries in the order of its rows: the leaderboard's."""
-    board = leaderboard([entry.results for entry in entries])
+_BOUNDED = ("encoding_entropy", "preserved_information")
+
+
+def board_of(entries: Sequence[Entry], *, by_seed: bool = False) -> tuple[dict[str, Any], list[Entry]]:
+    """The page's first data, as JSON can hold it, and the entries in the order of its rows: the leaderboard's.
+
+    Args:
+        by_seed: leave out the rows that are of several training seeds of a recipe.
+    """
+    board = _with_told(leaderboard([entry.results for entry in entries]))
     ordered = _in_order(entries, board)
     names = [str(name) for name in board.columns if "@" not in str(name)]
     radii = [tuple(entry.results.card.settings.radii) for entry in ordered]
@@ -70,7 +79,24 @@ def board_of(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
     certain = [entry.certain for entry in ordered]
     if any(shares is not None for shares in certain):
         data["certain"] = [None if shares is None else shares.round(4).tolist() for shares in certain]
+    recipes, places = (pd.DataFrame(), []) if by_seed else by_recipe_with_places([entry.results for entry in ordered])
+    if places:
+        data["recipes"] = _recipes(_with_told(recipes), places)
     return data, ordered
+
+
+def _recipes(board: pd.DataFrame, places: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """The rows of the leaderboard by recipe, with the rows of their seeds; shares at each radius are the seeds' means,
+    which the page takes itself."""
+    names = [str(name) for name in board.columns if "@" not in str(name)]
+    rows = [[plain(value) for value in row] for row in board[names].itertuples(index=False)]
+    return {"names": names, "rows": rows, "members": [list(members) for members in places]}
+
+
+def _with_told(board: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard without the numbers whose bounds lie too far apart for one, as the figures leave them out."""
+    ends = ("", "_low", "_high")
+    return board.assign(**{name: told(*(board[f"{name}{end}"] for end in ends)) for name in _BOUNDED})
 
 
 def pairs_of(entries: Sequence[Entry]) -> list[int]:

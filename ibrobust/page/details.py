@@ -1,6 +1,7 @@
 """What the page shows of one run once it is opened."""
 
 import base64
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ibrobust.entropies.intervals import WIDEST
 from ibrobust.page.board import plain
 from ibrobust.page.entries import Entry, certificate_of, history_in, submission_of
 from ibrobust.page.pictures import pictures_of
@@ -44,13 +46,25 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         "audit": _audited(card),
         "supported": card.verdict is not None,
         "certificate": certificate_of(entry),
-        "metrics": card.model.metrics if card.model else None,
+        "metrics": _told_metrics((card.model.metrics if card.model else None) or {}) or None,
         "history": _history(history_in(history)) if history else None,
         "samples": samples_N[in_order].tolist(),
         "survives": [_bits(row) for row in results.robust_EN[:, in_order]],
         "classes": (card.data and card.data.classes) or None,
         "pictures": pictures_of(entry, samples),
         "warnings": card.every_warning,
+    }
+
+
+def _told_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """What was measured, without the numbers whose bounds lie too far apart for one."""
+    return {
+        split: {
+            name: value
+            for name, value in values.items()
+            if not values.get(f"{name}_high", math.nan) - values.get(f"{name}_low", math.nan) > WIDEST
+        }
+        for split, values in metrics.items()
     }
 
 

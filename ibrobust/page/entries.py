@@ -46,8 +46,8 @@ def submission_of(entry: Entry) -> dict[str, str]:
     Raises:
         BadInput: the manifest beside the result is none.
     """
-    path = entry.files[0].parent.parent.parent / MANIFEST
-    if not path.is_file():
+    path = entry.files[0].parent.parent.parent / MANIFEST if entry.files else None
+    if path is None or not path.is_file():
         return {}
     manifest = manifest_of(path.read_bytes())
     told = {"licence": manifest.licence, "model": manifest.reference, "contact": manifest.contact}

@@ -25,7 +25,13 @@ _STYLES = ("libraries/tabulator_simple.min.css", "page.css")
 
 
 def write_page(
-    entries: Sequence[Entry], out: Path, *, runs: Sequence[Path], pictures: int = 12, single_file: bool = False
+    entries: Sequence[Entry],
+    out: Path,
+    *,
+    runs: Sequence[Path],
+    pictures: int = 12,
+    single_file: bool = False,
+    by_seed: bool = False,
 ) -> list[Path]:
     """Write `out/index.html`, and unless everything is to be in that file, `out/runs/*.js` beside it.
 
@@ -33,6 +39,8 @@ def write_page(
         entries: the results, at least one.
         runs: folders of runs, whose training histories are shown.
         pictures: samples whose adversarial images are shown, the same ones for all results that can be compared.
+        by_seed: list each training seed of a recipe alone; by default there is a row for all of them, too, which the
+            page shows first.
 
     Returns:
         The files, the one to open first.
@@ -40,7 +48,7 @@ def write_page(
     Raises:
         BadInput: a file beside the results is not whole, or the folder cannot be written.
     """
-    board, ordered = board_of(entries)
+    board, ordered = board_of(entries, by_seed=by_seed)
     details = _details(ordered, board["pair"], runs, pictures)
     if single_file:
         embedded = [json_text(each) for each in details]

@@ -35,6 +35,23 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     together = places_by_recipe(results)
     if all(len(members) == 1 for members in together):
         return leaderboard(results, certain)
+    return _merged_board(results, certain, together)[0]
+
+
+def by_recipe_with_places(results: Sequence[Results], certain: Certain = ()) -> tuple[pd.DataFrame, list[list[int]]]:
+    """`by_recipe` where some recipe has several seeds, and for each of its rows the places of the row's results, in the
+    order of their seeds; a table without rows where there is one seed each."""
+    together = places_by_recipe(results)
+    if all(len(members) == 1 for members in together):
+        return pd.DataFrame(), []
+    board, order = _merged_board(results, certain, together)
+    return board, [sorted(together[row], key=lambda place: _seed(results[place]) or 0) for row in order]
+
+
+def _merged_board(
+    results: Sequence[Results], certain: Certain, together: Sequence[Sequence[int]]
+) -> tuple[pd.DataFrame, list[int]]:
+    """The table with a row for each of the groups, and which group each row is of."""
     rows = rows_of(results, certain)
     numbers = [
         str(name) for name in rows.select_dtypes("number") if name not in (*_SAME, "robust_avg_error", *_ABOUT_RECIPE)
@@ -43,17 +60,17 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     merged = []
     for members, survived in zip(together, survived_QN, strict=True):
         row = (
-            merged_rows(rows.iloc[members].sort_values("seed"), numbers)
+            merged_rows(rows.iloc[list(members)].sort_values("seed"), numbers)
             if len(members) > 1
             else dict(rows.iloc[members[0]])
         )
         merged.append({"seeds": len(members), **row})
         if len(members) > 1:
             merged[-1]["robust_avg_error"] = mean_error(survived / row["radii"])
-    spread_Q = [seed_spread(rows["robust_avg"].to_numpy()[members]) for members in together]
-    table = pd.DataFrame(merged)
-    board = in_order(table, survived_QN, spread_Q, more=["seeds", *(f"{name}_sd" for name in numbers)])
-    return deviations_behind(board)
+    spread_Q = [seed_spread(rows["robust_avg"].to_numpy()[list(members)]) for members in together]
+    table = pd.DataFrame(merged).assign(together=range(len(together)))
+    board = in_order(table, survived_QN, spread_Q, more=["seeds", *(f"{name}_sd" for name in numbers), "together"])
+    return deviations_behind(board.drop(columns="together")), board["together"].tolist()
 
 
 def deviations_behind(board: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,40 @@ const rows = board.rows.map((values, index) => {
   row.radii = board.grids[board.grid[index]];
   row.right = board.right[index];
   row.certainAt = board.certain ? board.certain[index] : null;
-  row.doubted = row.verdict === "suspect" || row.verdict === "masked";
-  const named = board.columns.filter((column) => column.kind === "text" && column.name !== "reason");
-  row.words = named.map((column) => row[column.name]).join(" ").toLowerCase();
-  return row;
+  row.members = [row];
+  return withWords(row);
 });
 const byKey = new Map(rows.map((row) => [row.key, row]));
+
+/** The rows by recipe, where some recipe has several training seeds: shares at a radius are means over them. */
+const recipes = (board.recipes ? board.recipes.rows : []).map((values, place) => {
+  const members = board.recipes.members[place].map((index) => rows[index]);
+  const [first] = members;
+  const row = { ...first, members, index: rows.length + place };
+  board.recipes.names.forEach((name, column) => { row[name] = values[column]; });
+  if (members.length > 1) {
+    row.right = first.radii.map((_, at) => d3.mean(members, (member) => member.right[at]));
+    row.spread = first.radii.map((_, at) => d3.deviation(members, (member) => member.right[at] / member.n));
+    row.certainAt = members.every((member) => member.certainAt) ? first.radii.map((_, at) => d3.mean(members, (member) => member.certainAt[at])) : null;
+    members.forEach((member) => { member.recipe = row; });
+  }
+  return withWords(row);
+});
+
+function withWords(row) {
+  row.doubted = row.verdict === "suspect" || row.verdict === "masked";
+  const named = board.columns.filter((column) => column.kind === "text" && column.name !== "reason");
+  row.words = [...named.map((column) => row[column.name]), ...row.members.map((member) => member.run)].join(" ").toLowerCase();
+  return row;
+}
+
+/** What several seeds differ by, in words: the standard deviation of a number over them. */
+const deviation = (value) => (typeof value === "number" ? " ± " + value.toFixed(3) + " sd" : null);
+function spreadAt(row, eps) {
+  if (!row.spread) return null;
+  const place = row.radii.indexOf(eps);
+  return eps === null ? row.robust_avg_sd : place < 0 ? null : row.spread[place];
+}
 
 /** Share that survives all attacks at a radius, the mean over the radii for null; null at a radius not tried. */
 function robustAt(row, eps) {
@@ -33,13 +61,15 @@ const digits = { share: 3, nats: 2 };
 function shown(value, kind) {
   if (value === null || value === undefined || value === "") return "";
   if (kind in digits && typeof value === "number") return value.toFixed(digits[kind]);
-  return typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
+  if (typeof value !== "number") return String(value);
+  const rounded = Number(value.toPrecision(6));
+  return rounded && Math.abs(rounded) < 1e-4 ? rounded.toExponential() : String(rounded);
 }
 const share = (value) => (value === null ? "–" : value.toFixed(3));
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
 const pValue = (p) => (p < 0.0001 ? "< 0.0001" : p.toFixed(4));
 const regName = (reg) => (reg === "none" ? "no regulariser" : reg === "" || reg === null ? "own model" : String(reg));
-const runLink = (row) => "#/run/" + encodeURIComponent(row.key);
+const runLink = (row) => (row.members.length > 1 ? "#/seeds/" : "#/run/") + encodeURIComponent(row.key);
 
 /** An element with attributes (those that begin with "on" are listeners) and children; text stays text. */
 function element(tag, attributes, ...children) {

@@ -1,6 +1,7 @@
 // What the reader has chosen: filters, radius, hidden groups; and the controls for it.
 
-const state = { search: "", eps: null, hidden: new Set(), picked: [], chosen: {} };
+const state = { search: "", eps: null, hidden: new Set(), picked: [], chosen: {}, each: recipes.length === 0 };
+const listed = () => (state.each ? rows : recipes);
 const FILTERS = { dataset: "Data set", reg: "Regulariser", protocol: "Protocol", norm: "Norm", verdict: "Verdict", group: "Question" };
 const listeners = [];
 const changed = (what) => listeners.forEach((listener) => listener(what));
@@ -9,7 +10,7 @@ const inWords = (name, value) => (name === "reg" ? regName(value) : value === nu
 const passes = (row) =>
   (!state.search || state.search.split(/\s+/).every((word) => row.words.includes(word))) &&
   Object.entries(state.chosen).every(([name, value]) => String(row[name]) === value);
-let passing = rows;
+let passing = listed();
 
 function makeFilters() {
   const form = document.getElementById("filters");
@@ -28,13 +29,23 @@ function makeFilters() {
     });
     form.append(field(name, title, select));
   }
+  if (recipes.length) {
+    const each = element("select", { id: "seeds-shown" }, element("option", { value: "" }, "as one row"), element("option", { value: "each" }, "each alone"));
+    each.addEventListener("change", () => { state.each = each.value === "each"; changed("listed"); refilter(); });
+    form.append(field("seeds", "Training seeds", each));
+  }
   form.append(element("button", { type: "reset" }, "Clear"));
-  form.addEventListener("reset", () => { state.search = ""; state.chosen = {}; refilter(); });
+  form.addEventListener("reset", () => {
+    const each = state.each && recipes.length > 0;
+    Object.assign(state, { search: "", chosen: {}, each: recipes.length === 0 });
+    if (each) changed("listed");
+    refilter();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
 }
 
 function refilter() {
-  passing = rows.filter(passes);
+  passing = listed().filter(passes);
   moveSliderToQuestion();
   changed("rows");
 }
@@ -87,6 +98,8 @@ function drawLegend() {
 }
 
 function tellCount() {
-  const text = passing.length === rows.length ? rows.length + " results" : passing.length + " of " + rows.length + " results";
+  const all = listed().length;
+  const what = state.each ? " results" : " rows of " + rows.length + " results";
+  const text = (passing.length === all ? all : passing.length + " of " + all) + what;
   document.getElementById("count").textContent = text + (state.picked.length === 1 ? "; pick one more to compare" : "");
 }

@@ -92,16 +92,16 @@ function certainBand(details, shares) {
   const last = points[points.length - 1];
   const said = (point) => share(point.certain) + " to " + share(point.left);
   return [
-    prose("At each radius the true robust accuracy of these " + n + " samples lies in the band, from what is certain to what attacks leave; samples that nobody certified count as not certain."),
-    smallPlot("Robust accuracy at ε " + shown(last.eps) + ": " + said(last), {
+    prose("At each radius the true robust accuracy of these " + n + " samples lies in the hatched band, from what is certain to what attacks leave; samples that nobody certified count as not certain."),
+    withHatch(smallPlot("Robust accuracy at ε " + shown(last.eps) + ": " + said(last), {
       width: 520, x: { label: "ε", labelArrow: "none", tickFormat: "~g" }, y: { label: null, domain: [0, 1], ticks: 3 },
       marks: [
-        Plot.areaY(points, { x: "eps", y1: "certain", y2: "left", fill: "var(--accent)", fillOpacity: 0.22 }),
+        Plot.areaY(points, { x: "eps", y1: "certain", y2: "left", fill: "url(#hatch)" }),
         Plot.line(points, { x: "eps", y: "left", stroke: "var(--accent)", strokeWidth: 2 }),
         Plot.line(points, { x: "eps", y: "certain", stroke: "var(--accent)", strokeDasharray: "3,3" }),
         Plot.tip(points, Plot.pointerX({ x: "eps", y: "left", title: (point) => "ε " + shown(point.eps) + ": " + said(point) })),
       ],
-    }),
+    })),
     element("details", {}, element("summary", {}, "The numbers"),
       plainTable("Share that is certain, and share that attacks leave", ["ε", "certain", "attacks leave"], points.map((point) => [shown(point.eps), share(point.certain), share(point.left)]))),
   ];
@@ -169,6 +169,7 @@ function showRun(place, row, details) {
   place.replaceChildren(...[
     element("p", {}, element("a", { href: "#/" }, "← Leaderboard")), element("h1", { tabindex: -1 }, row.run), element("p", { class: "note" }, marks.join(" · ")),
     facts(robust), row.reason ? element("p", { class: "warning" }, "Not ranked: " + row.reason) : null,
+    row.recipe ? element("p", {}, "One of ", link(row.recipe, row.recipe.members.length + " training seeds of this recipe"), ".") : null,
     details.warnings.map((text) => element("p", { class: "warning" }, "Warning: " + text)), compareChoice(row),
     picturesSection(row, details), curvesSection(details), firstSection(details), auditSection(details), certificateSection(details), informationSection(details), historySection(details),
     section("How to make it again", Object.entries(details.commands).map(([name, line]) => command(titlesOf[name], line)),

@@ -3,7 +3,7 @@
 async function route() {
   const [, view, ...names] = location.hash.split("/").map(decoded);
   const [front, place] = [document.getElementById("board"), document.getElementById("run")];
-  const opened = { run: openRun, compare: openComparison, sample: openSample }[view];
+  const opened = { run: openRun, seeds: openSeeds, compare: openComparison, sample: openSample }[view];
   front.hidden = Boolean(opened);
   place.hidden = !opened;
   if (!opened) {
@@ -44,6 +44,12 @@ async function openRun([key]) {
   const row = rowOf(key);
   const details = await detailsOf(row);
   return (place) => showRun(place, row, details);
+}
+
+async function openSeeds([key]) {
+  const { recipe } = rowOf(key);
+  if (!recipe) throw new Error("there is one training seed of " + key + " in this report");
+  return (place) => showSeeds(place, recipe);
 }
 
 async function openComparison(keys) {
