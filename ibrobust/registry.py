@@ -117,6 +117,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
         # A text is of the last of them that accepts it.
         "data format": {
             "class-folders": "datasets.image_folders:CLASS_FOLDERS",
+            "corrupted-folders": "datasets.corrupted_folders:TREE",
             "listed-folders": "datasets.listed_folders:LISTED",
             "parquet": "datasets.table_folders:PARQUET",
             "saved": "datasets.table_folders:SAVED",

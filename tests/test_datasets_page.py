@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,9 @@ def folder(tmp_path_factory) -> Path:
     (at / "CIFAR-10-C").mkdir()
     np.save(at / "CIFAR-10-C" / "fog.npy", np.tile(images, (5, 1, 1, 1)))
     np.save(at / "CIFAR-10-C" / "labels.npy", np.tile(labels, 5))
+    for severity, name in product("12345", ("n01", "n02", "n03")):
+        (place := at / "ImageNet-C" / "fog" / severity / name).mkdir(parents=True)
+        Image.fromarray(small).save(place / "0.JPEG")
     return at
 
 

@@ -3,7 +3,7 @@
 Each file holds the same samples at severity 1, then at severity 2, and so on up to 5 (Hendrycks & Dietterich 2019).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -74,34 +74,54 @@ def _labels_once(labels: NDArray[np.generic], folder: Path) -> Tensor:
 
 def _load(data: str, options: DataOptions) -> Parts:
     """`FOLDER:CORRUPTION:SEVERITY`, the samples under one corruption as any other data."""
-    folder, name, text = _parsed(data)
+    folder, name, severity = named_part(data, is_corrupted_folder)
     if not name:
         found = corrupted_data(folder, layout=options.layout)
-        test = _part(found, found.corruptions[0], 1)
+        test = part_of(found, found.corruptions[0], 1)
         return Parts(test[:0], test, corrupted=found)
-    if not text.isdecimal() or int(text[:3]) not in SEVERITIES:
-        raise BadInput(f"data {data!r}: severity {shortened(text)!r}; write FOLDER:CORRUPTION:SEVERITY, from 1 to 5")
     found = corrupted_data(folder, layout=options.layout, only=(name,))
-    test = _part(found, name, int(text))
+    test = part_of(found, name, severity)
     return Parts(test[:0], test)
 
 
-def _part(found: Corrupted, corruption: str, severity: int) -> AnySplit:
+def part_of(found: Corrupted, corruption: str, severity: int) -> AnySplit:
     """The samples under one corruption at one severity."""
     count, x = len(found.y), found.splits[corruption].x
     start = (severity - 1) * count
     made = f"{x.made} from {start}"
-    part = StoredImages((count, *x.shape[1:]), x.dtype, partial(_shifted, x, start), x.files, made, x.check)
+    part = StoredImages((count, *x.shape[1:]), x.dtype, partial(rows_from, x, start), x.files, made, x.check)
     return held(StoredSplit(part, found.y))
 
 
-def _shifted(images: StoredImages, start: int, rows: NDArray[np.int64]) -> Tensor:
+def rows_from(images: StoredImages, start: int, rows: NDArray[np.int64]) -> Tensor:
+    """Some of the images, counted from one on."""
     return images.read(rows + start)
 
 
-def _parsed(data: str) -> tuple[Path, str, str]:
-    """Folder, corruption and severity; the latter two may be left out."""
-    if is_corrupted_folder(Path(data)):
+def folder_named(data: str, is_folder: Callable[[Path], bool]) -> Path:
+    """The folder that `FOLDER` or `FOLDER:CORRUPTION:SEVERITY` begins with."""
+    return _parsed(data, is_folder)[0]
+
+
+def named_part(data: str, is_folder: Callable[[Path], bool]) -> tuple[Path, str, int]:
+    """Folder, corruption and severity; without a corruption, an empty text and 0.
+
+    Args:
+        is_folder: whether a folder has the layout in question.
+
+    Raises:
+        BadInput: there is no such severity.
+    """
+    folder, name, text = _parsed(data, is_folder)
+    if not name:
+        return folder, "", 0
+    if not text.isdecimal() or int(text[:3]) not in SEVERITIES:
+        raise BadInput(f"data {data!r}: severity {shortened(text)!r}; write FOLDER:CORRUPTION:SEVERITY, from 1 to 5")
+    return folder, name, int(text)
+
+
+def _parsed(data: str, is_folder: Callable[[Path], bool]) -> tuple[Path, str, str]:
+    if is_folder(Path(data)):
         return Path(data), "", ""
     folder, *which = data.rsplit(":", 2)
     return (Path(folder), which[0], which[1]) if folder and len(which) == 2 else (Path(data), "", "")
@@ -109,7 +129,7 @@ def _parsed(data: str) -> tuple[Path, str, str]:
 
 CORRUPTED = Form(
     "FOLDER or FOLDER:CORRUPTION:SEVERITY",
-    accepts=lambda data: is_corrupted_folder(_parsed(data)[0]),
+    accepts=lambda data: is_corrupted_folder(folder_named(data, is_corrupted_folder)),
     load=_load,
     holds="CIFAR-10-C's layout: a .npy file per corruption, labels.npy, five severities by position; the folder is "
     "for --protocol corruptions, FOLDER:fog:3 is data as any other",

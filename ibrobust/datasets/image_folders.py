@@ -65,7 +65,7 @@ def folder_parts(folder: Path, shaping: Shaping = AS_STORED) -> Parts:
 
 def _parts(folder: Path) -> tuple[_Part | None, _Part, list[_Part]]:
     """Training part, test part and the parts that are neither; a folder without parts is a test part."""
-    folders = {path.name.lower(): path for path in _entries(folder) if path.is_dir()}
+    folders = {path.name.lower(): path for path in folder_entries(folder) if path.is_dir()}
     training = [name for name in TRAINING if name in folders]
     held_out = [name for name in HELD_OUT if name in folders]
     if not (training and held_out) and set(folders) - {*training, *held_out}:
@@ -83,22 +83,25 @@ def _parts(folder: Path) -> tuple[_Part | None, _Part, list[_Part]]:
 
 
 def _part(folder: Path, name: str) -> _Part:
-    return _Part(name, folder, {path.name: path for path in _entries(folder) if path.is_dir()})
+    return _Part(name, folder, {path.name: path for path in folder_entries(folder) if path.is_dir()})
 
 
 def _samples(part: _Part, names: Sequence[str]) -> list[tuple[Path, int]]:
     """(file, label) in an order that is spread over the classes."""
     sorted_by_class = [
-        (file, label) for label, name in enumerate(names) if name in part.classes for file in _files(part.classes[name])
+        (file, label)
+        for label, name in enumerate(names)
+        if name in part.classes
+        for file in image_files(part.classes[name])
     ]
     order = spread_over_classes(np.array([label for _, label in sorted_by_class], dtype=np.int64))
     return [sorted_by_class[index] for index in order]
 
 
-def _files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """The images in a class folder: everything but what is known to stand beside images."""
     files = []
-    entries = _entries(folder)
+    entries = folder_entries(folder)
     for path in entries:
         if path.is_dir():
             raise BadInput(f"class folder {str(folder)!r} holds a folder {path.name!r}; put images directly into it")
@@ -112,7 +115,7 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _entries(folder: Path) -> list[Path]:
+def folder_entries(folder: Path) -> list[Path]:
     """What is in a folder by name, without what is hidden.
 
     Raises:

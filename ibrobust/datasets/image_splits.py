@@ -39,8 +39,13 @@ def image_splits(
     files: Sequence[Sequence[Path]], labels: Sequence[Tensor], shaping: Shaping
 ) -> tuple[AnySplit, AnySplit]:
     """Training and test part of image files: as `splits_of`."""
-    train, test = (Sources(len(part), partial(_files_at, tuple(part)), tuple(part)) for part in files)
+    train, test = map(sources_of, files)
     return splits_of((train, test), (labels[0], labels[1]), shaping)
+
+
+def sources_of(files: Sequence[Path]) -> Sources:
+    """Image files."""
+    return Sources(len(files), partial(_files_at, tuple(files)), tuple(files))
 
 
 def splits_of(
@@ -53,14 +58,24 @@ def splits_of(
         BadInput: an image cannot be read, or images differ in size; names them.
     """
     with image_warnings():
+        train, test = (held(StoredSplit(*each)) for each in zip(stored_images(sources, shaping), labels, strict=True))
+        return train, test
+
+
+def stored_images(sources: Sequence[Sources], shaping: Shaping) -> list[StoredImages]:
+    """The images of each, which stay in their files; what all are made to be is as in `splits_of`.
+
+    Raises:
+        BadInput: as there.
+    """
+    with image_warnings():
         channels, height, width, deep = _common(sources, shaping)
-        dtype, made = torch.float32 if deep else torch.uint8, f"{shaping} {_decoders()}"
-        read = [partial(_decoded, part.at, shaping, (channels, height, width), dtype) for part in sources]
-        parts = [
-            StoredSplit(StoredImages((part.count, channels, height, width), dtype, rows, part.files, made), y)
-            for part, rows, y in zip(sources, read, labels, strict=True)
-        ]
-        return held(parts[0]), held(parts[1])
+    dtype, made = torch.float32 if deep else torch.uint8, f"{shaping} {_decoders()}"
+    read = [partial(_decoded, part.at, shaping, (channels, height, width), dtype) for part in sources]
+    return [
+        StoredImages((part.count, channels, height, width), dtype, rows, part.files, made)
+        for part, rows in zip(sources, read, strict=True)
+    ]
 
 
 def _files_at(files: tuple[Path, ...], rows: NDArray[np.int64]) -> Sequence[Source]:

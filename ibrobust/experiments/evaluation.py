@@ -25,8 +25,8 @@ from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.storage import AnyStored, joined, load_stored, save_results
 from ibrobust.subjects.zoo import versions
 
-_CORRUPTED = 200
-"""Samples under corruptions in a block at most: each is 75 images."""
+_CORRUPTED, _CORRUPTED_BYTES, _IMAGES_EACH = 200, 2**28, 75
+"""Samples under corruptions in a block at most, what their images may take, and how many each has."""
 
 
 def evaluate_subject(
@@ -160,7 +160,7 @@ class _Evaluation:
             return Block(self.index, self.rows, self.subject.test[self.rows.start + looked_at(self.total)], look=True)
         if self.looking and self.left > FIRST:
             return None  # A block whose size is a guess costs more than the wait.
-        rows = self.gaps.take(min(size, _CORRUPTED) if self.settings.corrupts else size)
+        rows = self.gaps.take(min(size, _most_corrupted(self.subject)) if self.settings.corrupts else size)
         if rows is None:
             return None
         ids, variants = self.subject.numbers(rows), self.subject.variants(rows)
@@ -215,6 +215,13 @@ class _Evaluation:
             and card.settings == self.settings
         )
         return results if same and list(results.sample_N["sample"]) == self.subject.numbers(rows).tolist() else None
+
+
+def _most_corrupted(subject: Subject) -> int:
+    """Samples under corruptions in a block at most."""
+    x = subject.test.x
+    each = x.dtype.itemsize * int(np.prod(x.shape[1:])) * _IMAGES_EACH
+    return max(1, min(_CORRUPTED, _CORRUPTED_BYTES // each))
 
 
 def broken_samples(results: AnyStored) -> int:
