@@ -21,7 +21,7 @@ LINES = [
     for line in DOCUMENT.splitlines()
     if re.match(r"\| `.*evaluate --model", line)
 ]
-SNIPPETS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+SNIPPETS = re.findall(r"```python\n(import .*?)```", DOCUMENT, re.DOTALL)
 QUICK = "--attacks fgsm --eps 0.01 --samples 2 --threads 1 --device cpu"
 NEEDS = {
     ".onnx": ("onnx", "onnxruntime", "onnx2pytorch"),

@@ -1,4 +1,4 @@
-"""`python -m ibrobust.information`: runs in; every information quantity of the paper, each with its error, out."""
+"""`python -m ibrobust.information`: runs, or models with a latent, in; what each keeps of its input, with errors, out."""
 
 import sys
 from argparse import Namespace
@@ -8,17 +8,32 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibrobust.commands.command_line import Parser, count, note_part_of_zoo, parsed, seed, torch_device, whole_number
+from ibrobust.commands.command_line import (
+    Parser,
+    count,
+    doing,
+    note_part_of_zoo,
+    parsed,
+    seed,
+    torch_device,
+    whole_number,
+)
 from ibrobust.commands.job_flags import add_job_flags, place_of, share_cores
 from ibrobust.commands.progress_bar import shown_progress
 from ibrobust.commands.sample_flags import add_sample_flags, drawn_samples
+from ibrobust.commands.subject_flags import (
+    add_subject_flags,
+    chosen_subjects,
+    given_data_options,
+    require_no_model_flags,
+)
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.registry import EXTENSION_POINTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ibrobust.datasets import AnySplit
+    from ibrobust.experiments.measurable import Measurable
     from ibrobust.experiments.measuring import MeasuredRun
     from ibrobust.subjects.zoo import Run
 
@@ -35,12 +50,8 @@ def main(arguments: Sequence[str]) -> None:
     options.device = torch_device(options.device, options.threads)
 
     from ibrobust.files import require_writable
-    from ibrobust.subjects.zoo import CARD, find_runs
 
-    own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
-    places = options.run or [options.runs if own else Path("zoo")]
-    runs = find_runs(places)
-    note_part_of_zoo(places)
+    runs, trained = _chosen(options)
     require_writable(options.out)
     _require_enough_samples(runs, options)
     tables: dict[int, pd.DataFrame] = {}
@@ -58,19 +69,35 @@ def main(arguments: Sequence[str]) -> None:
             print("\n".join(lines), flush=True)
     except RunFailed as failure:
         died = failure
-    _finish(tables, runs, options, kept=died is not None)
+    _finish(tables, runs, trained, options, kept=died is not None)
     if died:
         raise died
     if failed:
         raise RunFailed(f"{len(failed)} of {len(runs)} runs could not be measured: {', '.join(failed)}")
 
 
-def _measured(runs: "list[Run]", options: Namespace) -> "Iterator[tuple[int, MeasuredRun]]":
-    from ibrobust.experiments.measuring import Asked, measure_runs
+def _chosen(options: Namespace) -> "tuple[list[Measurable], list[Run]]":
+    """What is measured, and the runs among it."""
+    from ibrobust.datasets import DataOptions, read_dataset
+    from ibrobust.experiments.measurable import measurable_model, measurable_run
+    from ibrobust.subjects.zoo import CARD, find_runs
 
-    def splits_of(run: "Run") -> "dict[str, AnySplit]":
-        data = run.data(data_dir=options.data_dir, download=options.download)
-        return {"train": data.train, "test": data.test}
+    about = {"data_dir": options.data_dir, "download": options.download}
+    if options.model:
+        subjects = [subject for subject, _ in chosen_subjects(options, options.out, gradients=False)]
+        with doing(f"loading the data {options.data}"):
+            data = read_dataset(options.data, DataOptions(**given_data_options(options)), **about)
+        return [measurable_model(subject, data) for subject in subjects], []
+    require_no_model_flags(options)
+    own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
+    places = options.run or [options.runs if own else Path("zoo")]
+    runs = find_runs(places)
+    note_part_of_zoo(places)
+    return [measurable_run(run, **about) for run in runs], runs
+
+
+def _measured(runs: "list[Measurable]", options: Namespace) -> "Iterator[tuple[int, MeasuredRun]]":
+    from ibrobust.experiments.measuring import Asked, measure_runs
 
     asked = Asked(
         options.view, options.draws, options.samples, tuple(options.k), options.distance, options.repeats,
@@ -78,19 +105,19 @@ def _measured(runs: "list[Run]", options: Namespace) -> "Iterator[tuple[int, Mea
     )  # fmt: skip
     place = place_of(options, begin=partial(share_cores, options))
     with shown_progress() as watch:
-        yield from measure_runs(
-            runs, splits_of, asked, device=options.device, out=options.out, place=place, watch=watch
-        )
+        yield from measure_runs(runs, asked, device=options.device, out=options.out, place=place, watch=watch)
 
 
-def _finish(tables: "dict[int, pd.DataFrame]", runs: "list[Run]", options: Namespace, *, kept: bool) -> None:
+def _finish(
+    tables: "dict[int, pd.DataFrame]", runs: "list[Measurable]", trained: "list[Run]", options: Namespace, *, kept: bool
+) -> None:
     """The table is whole: finished measurements are needed no more, unless some are still to be done."""
     from ibrobust.experiments.measuring import forget
 
     if not kept:
         forget(runs, options.out)
     if tables:
-        paths = _figures(_joined(tables), runs, options.out) if options.figures else []
+        paths = _figures(_joined(tables), trained, options.out) if options.figures else []
         print("\n".join(map(str, [options.out / TABLE, *paths])))
 
 
@@ -106,20 +133,20 @@ def _require_known(options: Namespace) -> None:
         raise BadInput(f"--view {options.view!r}: choose from mean, fresh, averaged:N with N from 1 to {_MOST_DRAWS}")
 
 
-def _require_enough_samples(runs: "list[Run]", options: Namespace) -> None:
+def _require_enough_samples(runs: "list[Measurable]", options: Namespace) -> None:
     """Raises:
-    BadInput: a part of a run's data has no k-th neighbour. Data that cannot be loaded is that run's failure, later.
+    BadInput: a part of the data has no k-th neighbour. Data that cannot be loaded is that run's failure, later.
     """
     for found in runs:
         try:
-            data = found.data(data_dir=options.data_dir, download=options.download)
+            splits = found.splits()
         except BadInput:
             continue
-        for split, samples in (("train", data.train), ("test", data.test)):
+        for split, samples in splits.items():
             count = min(options.samples, len(samples))
             if max(options.k) >= count > 0:
                 raise BadInput(
-                    f"--k {max(options.k)}: run {found.card.run} has {count} {split} samples (--samples "
+                    f"--k {max(options.k)}: run {found.name} has {count} {split} samples (--samples "
                     f"{options.samples}); choose k from 1 to {count - 1}"
                 )
 
@@ -191,8 +218,8 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
     from ibrobust.figures.style import save_figure
 
     recipes = pd.DataFrame([{"run": r.card.run, "reg": r.card.recipe.reg, "gamma": r.card.recipe.gamma} for r in runs])
-    labelled = table.merge(recipes, on="run")
-    figures = {"saturation": saturation_figure(labelled), "quantities": gamma_figure(labelled)}
+    labelled = table.merge(recipes, on="run") if runs else table
+    figures = {"saturation": saturation_figure(labelled), "quantities": gamma_figure(labelled)} if runs else {}
     tracked = [read_information(r.folder / TRAJECTORY) for r in runs if (r.folder / TRAJECTORY).is_file()]
     if tracked:
         trajectories = pd.concat(tracked, ignore_index=True).merge(recipes, on="run")
@@ -203,8 +230,11 @@ def _figures(table: "pd.DataFrame", runs: "list[Run]", out: Path) -> list[Path]:
 
 
 def _parser() -> Parser:
-    parser = Parser("information", "Measure what trained runs keep of their input, each number with its error.")
-    parser.add_argument("run", type=Path, nargs="*", help="runs or folders of runs; zoo for the released ones")
+    parser = Parser(
+        "information",
+        "Measure what trained runs, or models with a latent, keep of their input, each number with its error.",
+    )
+    add_subject_flags(parser)
     parser.add_argument(
         "--view", "--noise", default=None, help="one view: mean, fresh or averaged:N; all of a model by default"
     )
@@ -233,9 +263,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--figures", action="store_true", help="draw information planes, curves and I-diagrams too")
     parser.add_argument("--seed", type=seed, default=0, help="seed of the latent's noise and of the Gaussian samples")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     add_job_flags(parser)
-    parser.add_data_flags()
-    parser.add_device_flags(default_threads=None)
     return parser

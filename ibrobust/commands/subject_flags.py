@@ -66,15 +66,7 @@ def chosen_subjects(
     if options.model:
         yield from ((subject, None) for subject in _own_models(options, results, flags, gradients))
         return
-    if options.name:
-        raise BadInput(f"--name {options.name[0]}: a run has a name of its own; --name goes with --model")
-    if options.data:
-        raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
-    require_no_options(options)
-    for key, value in _data_options(options).items():
-        raise BadInput(f"{flag(key)} {value}: a run has data of its own; {flag(key)} goes with --model")
-    if options.health:
-        raise BadInput(f"--health {options.health}: a run is always looked at; --health goes with --model")
+    require_no_model_flags(options)
     own = options.runs.is_dir() and any(options.runs.glob(f"*/{CARD}"))
     places = options.run or [options.runs if own else Path("zoo")]
     note_part_of_zoo(places)
@@ -84,7 +76,22 @@ def chosen_subjects(
         yield subject, found
 
 
-def _data_options(options: Namespace) -> dict[str, str]:
+def require_no_model_flags(options: Namespace) -> None:
+    """Raises:
+    BadInput: something is said about a model of one's own, or its data, where there is none.
+    """
+    if options.name:
+        raise BadInput(f"--name {options.name[0]}: a run has a name of its own; --name goes with --model")
+    if options.data:
+        raise BadInput(f"--data {options.data}: a run has data of its own; --data goes with --model")
+    require_no_options(options)
+    for key, value in given_data_options(options).items():
+        raise BadInput(f"{flag(key)} {value}: a run has data of its own; {flag(key)} goes with --model")
+    if options.health:
+        raise BadInput(f"--health {options.health}: a run is always looked at; --health goes with --model")
+
+
+def given_data_options(options: Namespace) -> dict[str, str]:
     """Those of the flags about data that are given."""
     keys = ("layout", "resize", "crop", "label_column")
     return {key: value for key in keys if (value := getattr(options, key)) is not None}
@@ -102,7 +109,7 @@ def _own_models(options: Namespace, results: Path, flags: dict[str, Any], gradie
         raise BadInput(f"--model {first}: needs --data, a data set's name, a file or a folder")
     if options.name and len(options.name) != len(options.model):
         raise BadInput(f"--name: {len(options.name)} names for {len(options.model)} models; one for each, in order")
-    subjects, about = [], DataOptions(**_data_options(options))
+    subjects, about = [], DataOptions(**given_data_options(options))
     flags = {**flags, "about": about, "options": chosen_options(options)}
     for model in options.model:
         with doing("loading the data") as say:

@@ -6,17 +6,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ibrobust.errors import BadInput
 from ibrobust.types import Labels, Latents
 
 _ITERATIONS = 200
 
 
-def retrained_decoder(decoder: nn.Linear, z: Latents, y: Labels) -> nn.Linear:
+def retrained_decoder(decoder: nn.Module, z: Latents, y: Labels) -> nn.Linear:
     """The linear decoder of least cross-entropy on these latent samples, found by L-BFGS from the given one.
 
     The problem is convex, so there is nothing to tune. With few samples the minimum is a fit to them, not a bound for
     others: measure on other samples of the noise, and have many more samples than weights.
+
+    Raises:
+        BadInput: the given decoder is not linear.
     """
+    if not isinstance(decoder, nn.Linear):
+        raise BadInput(f"retrain_decoder: the decoder is {type(decoder).__name__}; only a linear one is trained anew")
     retrained = copy.deepcopy(decoder).double().requires_grad_()
     z = z.double()
     optimizer = torch.optim.LBFGS(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ibrobust.datasets import Split
@@ -219,9 +219,7 @@ def with_retrained_decoder(measurement: Measurement, model: Bottleneck, split: S
     y = split.y.to(encoding.z.device)
     draws = range(1, 1 + max(4, -(-_RETRAINED_ON // len(y))))
     others = torch.cat([encoded(model, split.x, seed=seed + draw).z for draw in draws])
-    linear = model.decoder
-    assert isinstance(linear, nn.Linear)
-    decoder = retrained_decoder(linear, others, y.repeat(len(draws)))
+    decoder = retrained_decoder(model.decoder, others, y.repeat(len(draws)))
     loss = _log_loss(decoder(encoding.z.double()), y)
     kept = ("decoder_cross_entropy", "residual_information", "preserved_relevant_information")
     rows = [(name, row) for name, row in _decoder_rows("retrained decoder", loss, y) if name in kept]

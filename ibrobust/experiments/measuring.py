@@ -18,6 +18,7 @@ from ibrobust.entropies.measurement import Measurement, measured, views_of, with
 from ibrobust.errors import BadInput
 from ibrobust.experiments.blocks import Latest, Stopwatch
 from ibrobust.experiments.jobs import HERE, Place, Tell
+from ibrobust.experiments.measurable import SPLITS, Measurable
 from ibrobust.experiments.pieces import Answer, results_of
 from ibrobust.experiments.progress import NOBODY, Account, Told, Watch
 from ibrobust.experiments.selection import Selection
@@ -25,9 +26,7 @@ from ibrobust.experiments.unfinished import FOLDER, Unfinished
 from ibrobust.files import written_whole
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.plugins import digests_of
-from ibrobust.subjects.zoo import Run, versions
-
-SPLITS = ("train", "test")
+from ibrobust.subjects.zoo import versions
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,7 @@ class MeasuredRun:
 
 
 def measure_runs(
-    runs: Sequence[Run],
-    splits_of: Callable[[Run], dict[str, AnySplit]],
+    runs: Sequence[Measurable],
     asked: Asked,
     *,
     device: str,
@@ -106,13 +104,10 @@ def measure_runs(
     """The number of each run and what was measured, as soon as it is there. Finished measurements are kept below
     `out/.unfinished/information` until `forget`.
 
-    Args:
-        splits_of: the samples of a run by the name of their split; it may raise `BadInput`.
-
     Raises:
         RunFailed: after all others are done, with the runs whose workers died.
     """
-    pieces = [_Piece(index, run, splits_of, asked, _unfinished(run, out)) for index, run in enumerate(runs)]
+    pieces = [_Piece(index, run, asked, _unfinished(run, out)) for index, run in enumerate(runs)]
     job = MeasuredParts([run.model for run in runs], asked, device)
     yield from results_of(pieces, job, place, watch=watch, unit="measurements")
 
@@ -122,14 +117,14 @@ def _in_front(split: AnySplit, most: int, selection: Selection | None) -> Split:
     return split[:most] if selection is None else split[torch.from_numpy(selection.in_front(split.y)[:most])]
 
 
-def forget(runs: Sequence[Run], out: Path) -> None:
+def forget(runs: Sequence[Measurable], out: Path) -> None:
     """Remove the finished measurements of runs, whose table is written."""
     for run in runs:
         _unfinished(run, out).remove()
 
 
-def _unfinished(run: Run, out: Path) -> Unfinished:
-    return Unfinished(out / FOLDER / "information" / run.card.run)
+def _unfinished(run: Measurable, out: Path) -> Unfinished:
+    return Unfinished(out / FOLDER / "information" / run.name)
 
 
 @dataclass
@@ -167,8 +162,7 @@ class _Piece:
     """
 
     index: int
-    run: Run
-    splits_of: Callable[[Run], dict[str, AnySplit]]
+    run: Measurable
     asked: Asked
     unfinished: Unfinished
     waiting: list[tuple[str, str]] = field(default_factory=list)
@@ -191,7 +185,7 @@ class _Piece:
 
     @property
     def name(self) -> str:
-        return self.run.card.run
+        return self.run.name
 
     @property
     def left(self) -> int:
@@ -201,7 +195,7 @@ class _Piece:
         if not self.unfinished.hold():
             return False
         try:
-            whole = self.splits_of(self.run)
+            whole = self.run.splits()
         except BadInput as error:
             self.refused = self.refused or str(error)
         if self.refused:
@@ -257,11 +251,11 @@ class _Piece:
 
     def _about(self, split: str, view: str) -> str:
         """What a measurement depends on."""
-        card, asked = self.run.card, self.asked
-        plugins = digests_of([("distance", asked.distance), *card.recipe.names])
+        asked = self.asked
+        plugins = digests_of([("distance", asked.distance), *self.run.names])
         how = (asked.samples, asked.ks, asked.distance, asked.repeats, asked.seed, asked.retrain_decoder, asked.more)
         drawn = str(asked.selection or "")
-        about = (card.weights_sha256, card.data_fingerprint, split, view, how, drawn, plugins, versions())
+        about = (*self.run.digests, split, view, how, drawn, plugins, versions())
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
     def _stored(self, key: tuple[str, str]) -> Measurement | None:
