@@ -1,4 +1,4 @@
-"""`python -m ibrobust.information`: runs, or models with a latent, in; what each keeps of its input, with errors, out."""
+"""`python -m ibrobust.information`: runs, or models with a latent, in; what they keep of their input, out."""
 
 import sys
 from argparse import Namespace
