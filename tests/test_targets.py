@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from ibrobust.experiments.verification import verified
 from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.card_records import DataRecord
 from ibrobust.robustness.evidence import evidence_path, save_evidence
+from ibrobust.robustness.leaderboard import leaderboard
+from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.storage import save_results
 from ibrobust.robustness.targeted import target_classes
 from tests.oracles import trained_digits
@@ -53,6 +56,18 @@ def test_a_sample_of_the_target_class_is_never_broken_and_a_wrong_one_is_broken_
     assert wrong.any()
     assert (table.rows.loc[wrong, "fgsm"] == 0).all()
     assert np.isinf(table.rows.loc[~wrong & (table.rows["label"] == 4), "fgsm"]).all()
+
+
+@pytest.mark.parametrize(("target", "expected"), [
+    (1, "one target class alone was attacked, which no audit is about"), (None, "not audited"),
+])  # fmt: skip
+def test_the_leaderboard_says_why_a_target_has_no_rank(target: int | None, expected: str) -> None:
+    model, x, y = three_strips()
+    strict = {name: ATTACKS[name] for name in PROTOCOLS["strict"].attacks}
+    few = strict | {"square": ATTACKS["square"].with_settings({"queries": 5})}
+    asked = {"eps": [0.05], "attacks": few, "health": "ignore", "target_class": target}
+    (row,) = leaderboard([ibrobust.breaking_radii(model, x[:1], y[:1], **asked)]).to_dict("records")
+    assert (row["reason"], pd.isna(row["rank"])) == (expected, True)
 
 
 def test_a_random_target_is_each_samples_own_and_never_its_label() -> None:

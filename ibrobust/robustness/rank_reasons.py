@@ -15,7 +15,8 @@ def reason(result: Results) -> str:
     settings, audit = result.card.settings, result.card.audit
     weak = [] if strong_enough(result.attacks, noise=settings.view != "mean") else ["not a strict protocol"]
     if settings.target_class or settings.transfer_from:
-        return "; ".join([*weak, "images of another model" if settings.transfer_from else "one target class"])
+        about = "the images are another model's" if settings.transfer_from else "one target class alone was attacked"
+        return "; ".join([*weak, f"{about}, which no audit is about"])
     if not audit:
         return "; ".join([*weak, "not audited"])
     if not result.card.verdict:
