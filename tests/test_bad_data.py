@@ -12,7 +12,7 @@ from PIL import Image
 
 from ibrobust.datasets import load_dataset
 from ibrobust.errors import BadInput
-from tests.refusals import exit_of
+from tests.refusals import refused
 
 
 def png(size: tuple[int, int] = (6, 5)) -> bytes:
@@ -168,7 +168,8 @@ def test_a_command_says_it_in_one_line_with_exit_code_2(tmp_path, capsys, monkey
         (["--data", "photos", "--resize", "x"], "--resize 'x': write pixels"),
         (["--data", "photos", "--label-column", "x"], "--label-column 'x' is for tables"),
     ):
-        code, said = exit_of(capsys, monkeypatch, "evaluate", "--model", "net.py:make", *flags)
-        assert code == 2, said
-        assert said.count("\n") == 1, said
-        assert words in said
+        refused(tmp_path, capsys, monkeypatch, ["evaluate", "--model", "net.py:make", *flags], [words])
+    for command in ("audit", "certify", "information"):
+        asked = [command, "--model", "net.py:make", "--data", "photos"]
+        refused(tmp_path, capsys, monkeypatch, asked, ["two.png' is not an image"])
+    refused(tmp_path, capsys, monkeypatch, ["train", "--data", "photos"], ["two.png' is not an image"])

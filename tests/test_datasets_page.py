@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ibrobust.__main__ import main as command
 from ibrobust.commands import report
 from ibrobust.commands.datasets import main as datasets
 from ibrobust.commands.evaluate import main
 from ibrobust.datasets import FORMS, interface
+from ibrobust.subjects.zoo import find_runs
 from tests.conftest import ROOT
 from tests.test_data_forms import FEATURES, png
 
@@ -97,6 +99,15 @@ def test_the_table_and_the_command_name_every_form(capsys):
         assert f"--data {FORMS[name].example}" in shown, name
     assert "256 MB" in PAGE
     assert interface.HELD_BYTES == 2**28
+
+
+def test_the_example_of_a_named_data_set_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    datasets([])
+    (line,) = re.findall(r"^ {6}(train .*)$", capsys.readouterr().out, re.MULTILINE)
+    command(shlex.split(line))
+    (run,) = find_runs([tmp_path / "runs"])
+    assert run.card.recipe.data == "digits"
 
 
 @pytest.mark.parametrize(("given", "words"), [(None, "needs a folder"), ("empty", "--download fetches it there")])

@@ -1,5 +1,7 @@
 """Every bad form of a model, on the command line: one line that names what is wrong, exit code 2, nothing written."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -24,6 +26,7 @@ def place(tmp_path, monkeypatch):
     torch.save(network(), tmp_path / "whole.pt")
     (tmp_path / "text.pt").write_text("no weights")
     (tmp_path / "text.onnx").write_text("no onnx")
+    (tmp_path / "text.pt2").write_text("no program")
     return tmp_path
 
 
@@ -45,13 +48,37 @@ CASES = {
     "mean alone": (["net.py:make", "--mean", "0.5"], ["--mean stands alone; mean and std go together"]),
     "no normalisation": (["net.py:make", "--normalise", "own"], ["normalise 'own': nothing says"]),
     "no classes": (["net.py:make", "--classes", "nowhere.txt"], ["--classes 'nowhere.txt' cannot be read"]),
+    "no program": (["text.pt2"], ["the file is not one that torch.export.save wrote"]),
+    "no program there": (["nowhere.pt2"], ["there is no file 'nowhere.pt2'"]),
+    "no settings": (["nowhere.toml"], ["there is no file 'nowhere.toml'"]),
+    "no hub": (["hf:nobody/nothing"], ["it is no folder, and not on disk otherwise; download (--download)"]),
+    "no timm": (["timm:vit_teeny"], ["no model 'vit_teeny' in timm; it has "]),
+    "no library": (["robustbench:Best"], ["needs robustbench.utils, which cannot be imported"]),
 }
+NEEDS = {"hf:": "transformers", "timm:": "timm"}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_refused_in_one_line(case, place, capsys, monkeypatch):
     words, named = CASES[case]
+    for prefix in (prefix for prefix in NEEDS if words[0].startswith(prefix)):
+        pytest.importorskip(NEEDS[prefix])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("robustbench", "robustbench.utils"):
+        monkeypatch.setitem(sys.modules, name, None)
     refused(place, capsys, monkeypatch, [*ASK, "mine.npz", "--model", *words], named)
+
+
+@pytest.mark.parametrize("command", ["audit", "certify", "information"])
+def test_every_command_that_takes_a_model_refuses_likewise(command, place, capsys, monkeypatch):
+    asked = [command, "--data", "mine.npz", "--model"]
+    for case in ("no form", "no fit", "no name"):
+        words, named = CASES[case]
+        refused(place, capsys, monkeypatch, [*asked, *words], named)
+    for library in ("onnx", "onnxruntime", "onnx2pytorch"):
+        monkeypatch.setitem(sys.modules, library, None)
+    said = ["which cannot be imported", "pip install 'ibrobust[onnx]'"]
+    refused(place, capsys, monkeypatch, [*asked, "text.onnx"], said)
 
 
 def test_too_few_classes_and_other_images(place, capsys, monkeypatch):

@@ -110,6 +110,7 @@ def test_the_list_of_forms_is_printed(capsys):
     for name in FORMATS:
         assert f"  {FORMATS[name].written}\n" in text
         assert f"evaluate {FORMATS[name].example}\n" in text
+        assert f"evaluate {FORMATS[name].example}" in LINES, "which are run"
     main(["models", "torchvision"])
     assert "resnet18\n" in capsys.readouterr().out
     assert np.all([FORMATS[name].holds for name in FORMATS])

@@ -10,6 +10,8 @@ from ibrobust.records import flag
 from ibrobust.registry import EXTENSION_POINTS
 
 _WIDTH = 96
+EXAMPLE = "train --data digits --epochs 1"
+"""A line that takes a data set by name."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,6 +27,7 @@ def _lines(options: Namespace) -> Iterator[str]:
     yield "Data sets, as --data NAME:"
     for name in DATASETS:
         yield f"  {name:<18}{_state(name, LIES_IN.get(name), folder)}"
+    yield f"      {EXAMPLE}"
     yield ""
     yield "Forms of your own data, each with a line that takes it (evaluate --model net.py:make --data …):"
     for name in FORMS:

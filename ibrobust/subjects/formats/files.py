@@ -97,7 +97,7 @@ WEIGHTS = Format(
     stands_for=_weights_of_an_architecture,
     takes=("arguments", "architecture", "download"),
     holds="weights of safetensors or of a state_dict that torch.save wrote; nothing in them runs",
-    example="--model w.safetensors --architecture net.py:make --data mine.npz",
+    example="--model w.safetensors --architecture net.py:make --model-arg width=4 --data mine.npz",
 )
 TORCHSCRIPT = Format(
     "FILE.pt of TorchScript",

@@ -108,5 +108,5 @@ HUGGING_FACE = of_library(
     pixels=_pixels,
     extra=_EXTRA,
     holds="an image classifier of transformers: a folder that save_pretrained wrote, or OWNER/NAME",
-    example="--model hf:my-vit --normalise own --data FOLDER",
+    example="--model hf:my-vit --data colours.npz",
 )

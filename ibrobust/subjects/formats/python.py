@@ -112,7 +112,7 @@ PYTHON = Format(
     maker=lambda model: module_name(Path(model.rpartition(":")[0])),
     takes=("arguments", "weights", "say"),
     holds="what a function in a Python file returns, or a module that the file makes; the file runs",
-    example="--model net.py:make --model-arg width=32 --data mine.npz",
+    example="--model net.py:make --model-arg width=4 --data mine.npz",
 )
 
 PACKAGE = Format(
@@ -123,5 +123,5 @@ PACKAGE = Format(
     maker=lambda model: model.rpartition(":")[0],
     takes=("arguments", "weights", "say"),
     holds="the same in a package that Python can import",
-    example="--model torchvision.models:resnet18 --model-arg num_classes=10 --weights w.safetensors --data cifar10",
+    example="--model net:make --model-arg width=4 --data mine.npz",
 )

@@ -66,5 +66,6 @@ TIMM = of_library(
     extra=_EXTRA,
     holds="a classifier of timm",
     names=lambda: library("timm", "timm", _EXTRA).list_models(),
-    example="--model timm:resnet18.a1_in1k --normalise own --data FOLDER --classes outputs.txt",
+    example="--model timm:vit_tiny_patch16_224 --model-arg depth=1 --weights vit.safetensors --normalise own "
+    "--data photos.npz --classes outputs.txt",
 )

@@ -61,5 +61,6 @@ TORCHVISION = of_library(
     pixels=_pixels,
     holds="a classifier of torchvision",
     names=lambda: _models("torchvision").list_models(module=_models("torchvision")),
-    example="--model torchvision:resnet18 --normalise imagenet --data FOLDER --classes outputs.txt",
+    example="--model torchvision:resnet18 --weights r18.safetensors --normalise imagenet --data photos.npz "
+    "--classes outputs.txt",
 )
