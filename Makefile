@@ -7,7 +7,7 @@ DOCS := $(VENV)/docs
 # Every test uses one thread; as many run at a time as there are cores.
 TESTS := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test check bench docs dist clean
+.PHONY: demo test check bench docs board dist clean
 
 demo: $(READY)
 	$(BIN)/python -m ibrobust.train --reg none --seed 1 --runs runs
@@ -31,6 +31,10 @@ bench: $(READY)
 
 docs: $(DOCS)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
+
+# The leaderboard of all entries, a part of the site.
+board: $(READY)
+	$(BIN)/python -m ibrobust.report leaderboard/entries --html --out site/board
 
 dist: $(READY)
 	$(BIN)/python -m build --outdir dist .

@@ -179,7 +179,7 @@ function drawFigures() {
   note.textContent = "Figures: " + passing[0].group + "." +
     (others ? " The table holds " + others + " more question" + (others > 1 ? "s" : "") + "; choose one above to see it drawn." : "") +
     (asked.length > drawn.length ? " Drawn are the first " + drawn.length + " of " + asked.length + " runs; filter to see others." : "") +
-    (unknown ? " " + unknown + " of the runs drawn have no information that is known, and no point on the right." : "");
+    (unknown ? " " + unknown + " of the runs drawn " + (unknown === 1 ? "has" : "have") + " no information that is known, and no point on the right." : "");
   const wide = (id) => Math.max(280, Math.floor(document.getElementById(id).clientWidth));
   tellBands(drawn);
   put("robustness", robustnessPlot(drawn, wide("robustness")));
