@@ -116,6 +116,19 @@ def test_strict_through_an_onnx_file_is_strict_on_the_module(both):
     assert set(ours.rows["square"]) == {np.float32(0.12)}
 
 
+def test_layers_with_equal_constants_have_them_each(tmp_path):
+    """As a batch norm that never learned has in every layer: the exporter keeps its shift once."""
+    onnx = pytest.importorskip("onnx")
+    for library in NEEDS_ONNX:
+        pytest.importorskip(library)
+    layers = [nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.ReLU()]
+    layers += [nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.Flatten()]
+    model, x = nn.Sequential(*layers).eval(), striped(3)[0]
+    save_onnx(model, x, tmp_path / "net.onnx")
+    assert "Identity" in {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    assert torch.allclose(load_model(str(tmp_path / "net.onnx"))(x), model(x), atol=1e-6)
+
+
 def test_a_conversion_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     for library in NEEDS_ONNX:
         pytest.importorskip(library)

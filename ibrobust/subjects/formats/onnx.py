@@ -41,6 +41,7 @@ def _converted(model: str, shape: tuple[int, int, int] | None, say: Say) -> nn.M
     channels, height, width = (size or own for size, own in zip(sizes[1:], shape or (None,) * 3, strict=True))
     if channels is None or height is None or width is None:
         raise BadInput(f"{what}: it takes images of any size; say which with shape=(C, H, W)")
+    _give_constants_of_their_own(graph.graph)
     module = _module(onnx2pytorch, graph, what)
     # More than one batch, so that samples that are mixed up show.
     images = torch.rand(2 * (sizes[0] or 2), channels, height, width, generator=torch.Generator().manual_seed(0))
@@ -61,6 +62,20 @@ def _input(onnx: Any, graph: Any, what: str) -> tuple[list[int | None], torch.dt
         raise BadInput(f"{what}: its input is {kind}, and pixels are float32 in [0, 1]")
     sizes = [size.dim_value if size.HasField("dim_value") else None for size in given.shape.dim]
     return [size if size and size > 0 else None for size in sizes], kinds[given.elem_type]
+
+
+def _give_constants_of_their_own(graph: Any) -> None:
+    """PyTorch's exporter until 2.8 keeps equal constants once, as two layers' biases of zeros are, and hands them on by
+    Identity nodes, which the converter would take for what the network computes: each becomes a constant instead."""
+    constants, answers = {tensor.name: tensor for tensor in graph.initializer}, {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Identity"]:
+        if (constant := constants.get(node.input[0])) is None or node.output[0] in answers:
+            continue
+        own = graph.initializer.add()
+        own.CopyFrom(constant)
+        own.name = node.output[0]
+        constants[own.name] = own
+        graph.node.remove(node)
 
 
 def _module(onnx2pytorch: Any, graph: Any, what: str) -> nn.Module:
