@@ -1,6 +1,8 @@
 """How large the page of a report is and how fast it opens and filters in Chromium: `python -m benchmarks.page`.
 
-The released zoo's results in one file, then synthetic results in a folder, 500 and 5000 unless told otherwise.
+The released zoo's results in one file, then synthetic results in a folder, 500 and 5000 unless told otherwise, each of
+a recipe of its own; with `--seeds 5`, five of each recipe, which the page shows as one row. Beside each time on the
+clock stands how long the page's main thread worked for it, which other programs on the machine hardly change.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from ibrobust.commands.stored_results import stored_entries
 from ibrobust.files import released_zoo
@@ -45,16 +47,17 @@ _MOVED = """async (place) => {
 }"""
 
 
-def synthetic(count: int, samples: int = 50) -> list[Entry]:
-    """So many results of one question, of random breaking radii."""
+def synthetic(count: int, seeds: int = 1, samples: int = 50) -> list[Entry]:
+    """So many results of one question, of random breaking radii, `seeds` of each recipe."""
     random = np.random.default_rng(0)
     settings = make_settings({"eps": "0:0.1", "protocol": "paper"})
     radii = np.append(np.float32(settings.radii), np.float32(np.inf))
     entries = []
     for number in range(count):
-        reg = _REGS[number % len(_REGS)]
-        gamma = 0.0 if reg == "none" else 10.0 ** -random.integers(0, 5)
-        recipe = make_recipe({"reg": reg, "gamma": gamma, "seed": number})
+        place, seed = divmod(number, seeds)
+        reg = _REGS[place % len(_REGS)]
+        gamma = 0.0 if reg == "none" else 10.0 ** -(place // len(_REGS) % 5)
+        recipe = make_recipe({"reg": reg, "gamma": gamma, "latent": 8 + place, "seed": seed})
         information = float(random.exponential(10))
         metrics = {
             "train": {
@@ -76,30 +79,43 @@ def synthetic(count: int, samples: int = 50) -> list[Entry]:
     return entries
 
 
-def opened(browser: Browser, path: Path) -> tuple[Page, dict[str, float]]:
-    """The page, and the milliseconds after which it painted first and was ready to be used."""
+def opened(browser: Browser, path: Path) -> tuple[Page, CDPSession, dict[str, float]]:
+    """The page, what counts its work, and the milliseconds after which it painted first and was ready to be used."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    counter = page.context.new_cdp_session(page)
+    counter.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(path.as_uri(), wait_until="commit")
     for selector in _READY:
         page.wait_for_selector(selector, state="attached")
     ready = page.evaluate("performance.now()")
     (painted,) = page.evaluate("performance.getEntriesByName('first-contentful-paint').map((each) => each.startTime)")
-    return page, {"first paint": painted, "ready": ready}
+    return page, counter, {"first paint": painted, "ready": ready, "ready, work": worked(counter)}
+
+
+def worked(counter: CDPSession) -> float:
+    """Milliseconds of processor time that the main thread of the page has spent on tasks."""
+    metrics = {each["name"]: each["value"] for each in counter.send("Performance.getMetrics")["metrics"]}
+    return 1000 * float(metrics["TaskDuration"])
 
 
 def measured(browser: Browser, name: str, files: Sequence[Path], seconds: float) -> None:
     """Prints one line: medians over several openings."""
     times: dict[str, list[float]] = {}
     for _ in range(_REPEATS):
-        page, found = opened(browser, files[0])
-        found["filter"] = page.evaluate(_FILTERED, "weight")
-        found["no filter"] = page.evaluate(_FILTERED, "")
-        found["slider"] = page.evaluate(_MOVED, 6)
+        page, counter, found = opened(browser, files[0])
+        for what, script, value in (
+            ("filter", _FILTERED, "weight"),
+            ("no filter", _FILTERED, ""),
+            ("slider", _MOVED, 6),
+        ):
+            before = worked(counter)
+            found[what] = page.evaluate(script, value)
+            found[f"{what}, work"] = worked(counter) - before
         page.close()
         for what, milliseconds in found.items():
             times.setdefault(what, []).append(milliseconds)
     size = sum(path.stat().st_size for path in files)
-    told = ", ".join(f"{what} {median(values):.0f} ms" for what, values in times.items())
+    told = "; ".join(f"{what} {median(values):.0f} ms" for what, values in times.items())
     first = f"{files[0].stat().st_size / 1e6:.2f} MB" + (f" of {size / 1e6:.1f}" if len(files) > 1 else "")
     print(f"{name}: {first}, written in {seconds:.0f} s of one core; {told}", flush=True)
 
@@ -107,10 +123,11 @@ def measured(browser: Browser, name: str, files: Sequence[Path], seconds: float)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[500, 5000])
+    parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     cases = [("released zoo, one file", stored_entries([released_zoo() / "results"]), True)]
-    cases += [(f"{count} synthetic results", synthetic(count), False) for count in options.rows]
+    cases += [(f"{count} synthetic results", synthetic(count, options.seeds), False) for count in options.rows]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium)
         for place, (name, entries, single_file) in enumerate(cases):

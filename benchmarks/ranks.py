@@ -5,10 +5,10 @@ adds a strength and a noise of its own, and survives the radii that the sum exce
 that the true order is that of the strengths. Models of equal strength share their ranks, and an interval holds when it
 has all of these.
 
-A second table compares ours, which test all pairs at once, with two narrower constructions: intervals of each model
-alone against the others, tested in steps, and percentiles of the ranks in a bootstrap. Of five tied models the first
-hold together in 89 % and the second in 25 %, ours in 96 %: only ours hold for whichever model a reader picks after a
-look at the table. Where the order is strict, every valid construction holds in more than 95 %, ours in 98 % of five
+A second table compares ours, which test all pairs at once, with three narrower constructions: the same at 90 %,
+intervals of each model alone against the others, tested in steps, and percentiles of the ranks in a bootstrap. Of five
+tied models they hold together in 90, 89 and 25 %, ours in 96 %: only ours hold for whichever model a reader picks after
+a look at the table. Where the order is strict, every valid construction holds in more than 95 %, ours in 98 % of five
 nearly tied: of a two-sided test's errors only those that reverse the order contradict it, which is half of them.
 """
 
@@ -58,6 +58,11 @@ def together(values_MN: Numbers, seed: int) -> tuple[NDArray[np.int64], NDArray[
     return rank_intervals(values_MN, whole=len(RADII), seed=seed)
 
 
+def at_ninety(values_MN: Numbers, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ours at a level of 90 %, at which 5 % of the reversals of a strict order are left."""
+    return rank_intervals(values_MN, whole=len(RADII), level=0.9, seed=seed)
+
+
 def each_alone(values_MN: Numbers, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The same of each model's pairs alone: 95 % for a model that is named before the look at the table."""
     models, total_M = len(values_MN), values_MN.sum(1)
@@ -96,6 +101,7 @@ def percentiles(values_MN: Numbers, seed: int) -> tuple[NDArray[np.int64], NDArr
 Intervals = Callable[[Numbers, int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 CONSTRUCTIONS: dict[str, Intervals] = {
     "all pairs together (ours)": together,
+    "the same at 90 %": at_ninety,
     "each model alone": each_alone,
     "percentiles of the bootstrap": percentiles,
 }
