@@ -1,11 +1,12 @@
 """Whether audits are right: claims about models whose adaptive robustness is known, and what the audit says of them.
 
-python -m benchmarks.audits [--only NAME …] [--claims strict …] [--samples 100] [--full] [--rows FILE.csv]
+python -m benchmarks.audits --read [FILE.csv] [--claims strict …]    the table of rows measured before, ours by default
+python -m benchmarks.audits [--only NAME …] [--claims strict …] [--samples 80] [--quarter] [--rows FILE.csv]
 
 A claim is too high where an attack that knows the construction leaves .05 less than it says. It is a false alarm where
 a claim that is not too high is not `trusted`, and a miss where one that is too high is. Each model is trained on digits
-in seconds. Strict attacks have a quarter of their steps, so that all of it takes minutes; `--full` leaves them as they
-are. `--rows` keeps each row as soon as it is there, and does not measure one again that the file holds.
+in seconds. `--quarter` gives strict attacks, the claim's and the audit's, a quarter of their steps. `--rows` keeps each
+row as soon as it is there, and does not measure one again that the file holds.
 """
 
 import argparse
@@ -29,8 +30,10 @@ from ibrobust.experiments.auditing import Audit, audit
 from ibrobust.robustness.storage import Results
 from ibrobust.tables import save_table
 
+RELEASED = Path(__file__).parent / "audited" / "audits.csv"
 EPS = 0.1
 TOO_HIGH = 0.05
+_PASSES = "passes a sample"
 _SHORT = {
     "apgd-ce": {"steps": 25},
     "apgd-dlr": {"steps": 25},
@@ -75,8 +78,10 @@ def claim_of(defence: Defence, x: torch.Tensor, y: torch.Tensor, protocol: str) 
     return noisy_readings(defence.model, x, y, eps=[EPS], protocol=with_noise, noise=defence.view, health="ignore")
 
 
-def rows_of(name: str, trained: Trained, samples: int, protocols: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """A row for the claim by each of the protocols."""
+def rows_of(
+    name: str, trained: Trained, samples: int, protocols: Sequence[str], steps: str = "all"
+) -> Iterator[dict[str, Any]]:
+    """A row for the claim by each of the protocols; `steps` is what it says of the attacks' steps."""
     x, y = trained.test(samples)
     defence = KINDS[name](trained)
     claims = {protocol: claim_of(defence, x, y, protocol) for protocol in protocols}
@@ -93,12 +98,12 @@ def rows_of(name: str, trained: Trained, samples: int, protocols: Sequence[str])
     truth = adaptive if defence.noisy else min(adaptive, *proven)
     for protocol, (found, passes_, seconds) in audits.items():
         yield {
-            "model": name, "claim by": protocol, "clean": claims[protocol].clean,
+            "model": name, "claim by": protocol, "steps": steps, "samples": samples, "clean": claims[protocol].clean,
             "claim": said[protocol], "truth": truth,
             "evidence": str(found.evidence), "verdict": found.verdict,
             "notes": ", ".join(one.name for one in found.findings if one.kind == "note" and not one.passed),
             "outcome": outcome(said[protocol], truth, found.verdict),
-            "passes a sample": round(passes_ / samples), "seconds": round(seconds, 1),
+            _PASSES: round(passes_ / samples), "seconds": round(seconds, 1),
         }  # fmt: skip
 
 
@@ -112,27 +117,26 @@ def outcome(claim: float, truth: float, verdict: str) -> str:
 
 def printed(rows: pd.DataFrame) -> str:
     """The table in Markdown, and below it how often the audit was right."""
-    shown = rows.drop(columns=["clean", "seconds"]).copy()
-    shown[["claim", "truth"]] = shown[["claim", "truth"]].map("{:.2f}".format)
+    shown = rows[["model", "claim by", "steps", "claim", "truth", "evidence", "verdict", "notes", "outcome", _PASSES]]
+    shown = shown.assign(**{name: rows[name].map("{:.2f}".format) for name in ("claim", "truth")})
     lines = ["| " + " | ".join(shown) + " |", "|---" * len(shown.columns) + "|"]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in shown.fillna("").to_numpy()]
+    return "\n".join([*lines, "", counted_outcomes(rows)])
+
+
+def counted_outcomes(rows: pd.DataFrame) -> str:
+    """How many claims of how many models, and how often the audit was right about them."""
     counts = rows["outcome"].value_counts()
     told = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("right", "found", "false alarm", "missed"))
-    return "\n".join([*lines, "", f"{rows['model'].nunique()} models, {len(rows)} claims: {told}"])
+    return f"{rows['model'].nunique()} models, {len(rows)} claims: {told}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="NAME", help="these models alone"
-    )
-    parser.add_argument(
-        "--claims", nargs="+", choices=["paper", "strict"], default=["strict"], help="whose attacks claim"
-    )
-    parser.add_argument("--samples", type=int, default=100, help="test digits, the last ones")
-    parser.add_argument("--full", action="store_true", help="strict attacks with all their steps")
-    parser.add_argument("--rows", type=Path, default=None, help="a CSV file that keeps the rows")
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    if options.read is not None:
+        rows = pd.read_csv(options.read, keep_default_na=False)
+        print(printed(rows[rows["claim by"].isin(options.claims) & rows["model"].isin(options.only)]))
+        return
     trained = Trained()
     rows = (
         pd.read_csv(options.rows, keep_default_na=False) if options.rows and options.rows.is_file() else pd.DataFrame()
@@ -140,13 +144,31 @@ def main() -> None:
     for name in options.only:
         if len(rows) and name in set(rows["model"]):
             continue
-        with nullcontext() if options.full else shortened():
-            new = pd.DataFrame([*rows_of(name, trained, options.samples, options.claims)])
+        with shortened() if options.quarter else nullcontext():
+            steps = "a quarter" if options.quarter else "all"
+            new = pd.DataFrame([*rows_of(name, trained, options.samples, options.claims, steps)])
         rows = pd.concat([rows, new], ignore_index=True)
         print(new.to_string(index=False, header=False), flush=True)
         if options.rows:
             save_table(rows, options.rows)
     print(printed(rows))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="NAME", help="these models alone"
+    )
+    parser.add_argument(
+        "--claims", nargs="+", choices=["paper", "strict"], default=["strict"], help="whose attacks claim"
+    )
+    parser.add_argument("--samples", type=int, default=80, help="test digits, the last ones")
+    parser.add_argument("--quarter", action="store_true", help="strict attacks with a quarter of their steps")
+    parser.add_argument("--rows", type=Path, default=None, help="a CSV file that keeps the rows")
+    parser.add_argument(
+        "--read", type=Path, nargs="?", const=RELEASED, default=None, metavar="FILE.csv", help="measure nothing"
+    )
+    return parser
 
 
 if __name__ == "__main__":

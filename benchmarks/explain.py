@@ -1,12 +1,14 @@
 """What goes along with robustness? Quantities of each released model beside its strict robustness.
 
-python -m benchmarks.explain measure RUNS… --results RESULTS --out zoo/results/why.csv    from weights: minutes
-python -m benchmarks.explain table zoo/results/why.csv                                     partial correlations
-python -m benchmarks.explain figures zoo/results/why.csv --out docs/images                 one figure per quantity
+python -m benchmarks.explain measure RUNS… --out zoo/results/why.csv    from weights, half a minute a run; rows that the
+                                                                        file holds are not measured again
+python -m benchmarks.explain table zoo/results/why.csv                  partial correlations
+python -m benchmarks.explain figures zoo/results/why.csv --out docs/images    one figure per quantity
 """
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +27,7 @@ from ibrobust.images import as_images, frozen
 from ibrobust.models.bottleneck import Bottleneck
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.subjects.zoo import Run, find_runs
+from ibrobust.tables import save_table
 from ibrobust.types import Labels
 
 _LOOKED_AT, _CERTIFIED = 100, 20
@@ -117,22 +120,24 @@ def information(model: Bottleneck, split: Split) -> dict[str, float]:
 
 
 def measure(places: list[Path], results: list[Path], data_dir: Path | None, out: Path) -> None:
-    """Write a row for each run that has strict results, as soon as it is measured."""
+    """Write a row for each run that has strict results, as soon as it is measured; one in the file is not measured."""
     claims = {
         result.card.model.run: result
         for result in stored_results(results)
         if isinstance(result, BreakingRadii) and result.card.settings.protocol == "strict" and result.card.model
     }
-    rows: list[dict[str, object]] = []
+    table = pd.read_csv(out) if out.is_file() else pd.DataFrame({"run": []})
     data: dict[str, Dataset] = {}
     for run in find_runs(places):
-        if run.card.run not in claims:
+        if run.card.run not in claims or run.card.run in set(table["run"]):
             continue
         name = run.card.recipe.data
         if name not in data:
             data[name] = run.data(data_dir=data_dir, download=False)
-        rows.append(measured_run(run, claims[run.card.run], data[name]))
-        pd.DataFrame(rows).to_csv(out, index=False, float_format="%.6g", encoding="utf-8")
+        row = pd.DataFrame([measured_run(run, claims[run.card.run], data[name])])
+        table = pd.concat([table, row], ignore_index=True) if len(table) else row
+        table = table.sort_values(["dataset", "run"], ignore_index=True)
+        save_table(table, out)
         print(run.card.run, flush=True)
 
 
@@ -140,8 +145,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["measure", "table", "figures"])
     parser.add_argument("paths", type=Path, nargs="+", help="runs to measure, or the table that was measured")
-    parser.add_argument("--results", type=Path, nargs="+", default=[Path("zoo/results/strict")])
-    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--results", type=Path, nargs="+", default=[Path("zoo/results")])
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("IBROBUST_DATA"))
     parser.add_argument("--out", type=Path, default=Path("why.csv"))
     options = parser.parse_args()
     if options.step == "measure":

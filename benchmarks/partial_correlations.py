@@ -22,10 +22,12 @@ QUANTITIES = {
     "certified": "certified L∞ radius",
 }
 _RESAMPLED = 1000
+_FEWEST = 5
+_NOTHING = 1e-9
 Numbers = NDArray[np.float64]
 
 
-def correlations(table: pd.DataFrame) -> pd.DataFrame:
+def correlations(table: pd.DataFrame, resampled: int = _RESAMPLED) -> pd.DataFrame:
     """Of each data set and quantity: Spearman's correlation with robustness over all runs, the same with clean accuracy
     held fixed, and that within and between regularisers; each with a bootstrap interval of 95 %.
 
@@ -38,29 +40,25 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
         for quantity in QUANTITIES:
             known = runs[np.isfinite(_middle(runs, quantity))]
             rows.append(
-                {
-                    "dataset": dataset,
-                    "quantity": quantity,
-                    "runs": len(known),
-                    "alone": _with_interval(known, quantity, _alone),
-                    "accuracy fixed": _with_interval(known, quantity, _partial),
-                    "within": _with_interval(known, quantity, _within),
-                    "between": _with_interval(known, quantity, _between),
-                }
+                {"dataset": dataset, "quantity": quantity, "runs": len(known)}
+                | {name: _told(with_interval(known, quantity, name, resampled)) for name in STATISTICS}
             )
     return pd.DataFrame(rows)
 
 
 def partial_correlation(x: Numbers, y: Numbers, held: Numbers) -> float:
     """Pearson's correlation of what a line through `held` leaves of x and of y; NaN where that is nothing."""
-    left = [values - np.polyval(np.polyfit(held, values, 1), held) if np.ptp(held) > 0 else values for values in (x, y)]
-    return _correlation(*left)
+    x, y, held = (values - values.mean() for values in (x, y, held))
+    size = held @ held
+    if size > _NOTHING:
+        x, y = (values - (values @ held) / size * held for values in (x, y))
+    return _correlation(x, y)
 
 
 def _correlation(x: Numbers, y: Numbers) -> float:
     x, y = x - x.mean(), y - y.mean()
     size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size > 1e-9 else np.nan
+    return float(x @ y) / size if size > _NOTHING else np.nan
 
 
 def _middle(runs: pd.DataFrame, quantity: str) -> pd.Series:
@@ -105,32 +103,53 @@ def _means(values: Numbers, groups: NDArray[np.int64]) -> Numbers:
     return np.bincount(groups, weights=values) / counts
 
 
-def _with_interval(table: pd.DataFrame, quantity: str, statistic: Callable[[Numbers, _Runs], float]) -> str:
-    """`r [low, high]`."""
-    if len(table) < 5:
-        return ""
+STATISTICS: dict[str, Callable[[Numbers, _Runs], float]] = {
+    "alone": _alone,
+    "accuracy fixed": _partial,
+    "within": _within,
+    "between": _between,
+}
+
+
+class Interval(NamedTuple):
+    """A correlation and its 95 % interval; NaN where there are too few runs or nothing varies."""
+
+    found: float
+    low: float
+    high: float
+
+
+def with_interval(table: pd.DataFrame, quantity: str, statistic: str, resampled: int = _RESAMPLED) -> Interval:
+    """One of `STATISTICS` of the runs in a table, with what a bootstrap of so many draws makes of it."""
+    if len(table) < _FEWEST:
+        return Interval(np.nan, np.nan, np.nan)
     ends = [quantity, quantity] if quantity != "information" else ["information_low", "information_high"]
     columns = [table[name].to_numpy(float) for name in (*ends, OUTCOME, CONTROL)]
     runs = _Runs(*columns, table["reg"].astype("category").cat.codes.to_numpy(np.int64))
-    random = np.random.default_rng(0)
-    found = statistic((runs.low + runs.high) / 2, runs)
+    random, correlation = np.random.default_rng(0), STATISTICS[statistic]
+    found = correlation((runs.low + runs.high) / 2, runs)
     drawn = []
-    for _ in range(_RESAMPLED):
+    for _ in range(resampled):
         again = _drawn(runs, statistic, random)
-        drawn.append(statistic(again.low + random.random(len(again.low)) * (again.high - again.low), again))
+        drawn.append(correlation(again.low + random.random(len(again.low)) * (again.high - again.low), again))
     known = [value for value in drawn if np.isfinite(value)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
-    return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return Interval(found, float(low), float(high))
 
 
-def _drawn(runs: _Runs, statistic: Callable[[Numbers, _Runs], float], random: np.random.Generator) -> _Runs:
+def _told(interval: Interval) -> str:
+    """`r [low, high]`; nothing where there is none."""
+    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*interval) if np.isfinite(interval.found) else ""
+
+
+def _drawn(runs: _Runs, statistic: str, random: np.random.Generator) -> _Runs:
     """Runs drawn anew: from all, within each regulariser, or whole regularisers."""
     parts = [np.flatnonzero(runs.reg == reg) for reg in range(runs.reg.max() + 1)]
-    if statistic is _between:
+    if statistic == "between":
         chosen = [parts[place] for place in random.integers(len(parts), size=len(parts))]
         numbers = np.concatenate([np.full(len(part), number) for number, part in enumerate(chosen)])
         return runs.rows(np.concatenate(chosen))._replace(reg=numbers)
-    if statistic is _within:
+    if statistic == "within":
         return runs.rows(np.concatenate([part[random.integers(len(part), size=len(part))] for part in parts]))
     return runs.rows(random.integers(len(runs.reg), size=len(runs.reg)))
 

@@ -50,7 +50,7 @@ def test_released_names_are_those_of_the_recipes(released):
 
 @pytest.mark.parametrize(("folder", "name", "every"), [("runs", "digits", 8), ("mnist", "mnist", 20)])
 def test_released_metrics_are_those_of_the_weights(folder, name, every):
-    """Released entropies are of an earlier bias: they lie between the bounds that are found now."""
+    """Those of MNIST are of an earlier bias: their entropies lie between the bounds that are found now."""
     data_dir = os.environ.get("IBROBUST_DATA")
     if name == "mnist" and data_dir is None:
         pytest.skip("IBROBUST_DATA names no folder of data sets")
@@ -58,6 +58,9 @@ def test_released_metrics_are_those_of_the_weights(folder, name, every):
     for run in find_runs([released_zoo() / folder])[::every]:
         measured = summary(run.model(), test.x, test.y)
         metrics = run.card.metrics["test"]
+        if name == "digits":
+            assert measured == pytest.approx(metrics, rel=1e-4, abs=1e-4)
+            continue
         bounded = {"encoding_entropy", "preserved_information"} & set(metrics)
         for quantity in bounded:
             low, high = measured.pop(f"{quantity}_low"), measured.pop(f"{quantity}_high")

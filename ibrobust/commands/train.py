@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ibrobust.subjects.zoo import Run
 
 
-_MEASURED = 10_000
+MEASURED = 10_000
 """Samples of each split that the card's metrics are of: the k-NN estimate is quadratic in them."""
 
 _TRACKED = 2000
@@ -184,7 +184,7 @@ def _trained_and_saved(recipe: Recipe, data: "Dataset", *, runs: Path, device: s
         trajectory = Trajectory(tracked, every=track, epochs=recipe.epochs, run=recipe.run_id) if track else None
         observe = {"observe": trajectory} if trajectory else {}
         trained = train(recipe, data, device=device, progress=progress, **observe)
-    splits = {"train": data.train[:_MEASURED], "test": data.test[:_MEASURED]}
+    splits = {"train": data.train[:MEASURED], "test": data.test[:MEASURED]}
     for split in splits.values():
         require_finite(trained.model, split.x)
     with doing("measuring what the latent keeps"):
@@ -198,7 +198,7 @@ def _warn_of_sorted_data(recipe: Recipe, data: "Dataset", track: int | None) -> 
     """Say on stderr where the first samples, trained on or measured, lack classes that they should hold."""
     from ibrobust.datasets import sorted_samples
 
-    measured = _TRACKED if track else _MEASURED
+    measured = _TRACKED if track else MEASURED
     trained_on = recipe.train_samples or len(data.train)
     for part, split, used in (
         ("training", data.train, trained_on), ("training", data.train, measured), ("test", data.test, measured),
