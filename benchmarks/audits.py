@@ -1,6 +1,6 @@
 """Whether audits are right: claims about models whose adaptive robustness is known, and what the audit says of them.
 
-python -m benchmarks.audits --read [FILE.csv] [--claims strict …]    the table of rows measured before, ours by default
+python -m benchmarks.audits --read [FILE.csv] [--claims strict …] [--quarter]    rows measured before, ours by default
 python -m benchmarks.audits [--only NAME …] [--claims strict …] [--samples 80] [--quarter] [--rows FILE.csv]
 
 A claim is too high where an attack that knows the construction leaves .05 less than it says. It is a false alarm where
@@ -133,25 +133,31 @@ def counted_outcomes(rows: pd.DataFrame) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    steps = "a quarter" if options.quarter else "all"
     if options.read is not None:
         rows = pd.read_csv(options.read, keep_default_na=False)
-        print(printed(rows[rows["claim by"].isin(options.claims) & rows["model"].isin(options.only)]))
+        chosen = rows["claim by"].isin(options.claims) & rows["model"].isin(options.only) & (rows["steps"] == steps)
+        print(printed(rows[chosen]))
         return
     trained = Trained()
     rows = (
         pd.read_csv(options.rows, keep_default_na=False) if options.rows and options.rows.is_file() else pd.DataFrame()
     )
     for name in options.only:
-        if len(rows) and name in set(rows["model"]):
+        missing = [one for one in options.claims if not len(rows) or not _holds(rows, name, one, steps)]
+        if not missing:
             continue
         with shortened() if options.quarter else nullcontext():
-            steps = "a quarter" if options.quarter else "all"
-            new = pd.DataFrame([*rows_of(name, trained, options.samples, options.claims, steps)])
+            new = pd.DataFrame([*rows_of(name, trained, options.samples, missing, steps)])
         rows = pd.concat([rows, new], ignore_index=True)
         print(new.to_string(index=False, header=False), flush=True)
         if options.rows:
             save_table(rows, options.rows)
     print(printed(rows))
+
+
+def _holds(rows: pd.DataFrame, name: str, protocol: str, steps: str) -> bool:
+    return bool(((rows["model"] == name) & (rows["claim by"] == protocol) & (rows["steps"] == steps)).any())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from benchmarks.audited.defence import Trained
 from benchmarks.audited.kinds import KINDS
 from ibrobust.attacks import ATTACKS
 from ibrobust.checks.stand_ins import STAND_INS
+from tests.conftest import ROOT
 
 TINY = {
     "apgd-ce": {"steps": 5}, "apgd-t": {"steps": 5, "targets": 2}, "fab-t": {"steps": 2, "targets": 2},
@@ -63,3 +64,46 @@ def test_the_exact_truth_of_black_and_white_pixels_is_that_of_the_image_that_pro
         wrong |= defence.model(image).argmax(1) != y
     assert torch.equal(robust, ~wrong)
     assert 0.3 < robust.float().mean() < 0.9
+
+
+def test_the_page_shows_the_released_rows_and_their_outcomes_follow_from_them(capsys):
+    rows = pd.read_csv(audits.RELEASED, keep_default_na=False)
+    assert not rows.duplicated(["model", "claim by", "steps"]).any()
+    follows = [audits.outcome(row["claim"], row["truth"], row["verdict"]) for _, row in rows.iterrows()]
+    assert follows == list(rows["outcome"])
+    stands = rows["evidence"].str.partition(" ")[0]
+    assert set(stands[rows["verdict"] == "trusted"]) == {"supported"}
+    assert set(stands[rows["verdict"] == "masked"]) <= {"undercut", "untestable"}
+    audits.main(["--read", "--quarter"])
+    table = capsys.readouterr().out
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert table.rstrip() in page
+    shown = rows[(rows["steps"] == "a quarter") & (rows["claim by"] == "strict")]
+    assert list(shown["model"]) == [name for name in KINDS if name in set(shown["model"])]
+    assert (shown["outcome"] == "false alarm").sum() <= 1
+    assert (shown["outcome"] == "missed").sum() == 0
+    audits.main(["--read", "--claims", "paper", "strict"])
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told in page
+
+
+def test_rows_that_the_file_holds_are_not_measured_again(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def measured(name, _trained, samples, protocols, steps):
+        asked.append((name, tuple(protocols), steps))
+        for protocol in protocols:
+            yield {"model": name, "claim by": protocol, "steps": steps, "samples": samples, "claim": 0.5, "truth": 0.5,
+                   "evidence": "supported", "verdict": "trusted", "notes": "", "outcome": "right",
+                   "passes a sample": 1}  # fmt: skip
+
+    monkeypatch.setattr(audits, "rows_of", measured)
+    kept = ["--rows", str(tmp_path / "rows.csv"), "--only", "linear"]
+    for words in (["--quarter"], ["--quarter"], [], ["--claims", "paper", "strict"]):
+        audits.main([*words, *kept])
+    assert asked == [
+        ("linear", ("strict",), "a quarter"),
+        ("linear", ("strict",), "all"),
+        ("linear", ("paper",), "all"),
+    ]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 models, 3 claims: 3 right")
