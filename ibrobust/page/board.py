@@ -79,9 +79,10 @@ def board_of(entries: Sequence[Entry], *, by_seed: bool = False) -> tuple[dict[s
     certain = [entry.certain for entry in ordered]
     if any(shares is not None for shares in certain):
         data["certain"] = [None if shares is None else shares.round(4).tolist() for shares in certain]
-    recipes, places = (pd.DataFrame(), []) if by_seed else by_recipe_with_places([entry.results for entry in ordered])
-    if places:
-        data["recipes"] = _recipes(_with_told(recipes), places)
+    if not by_seed:
+        recipes, places = by_recipe_with_places([entry.results for entry in ordered], board["group"].tolist())
+        if places:
+            data["recipes"] = _recipes(_with_told(recipes), places)
     return data, ordered
 
 

@@ -38,10 +38,16 @@ def by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.DataFrame
     return _merged_board(results, certain, together)[0]
 
 
-def by_recipe_with_places(results: Sequence[Results], certain: Certain = ()) -> tuple[pd.DataFrame, list[list[int]]]:
+def by_recipe_with_places(
+    results: Sequence[Results], group_Q: Sequence[str], certain: Certain = ()
+) -> tuple[pd.DataFrame, list[list[int]]]:
     """`by_recipe` where some recipe has several seeds, and for each of its rows the places of the row's results, in the
-    order of their seeds; a table without rows where there is one seed each."""
-    together = places_by_recipe(results)
+    order of their seeds; a table without rows where there is one seed each.
+
+    Args:
+        group_Q: for each result, its question about its samples, as `groups` says it.
+    """
+    together = places_in_groups(results, group_Q)
     if all(len(members) == 1 for members in together):
         return pd.DataFrame(), []
     board, order = _merged_board(results, certain, together)
