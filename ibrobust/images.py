@@ -13,7 +13,7 @@ from ibrobust.types import Images
 def as_images(x: Tensor) -> Images:
     """uint8 pixels as float32 in [0, 1]; float pixels as float32. The images lie row by row in memory, however x does:
     sums and kernels round by layout, and no result may depend on it."""
-    return (x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)).contiguous()
+    return (x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)).contiguous()
 
 
 @contextmanager

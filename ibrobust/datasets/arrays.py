@@ -89,7 +89,7 @@ def stored_split(x: StoredArray, y: NDArray[np.generic], names: Named, layout: s
 
 def _stored_rows(array: StoredArray, layout: str, name: str, rows: NDArray[np.int64]) -> Tensor:
     try:
-        found = np.array(array.mapped()[rows])
+        found = np.asarray(array.mapped()[rows])  # Numbers, not a slice, take a copy out of the mapping.
     except (OSError, ValueError) as error:
         raise BadInput(f"{name} was changed while it was read: {one_line(str(error))}") from error
     return _as_tensor(found, layout, name)

@@ -37,7 +37,7 @@ def fingerprint_of(*parts: AnySplit) -> str:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         each = max(1, _BLOCK_BYTES // max(1, tensor[:1].numel() * tensor.dtype.itemsize)) if len(tensor) else 1
         for start in range(0, len(tensor), each):
-            digest.update(tensor[start : start + each].contiguous().numpy().tobytes())
+            digest.update(tensor[start : start + each].contiguous().numpy().data)
     if place:
         with suppress(OSError, BadInput), written_whole(place) as unfinished:
             unfinished.write_text(json.dumps({"fingerprint": digest.hexdigest()}), encoding="utf-8")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ibrobust.attacks import Attack
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at, image_found
+from ibrobust.attacks.filling import Filling
 from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.errors import ModelWarning
 from ibrobust.images import as_images
@@ -24,7 +25,7 @@ from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.attack_seeds import worst_and_each
 from ibrobust.robustness.card import SUBSTITUTE
 from ibrobust.robustness.certified import proven_by_id
-from ibrobust.robustness.clean_block import CleanBlock
+from ibrobust.robustness.clean_block import CleanBlock, filling_of
 from ibrobust.robustness.evidence import Block, Evidence, Recorder, joined_evidence, kept_of
 from ibrobust.robustness.lost_gradients import about_samples, substitute, warned_of_lost, with_gradients
 from ibrobust.robustness.question import (
@@ -129,9 +130,10 @@ def radii_that_break(question: Question) -> BreakingRadii:
         BadInput: there is no such search, or the model's answer has the wrong shape or is not finite.
         RunFailed: an attack raised or returned an invalid image; names the attack and the samples.
     """
-    evaluation = _Evaluation(question, question.positive_E, SEARCHES[question.settings.search])
+    search = SEARCHES[question.settings.search]
     with question.blocks() as blocks:
         without = _without(question)
+        evaluation = _Evaluation(question, question.positive_E, search, filling_of(question))
         parts = [evaluation.part(*block) for block in blocks]
     accounts = [part.accounts for part in parts]
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
@@ -173,10 +175,11 @@ class _Evaluation:
     question: Question
     radii: Tensor
     search: Search
+    filling: Filling
 
     def part(self, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> _Part:
         """The answer for one block of samples."""
-        clean = CleanBlock.of(self.question, x, y, ids)
+        clean = CleanBlock.of(self.question, self.filling, x, y, ids)
         kept = Recorder(self.question.kept, Block(x, y, ids, self.radii), [*self.question.attacks])
         kept.note_unchanged(clean.wrong)
         accounts, lost = {"clean": clean.queries}, clean.lost.clone()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ibrobust.attacks import Attack, Victim, victim
 from ibrobust.attacks.contract import Samples
-from ibrobust.attacks.filling import FULL, needed_filling
+from ibrobust.attacks.filling import FULL, Filling, needed_filling
 from ibrobust.models.bottleneck import View
 from ibrobust.randomness import Draw, sample_draw
 from ibrobust.robustness.first_queries import clean_pass, models_fault
@@ -60,16 +60,17 @@ class CleanBlock:
     certain: Indices
 
     @classmethod
-    def of(cls, question: Question, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> "CleanBlock":
+    def of(cls, question: Question, filling: Filling, x: Images, y: Labels, ids: Int[Tensor, " batch"]) -> "CleanBlock":
         """The block after the clean pass.
+
+        Args:
+            filling: what `filling_of` the question says.
 
         Raises:
             BadInput: the model raised, has no class of the target's number, or its logits are not finite.
         """
         settings, size = question.settings, question.batch_size
         draw = sample_draw(settings.seed, ids).fold("clean")
-        with models_fault("the model raised on random images"):
-            filling = needed_filling(question.seen, tuple(x.shape[1:]), size, x.device, question.gradients)
         seen = partial(victim, batch_size=size, filling=filling)
         unattacked = seen(question.seen, draw)
         with question.work.of(CLEAN, len(x)):
@@ -115,6 +116,18 @@ class CleanBlock:
     def answers(self, places: Indices, images: Images) -> Logits:
         """The model's answers to images of some samples; they are not among anybody's queries."""
         return self.seen(self.view, self.draw[places]).logits(images)
+
+
+def filling_of(question: Question) -> Filling:
+    """How far batches are filled up for a question, measured once for all its blocks: of large images a block holds so
+    few that measuring it for each would cost more than they do.
+
+    Raises:
+        BadInput: the model raised.
+    """
+    shape = tuple(question.samples.x.shape[1:])
+    with models_fault("the model raised on random images"):
+        return needed_filling(question.seen, shape, question.batch_size, question.device, question.gradients)
 
 
 def _certain(question: Question, ids: Int[Tensor, " batch"]) -> Indices:
