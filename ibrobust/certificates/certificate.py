@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ibrobust.attacks.norms import BALL_TOLERANCE
 from ibrobust.certificates.branching import margins_proven
+from ibrobust.certificates.cut_pooling import with_pooling_cut
 from ibrobust.certificates.effort import Budget, Effort
 from ibrobust.certificates.linear_bounds import Network, logit_interval, lower_bounds
 from ibrobust.certificates.operations.network import traced_network
@@ -78,6 +79,7 @@ def certified_eps_N(
     device = next((parameter.device for parameter in model.parameters()), x.device)
     network = piecewise_linear_network(model, x.shape[1:], device)
     _check_labels(y, _classes(network))
+    cut = with_pooling_cut(network) if effort else network
     positive_radii = torch.tensor(positive, dtype=torch.float32, device=device)
     broken = torch.full((len(x),), torch.inf) if attacked is None else torch.as_tensor(attacked, dtype=torch.float32)
     certified = []
@@ -91,7 +93,7 @@ def certified_eps_N(
         for row in range(len(images)):
             if effort:
                 where = images[row : row + 1], int(labels[row]), positive_radii
-                index[row] = _raised(model, network, where, (int(index[row]), int(limit[row])), Budget(effort))
+                index[row] = _raised(model, cut, where, (int(index[row]), int(limit[row])), Budget(effort))
                 progress(start + row)
         certified.append(torch.cat([positive_radii.new_zeros(1), positive_radii])[index])
         progress(start + len(images))

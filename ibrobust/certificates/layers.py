@@ -197,24 +197,28 @@ class MaxPool:
         """max ≥ the entry with the largest lower bound; ≤ that entry where no other can exceed it, else ≤ a number."""
         (top, left), (rows, columns) = self.padding, boxes[0][0].shape[2:]
         low, high = (F.pad(bound, (left, left, top, top), value=-torch.inf) for bound in boxes[0])
-        entries = [(i, j) for i in range(self.size[0]) for j in range(self.size[1])]
-        lows, highs = (torch.stack([self._entry(bound, *entry) for entry in entries]) for bound in (low, high))
+        lows, highs = (torch.stack([self.entry(bound, *entry) for entry in self.entries]) for bound in (low, high))
         first = lows.argmax(0, keepdim=True)
         rivals = highs.scatter(0, first, -torch.inf).amax(0)
         settled = (lows.amax(0) >= rivals).to(low.dtype)
         chosen = form.relaxed(torch.ones_like(settled), settled, highs.amax(0) * (1 - settled))
         window = form.window and form.window.widened(self.size, self.stride, self.padding)
         back = low.new_zeros(*chosen.coefficients.shape[:3], *(window.size if window else low.shape[2:]))
-        for index, entry in enumerate(entries):
+        for index, entry in enumerate(self.entries):
             is_first = form.here((first[0] == index).to(low.dtype))
-            self._entry(back, *entry).addcmul_(chosen.coefficients, is_first)
+            self.entry(back, *entry).addcmul_(chosen.coefficients, is_first)
         inside = back if window else back[..., top : top + rows, left : left + columns]
         return (Form(inside, chosen.constant, window),)
 
     def roundings(self, *largest: Tensor) -> None:  # noqa: ARG002
         return None
 
-    def _entry(self, images: Tensor, i: int, j: int) -> Tensor:
+    @property
+    def entries(self) -> list[Pair]:
+        """The places in a window."""
+        return [(i, j) for i in range(self.size[0]) for j in range(self.size[1])]
+
+    def entry(self, images: Tensor, i: int, j: int) -> Tensor:
         """Entry (i, j) of every pooling window, as an image of the output's size."""
         (height, width), (down, right) = images.shape[-2:], self.stride
         return images[..., i : height - self.size[0] + i + 1 : down, j : width - self.size[1] + j + 1 : right]
