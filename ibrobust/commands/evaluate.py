@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         flag = "--fail-below" if options.fail_below else "--keep-images"
         raise BadInput(f"{flag}: protocol {settings.label} attacks nothing")
     require_radii(options.fail_below, settings.radii, "this evaluation")
-    if options.proofs and (settings.norm, settings.view, settings.backend, settings.corrupts) != _PROVEN:
+    if options.proofs != "never" and (settings.norm, settings.view, settings.backend, settings.corrupts) != _PROVEN:
         raise BadInput(
             "--proofs: there are proofs for norm linf, view mean, backend native and attacks; this asks for "
             f"norm {settings.norm}, view {settings.view}, backend {settings.backend}, protocol {settings.label}"
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     subjects = [with_source(subject, settings.transfer_from) for subject in subjects]
     if selection:
         subjects = [drawn(subject, selection) for subject in subjects]
-    for subject in subjects if options.proofs else ():
+    for subject in subjects if options.proofs == "always" else ():
         require_certifiable(subject)
     if options.mce_reference:
         reference_errors(options.mce_reference)
@@ -110,9 +110,9 @@ def _parser() -> Parser:
         help="keep the adversarial image at each sample's smallest breaking radius; each: one for every attack",
     )
     parser.add_argument(
-        "--proofs", action="store_true",
+        "--proofs", nargs="?", const="always", default="never", choices=("never", "auto", "always"),
         help="attack no sample at a radius where linear bounds prove that every attack fails: the same columns, less "
-        "work for robust networks under strong protocols, more for others",
+        "work for robust networks under strong protocols, more for others; auto: where it is less, by a look first",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to")
     add_reference_flag(parser)

@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ibrobust.backends import peer_attacks, radii_by_a_library
 from ibrobust.certificates.certificate import certified_eps_N
@@ -14,6 +14,7 @@ from ibrobust.errors import ModelWarning
 from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
 from ibrobust.experiments.expectation import expected_of
 from ibrobust.experiments.jobs import Tell
+from ibrobust.experiments.paying_proofs import Choice, paying_proofs
 from ibrobust.experiments.pieces import Answer
 from ibrobust.experiments.progress import Told
 from ibrobust.experiments.subject import Subject
@@ -53,6 +54,13 @@ def task_of(subject: Subject, settings: Settings) -> Task:
     return Task(subject.model, settings, {**about, "transfer": subject.source.record}, subject.source.model)
 
 
+class Looked(NamedTuple):
+    """What is odd about a model, and whether to prove before it is attacked, where that was to be found out."""
+
+    warned: list[str]
+    choice: Choice | None = None
+
+
 @dataclass
 class AttackedBlocks:
     """A job: a block to its results, or to what is odd about its model.
@@ -77,21 +85,19 @@ class AttackedBlocks:
                 return self._look(task, model, block)
             samples = usable_samples(block.split.x, block.split.y, rows)
             watch = Stopwatch()
-            results = self._results(task, model, samples, self._work(block, tell), block.variants)
+            results = self._results(task, model, samples, self._work(block, tell), block)
         about = task.about if isinstance(results, CorruptionResults) else {**task.about, "warnings": None}
         card = results.card.model_copy(update=about)
         return watch.answer(replace(results, card=card))
 
-    def _results(
-        self, task: Task, model: nn.Module, samples: Samples, work: Work, variants: Mapping[str, Tensor] | None
-    ) -> AnyStored:
+    def _results(self, task: Task, model: nn.Module, samples: Samples, work: Work, block: Block) -> AnyStored:
         execution = replace(self.execution, work=work)
         if task.settings.corrupts:
-            return corruption_results(model, samples, task.settings, execution, variants)
+            return corruption_results(model, samples, task.settings, execution, block.variants)
         if task.settings.backend != NATIVE:
             attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
             return radii_by_a_library(model, samples, task.settings, execution, attacks)
-        if execution.proofs:
+        if block.prove:
             certified = certified_eps_N(model, samples.x.to(execution.device), samples.y, task.settings.radii)
             execution = replace(execution, certified=proven_by_id(certified, samples.ids.tolist()))
         source = task.source() if task.source else None
@@ -105,11 +111,11 @@ class AttackedBlocks:
         if task.about["model"].warnings is None:
             warned = warned_of(model, x, y, noisy=settings.view != "mean", gradients=gradients_asked(settings))
         if settings.corrupts or settings.backend != NATIVE:
-            return Answer(warned)
-        return Answer(
-            warned,
-            expected=expected_of(model, x, settings.view, usual_work(settings, 1).gradients * settings.attack_seeds),
-        )
+            return Answer(Looked(warned))
+        gradients = usual_work(settings, 1).gradients * settings.attack_seeds
+        auto = self.execution.proofs == "auto"
+        choice = paying_proofs(model, block.split, settings.radii, gradients) if auto else None
+        return Answer(Looked(warned, choice), expected=expected_of(model, x, settings.view, gradients))
 
     def _work(self, block: Block, tell: Tell) -> Work:
         """The account of a block, which expects what earlier blocks of the same run took."""

@@ -35,6 +35,7 @@ class Block:
         ids: the samples' numbers, where those are not their places, `rows`.
         variants: the samples under corruptions, by corruption and severity, where they are not to be made.
         look: the model is only looked at on them: the answer is what is odd about it, and what blocks will take.
+        prove: their radii are certified first.
     """
 
     piece: int
@@ -43,6 +44,7 @@ class Block:
     look: bool = False
     ids: NDArray[np.int64] | None = None
     variants: Mapping[str, Tensor] | None = None
+    prove: bool = False
 
     @property
     def key(self) -> tuple[int, int]:

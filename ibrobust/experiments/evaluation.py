@@ -18,10 +18,10 @@ from ibrobust.experiments.unfinished import FOLDER, Gaps, Unfinished
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.evidence import Kept, evidence_path, joined_evidence, load_evidence, save_evidence
 from ibrobust.robustness.lost_gradients import sentences_about_lost
-from ibrobust.robustness.question import Execution
+from ibrobust.robustness.question import Execution, Proofs
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.samples import looked_at
-from ibrobust.robustness.settings import Settings
+from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import AnyStored, joined, load_stored, save_results
 from ibrobust.subjects.zoo import versions
 
@@ -67,7 +67,7 @@ def evaluate_subjects(
         BadInput: there are fewer samples, or `breaking_radii` refuses.
         RunFailed: after all others are done, with what failed.
     """
-    pieces = [_piece(index, subject, samples, settings, execution.kept, out) for index, subject in enumerate(subjects)]
+    pieces = [_piece(index, subject, samples, settings, execution, out) for index, subject in enumerate(subjects)]
     for piece in pieces:
         piece.watch = watch
     job = AttackedBlocks([task_of(subject, settings) for subject in subjects], execution)
@@ -82,7 +82,7 @@ def results_path(subject: Subject, settings: Settings, out: Path, *, first: tupl
 
 
 def _piece(
-    index: int, subject: Subject, samples: tuple[int, int] | None, settings: Settings, kept: Kept, out: Path
+    index: int, subject: Subject, samples: tuple[int, int] | None, settings: Settings, execution: Execution, out: Path
 ) -> "_Evaluation":
     first, last = samples or (0, len(subject.test))
     if subject.corrupted and not settings.corrupts:
@@ -94,7 +94,9 @@ def _piece(
         raise BadInput(f"samples {last}: {subject.name} has {len(subject.test)} test samples")
     path = results_path(subject, settings, out, first=(first, last))
     rows = range(first, last)
-    return _Evaluation(index, subject, rows, settings, kept, path, Unfinished(path.parent / FOLDER / path.stem))
+    unfinished = Unfinished(path.parent / FOLDER / path.stem)
+    proofs = execution.proofs if settings.backend == NATIVE and not settings.corrupts else "never"
+    return _Evaluation(index, subject, rows, settings, execution.kept, path, unfinished, proofs)
 
 
 @dataclass
@@ -107,6 +109,7 @@ class _Evaluation:
         warned: what is odd about the model.
         look: whether it is still to be looked at, for what is odd about it and for what it will take.
         looking: whether that is being done.
+        proofs: whether samples' radii are certified first; until the model was looked at it may be `auto`.
     """
 
     index: int
@@ -116,6 +119,7 @@ class _Evaluation:
     kept: Kept
     path: Path
     unfinished: Unfinished
+    proofs: Proofs
     watch: Watch = NOBODY
     gaps: Gaps = field(default_factory=lambda: Gaps([]))
     blocks: list[range] = field(default_factory=list)
@@ -151,27 +155,32 @@ class _Evaluation:
             self.blocks.append(rows)
             account.there(len(rows), broken_samples(results))
         self.gaps = Gaps.between(self.rows, self.blocks)
-        self.look, self.seconds = self.subject.model_record.warnings is None or self.left > FIRST, 0.0
+        self.look = self.subject.model_record.warnings is None or self.left > FIRST or self.proofs == "auto"
+        self.seconds = 0.0
         return True
 
     def next_item(self, size: int) -> Block | None:
         if self.look:
             self.look, self.looking = False, True
             return Block(self.index, self.rows, self.subject.test[self.rows.start + looked_at(self.total)], look=True)
-        if self.looking and self.left > FIRST:
+        if self.looking and (self.left > FIRST or self.proofs == "auto"):
             return None  # A block whose size is a guess costs more than the wait.
         rows = self.gaps.take(min(size, _most_corrupted(self.subject)) if self.settings.corrupts else size)
         if rows is None:
             return None
         ids, variants = self.subject.numbers(rows), self.subject.variants(rows)
-        return Block(self.index, rows, self.subject.test[rows.start : rows.stop], ids=ids, variants=variants)
+        split, prove = self.subject.test[rows.start : rows.stop], self.proofs == "always"
+        return Block(self.index, rows, split, ids=ids, variants=variants, prove=prove)
 
     def keep(self, item: Block, answer: Answer) -> int:
         assert self.seconds is not None
         if item.look:
             self.looking = False
-            self.warned = answer.result
+            self.warned, choice = answer.result
             self._warn(self.warned)
+            if choice:
+                self.proofs = "always" if choice.prove else "never"
+                self.watch.say(f"{self.name}: {choice.why}")
             return 0
         self.seconds += answer.seconds
         _save(answer.result, self.unfinished.path(item.rows))

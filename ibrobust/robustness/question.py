@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ _BLOCK_PIXELS = 2**22
 Block = tuple[Images, Labels, Int[Tensor, " batch"]]
 """Images, labels and ids of the samples that are attacked together."""
 
+Proofs = Literal["never", "auto", "always"]
+
 Progress = Callable[[str, int], None]
 """Told (attack, samples) when an attack has finished so many samples."""
 
@@ -59,7 +62,8 @@ class Execution:
         kept: which adversarial images are kept as evidence.
         work: the account of an evaluation that this question is a part of.
         certified: by the sample's number a radius that is proven; no attack is made up to it.
-        proofs: a block's radii are certified first, by linear bounds, and handed on as `certified`.
+        proofs: whether a block's radii are certified first, by linear bounds, and handed on as `certified`; `auto`
+            says so where that takes less than the attacks that it saves.
     """
 
     batch_size: int | None = None
@@ -68,7 +72,7 @@ class Execution:
     kept: Kept = "none"
     work: Work | None = None
     certified: Mapping[int, float] | None = None
-    proofs: bool = False
+    proofs: Proofs = "never"
 
 
 USUALLY = Execution()
