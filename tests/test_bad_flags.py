@@ -33,6 +33,28 @@ FLAGS = [
     (["train", "--track-information", f"every={'9' * 5000}"], ["--track-information"]),
     (["train", "--gamma", "inf", "--reg", "l2"], ["--gamma"]),
     (["train", "--learning-rate", "nan"], ["--learning-rate"]),
+    *[(["evaluate", "--gpu-share", value], ["--gpu-share"]) for value in ("0", "-1", "1.5", "nan", "x", "")],
+    *[
+        ([name, flag, value], [f"{flag} ", "engine 'local' runs on this machine alone; add --engine ray"])
+        for name in ("train", "evaluate", "audit", "certify")
+        for flag, value in (("--gpu-share", "0.5"), ("--address", "host:6379"))
+    ],
+    (["information", "zoo", "--address", "host:6379"], ["--address 'host:6379'"]),
+    *[(["evaluate", "--samples", value], ["--samples"]) for value in ("5:2", "3:3", "a:b", ":", "-1:4", "1:2:3")],
+    (["evaluate", "--keep-images", "all"], ["--keep-images", "'all'", "best", "each"]),
+    (["evaluate", "--keep-images", "--view", "fresh"], ["--keep-images", "noise (fresh)"]),
+    (["evaluate", "--keep-images", "--protocol", "corruptions"], ["--keep-images", "attacks nothing"]),
+    (["evaluate", "--proofs", "sometimes"], ["--proofs", "'sometimes'", "never", "auto", "always"]),
+    *[
+        (["evaluate", "--proofs", how, *flags], ["--proofs: there are proofs for norm linf"])
+        for how in ("auto", "always")
+        for flags in (["--norm", "l2"], ["--view", "fresh"], ["--protocol", "corruptions"])
+    ],
+    *[(["export", "a file", "--pictures", value], ["--pictures"]) for value in ("0", "-5", HUGE, "1.5", "")],
+    (["export", "nowhere"], ["nowhere"]),
+    (["verify", "nowhere"], ["nowhere"]),
+    (["verify", "a file"], ["a file"]),
+    (["evaluate", "--columns", "all"], ["columns", "'all'", "own, standing"]),
     (["train", "--engine", "steam"], ["'steam'", "local"]),
     (["evaluate", "--engine", "steam"], ["'steam'", "local"]),
     (["train", "--recipe", "."], ["'.'"]),

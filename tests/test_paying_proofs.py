@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from ibrobust.commands.evaluate import main as evaluate
 from ibrobust.datasets import Split
 from ibrobust.experiments.evaluation import evaluate_subjects
 from ibrobust.experiments.paying_proofs import paying_proofs
@@ -75,13 +74,3 @@ def test_an_evaluation_proves_where_it_pays(tmp_path):
         assert (found["always"].card == found["never"].card) == (usual == "never")
         assert len(said) == 1
         assert said[0].startswith(f"net-make-digits: {'proofs first' if usual == 'always' else 'no proofs'}: ")
-
-
-def test_another_word_is_refused_in_one_line(capsys):
-    with pytest.raises(SystemExit) as ended:
-        evaluate(["--proofs", "sometimes"])
-    assert ended.value.code == 2
-    error = capsys.readouterr().err
-    assert "--proofs" in error
-    assert "choose from never, auto, always" in error.replace("'", "")
-    assert len(error.splitlines()) == 1

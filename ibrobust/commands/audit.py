@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
             raise BadInput(f"{key} {value}: an audit is about attacks on the model itself, towards any mistake")
     selection = drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
+    place = place_of(options, begin=partial(share_cores, options))
 
     from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.audited_subjects import ToAudit, audit_subjects
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     with shown_progress(radius=settings.radii[-1]) as watch:
         for audited in audit_subjects(
             claims, device=options.device, samples=options.samples, selection=selection, out=options.results,
-            place=place_of(options, begin=partial(share_cores, options)), watch=watch,
+            place=place, watch=watch,
         ):  # fmt: skip
             with alone_in(options.results):
                 save_findings(audited.results, path)

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = {name: value for name in ("branches", "seconds") if (value := getattr(options, name)) is not None}
     selection = drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
+    place = place_of(options, begin=partial(share_cores, options))
 
     from ibrobust.certificates.effort import Effort
     from ibrobust.datasets import sorted_samples
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
             path,
             device=options.device,
             effort=effort,
-            place=place_of(options, begin=partial(share_cores, options)),
+            place=place,
             watch=watch,
         )
     print(table_text(table, float_format="{:.4f}".format))

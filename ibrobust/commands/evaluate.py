@@ -1,6 +1,7 @@
 """`python -m ibrobust.evaluate`: runs in; breaking radii, leaderboard and figures out."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from ibrobust.commands.settings_flags import add_settings_flags, chosen_settings
 from ibrobust.commands.stored_results import stored_corruptions, stored_entries
 from ibrobust.commands.subject_flags import add_subject_flags, chosen_subjects
 from ibrobust.errors import BadInput, shortened
+from ibrobust.robustness.settings import Settings
 
 _PROVEN = ("linf", "mean", "native", False)
 
@@ -22,19 +24,10 @@ _PROVEN = ("linf", "mean", "native", False)
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     settings = chosen_settings(options)
-    if options.keep_images != "none" and settings.view != "mean":
-        raise BadInput(f"--keep-images: with noise ({settings.view}) no single image proves that a sample is broken")
-    if settings.corrupts and (options.keep_images != "none" or options.fail_below):
-        flag = "--fail-below" if options.fail_below else "--keep-images"
-        raise BadInput(f"{flag}: protocol {settings.label} attacks nothing")
-    require_radii(options.fail_below, settings.radii, "this evaluation")
-    if options.proofs != "never" and (settings.norm, settings.view, settings.backend, settings.corrupts) != _PROVEN:
-        raise BadInput(
-            "--proofs: there are proofs for norm linf, view mean, backend native and attacks; this asks for "
-            f"norm {settings.norm}, view {settings.view}, backend {settings.backend}, protocol {settings.label}"
-        )
+    _require_together(options, settings)
     samples, selection = _sample_range(options.samples), drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
+    place = place_of(options, begin=partial(share_cores, options))
 
     from ibrobust.datasets import sorted_samples
     from ibrobust.experiments.certification import require_certifiable
@@ -70,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     with shown_progress(radius=None if settings.corrupts else settings.radii[-1]) as watch:
         for _, path, seconds in evaluate_subjects(
             subjects, samples, settings, execution, out=options.out,
-            place=place_of(options, begin=partial(share_cores, options)), watch=watch,
+            place=place, watch=watch,
         ):  # fmt: skip
             if seconds is not None:
                 save_timing(options.out / TIMINGS, path, seconds)
@@ -82,6 +75,23 @@ def main(arguments: Sequence[str]) -> None:
         print_report(results, options.out, certain=certain, corrupted=corrupted, reference=options.mce_reference)
     answers = [result for result in results if result.card.settings == settings]
     require_floors(options.fail_below, [one for one in answers if any(s.describes(one.card) for s in subjects)])
+
+
+def _require_together(options: Namespace, settings: Settings) -> None:
+    """Raises:
+    BadInput: one flag is of no use beside another.
+    """
+    if options.keep_images != "none" and settings.view != "mean":
+        raise BadInput(f"--keep-images: with noise ({settings.view}) no single image proves that a sample is broken")
+    if settings.corrupts and (options.keep_images != "none" or options.fail_below):
+        flag = "--fail-below" if options.fail_below else "--keep-images"
+        raise BadInput(f"{flag}: protocol {settings.label} attacks nothing")
+    require_radii(options.fail_below, settings.radii, "this evaluation")
+    if options.proofs != "never" and (settings.norm, settings.view, settings.backend, settings.corrupts) != _PROVEN:
+        raise BadInput(
+            "--proofs: there are proofs for norm linf, view mean, backend native and attacks; this asks for "
+            f"norm {settings.norm}, view {settings.view}, backend {settings.backend}, protocol {settings.label}"
+        )
 
 
 def _sample_range(text: str | None) -> tuple[int, int] | None:

@@ -26,7 +26,16 @@ def add_job_flags(parser: Parser) -> None:
 
 
 def place_of(options: Namespace, *, begin: Callable[[], None] = nothing) -> Place:
-    """Where the flags say that jobs run, and what is done there before the first."""
+    """Where the flags say that jobs run, and what is done there before the first.
+
+    Raises:
+        BadInput: a flag is of no use to the engine, or one GPU is named.
+    """
+    if options.engine == "local":
+        for name, given in (("--address", options.address), ("--gpu-share", options.gpu_share != 1 or None)):
+            if given is not None:
+                said = options.gpu_share if given is True else repr(given)
+                raise BadInput(f"{name} {said}: engine 'local' runs on this machine alone; add --engine ray")
     return Place(options.engine, options.workers, options.address, begin, _gpus(options))
 
 
