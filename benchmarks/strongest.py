@@ -5,6 +5,9 @@ python -m benchmarks.strongest stubborn    a strided CNN: what strict leaves and
 python -m benchmarks.strongest victims     four networks: samples that are left and seconds, beside the reference
 python -m benchmarks.strongest seeds       ten seeds of strict and of strongest: what one is worth
 python -m benchmarks.strongest exact       certified ≤ exact ≤ attacked, by mixed-integer programming
+
+All but `exact` can be run in pieces (`--constructions`, `--victims`, `--eps`, `--attackers`), whose rows
+`--table FILE.csv` keeps: those of AutoAttack and of ours that are compared should be of one run.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.autoattack import REFERENCES, broken_in_float64
+from benchmarks.pieces import kept
 from benchmarks.victims import TRAINED, benchmark_data, trained_victim
 from ibrobust import breaking_radii
 from ibrobust.attacks import protocol_attacks
@@ -48,11 +52,18 @@ def main() -> None:
     parser.add_argument("--attackers", nargs="+", choices=EVERYBODY, default=EVERYBODY)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--reference", choices=sorted(REFERENCES), default="pyautoattack", help="whose AutoAttack")
+    parser.add_argument("--table", type=Path, help="CSV file that keeps the rows")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     parts = {"planted": planted, "stubborn": stubborn, "victims": victims, "exact": exact, "seeds": seeds}
     parts[options.part](options)
+
+
+def noted(options: argparse.Namespace, **row: object) -> None:
+    """Keep a row, beside what is asked."""
+    asked = {"part": options.part, "samples": options.samples}
+    kept(options.table, {**asked, **row}, [*asked, *({"network", "eps", "who", "construction"} & row.keys())])
 
 
 def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
@@ -73,6 +84,7 @@ def planted(options: argparse.Namespace) -> None:
             answers = [timed(partial(broken_by, who, construction(50, seed), options.reference)) for seed in range(4)]
             count, seconds = sum(int(fell.sum()) for fell, _ in answers), sum(took for _, took in answers)
             print(f"{name:>14} {who:>12} {count:>12} {seconds:>8.1f}", flush=True)
+            noted(options, construction=name, who=who, found=count, seconds=round(seconds, 2))
 
 
 def broken_by(who: str, case: Planted, reference: str) -> Tensor:
@@ -101,6 +113,10 @@ def stubborn(options: argparse.Namespace) -> None:
             left, usual = timed(partial(standing, "strict", model, x, y, eps))
             (fell, proven), more = timed(partial(broken_of, model, x[left], y[left], eps, options.generations))
             rate = fell / more * 60
+            noted(
+                options, network=name, eps=eps, left=int(left.sum()), broken=fell, proven=proven,
+                strict=round(usual, 2), strongest=round(more, 2),
+            )  # fmt: skip
             print(
                 f"{name:>9} {eps:g}: {int(left.sum())}; {fell}, {proven}; {usual:.1f} and {more:.1f}; {rate:.2f}",
                 flush=True,
@@ -128,6 +144,8 @@ def victims(options: argparse.Namespace) -> None:
         for eps in options.eps:
             everybody = options.attackers
             answers = [timed(partial(standing, who, model, x, y, eps, options.reference)) for who in everybody]
+            for who, (standing_N, took) in zip(everybody, answers, strict=True):
+                noted(options, network=name, eps=eps, who=who, left=int(standing_N.sum()), seconds=round(took, 2))
             left = ", ".join(
                 f"{who} {int(left.sum())} ({took:.1f})" for who, (left, took) in zip(everybody, answers, strict=True)
             )
@@ -141,14 +159,17 @@ def seeds(options: argparse.Namespace) -> None:
     for name in options.victims:
         model = trained_victim(name, options.weights)
         for eps in options.eps:
-            for protocol in ("strict", "strongest"):
+            for protocol in (who for who in options.attackers if who != "AutoAttack"):
                 several = breaking_radii(
                     model, x, y, eps=[eps], protocol=protocol, columns="standing", attack_seeds=options.seeds,
                     health="ignore",
                 )  # fmt: skip
                 alone = robust_SE(several)[:, -1] * len(x)
                 spread = f"{alone.mean():.1f}, {alone.std(ddof=1):.2f}, {alone.min():.0f} to {alone.max():.0f}"
-                print(f"{name:>9} {eps:g} {protocol:>9}: {int(several.robust_EN[-1].sum())}; {spread}", flush=True)
+                worst = int(several.robust_EN[-1].sum())
+                found = {"worst": worst, "mean": alone.mean(), "sd": alone.std(ddof=1), "seeds": options.seeds}
+                noted(options, network=name, eps=eps, who=protocol, **found, least=alone.min(), most=alone.max())
+                print(f"{name:>9} {eps:g} {protocol:>9}: {worst}; {spread}", flush=True)
 
 
 def exact(options: argparse.Namespace) -> None:
