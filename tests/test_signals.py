@@ -130,6 +130,16 @@ def test_workers_die_with_their_parent():
     assert err == ""
 
 
+def test_what_a_child_has_started_in_its_own_session_ends_with_the_parent():
+    """As Ray's driver and what Ray starts."""
+    with running("tests.bequest") as command:
+        assert command.process.stdout.readline() == "ready\n"
+        assert len(command.alive) >= 4
+        command.process.kill()
+        code, err = command.ended()
+    assert (code, err) == (-signal.SIGKILL, "")
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.3, 0.6])
 def test_while_a_command_is_loaded(delay, tmp_path):
     with running("ibrobust.evaluate", "--samples", "20", cwd=tmp_path) as command:

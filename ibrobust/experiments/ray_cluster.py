@@ -9,9 +9,7 @@ import atexit
 import os
 import pickle
 import shutil
-import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from typing import Any
 
 from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import Outcome, Workload
-from ibrobust.experiments.lifelines import signals_held
+from ibrobust.experiments.lifelines import end_rest_of_session, signals_held
 from ibrobust.experiments.processes import outcome_of
 from ibrobust.experiments.ray_driver import ANSWERED, FAILED, LOST, READY, ROOM, TOLD, Cluster, drive
 from ibrobust.experiments.same_package import this_package
@@ -252,20 +250,5 @@ def _kill_session(driver: BaseProcess) -> None:
     """End a driver and, where there is Linux, all that it has started: elsewhere that ends by itself, later."""
     assert driver.pid is not None
     driver.kill()
-    while sys.platform == "linux" and (left := [pid for pid in _session(driver.pid) if pid != driver.pid]):
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
+    end_rest_of_session(driver.pid)
     driver.join()
-
-
-def _session(leader: int) -> Iterator[int]:
-    """The living processes of a session."""
-    for place in Path("/proc").iterdir():
-        if place.name.isdecimal():
-            with suppress(OSError):
-                # Behind the name, which may hold anything, in brackets: state, parent, group, session.
-                state, _, _, session = (place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:4]
-                if int(session) == leader and state not in "ZX":
-                    yield int(place.name)

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ibrobust.errors import one_line
-from ibrobust.experiments.lifelines import serve_parent
+from ibrobust.experiments.lifelines import end_rest_of_session, serve_parent
 
 IMPORTED, READY, ROOM, FAILED = "imported", "ready", "room", "failed"
 """What a driver says of itself: that Ray is loaded, and for how many tasks there is room, now or later."""
@@ -53,7 +54,8 @@ class Cluster:
 
 def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
     """The driver's life: what is sent to every worker, then items by their numbers, until the pipe is closed."""
-    serve_parent(parent)
+    # What Ray started would find out by itself that the command was killed, but on a busy machine not for half a minute.
+    serve_parent(parent, last=partial(end_rest_of_session, os.getpid()))
     _keep_to_itself()
     os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
     if cluster.address is None:
