@@ -54,7 +54,7 @@ class Cluster:
 
 def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
     """The driver's life: what is sent to every worker, then items by their numbers, until the pipe is closed."""
-    # What Ray started would find out by itself that the command was killed, but on a busy machine not for half a minute.
+    # What Ray has started finds out by itself that the command was killed, but on a busy machine not within 10 seconds.
     serve_parent(parent, last=partial(end_rest_of_session, os.getpid()))
     _keep_to_itself()
     os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
