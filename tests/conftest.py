@@ -25,6 +25,11 @@ torch.set_num_threads(1)
 ROOT = forking.ROOT
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    shape_checks.begin_test()
+
+
 @pytest.fixture(scope="session")
 def forked(tmp_path_factory):
     """Start `python -m <words>` in a folder of its own, with everything imported already; returns a `Forked`."""
@@ -51,6 +56,35 @@ def command(forked):
         return subprocess.CompletedProcess(words, code, *process.said())
 
     return finished
+
+
+@pytest.fixture(scope="session")
+def released_results():
+    """Everything that `zoo/results` holds."""
+    from ibrobust.commands.stored_results import stored_results
+    from ibrobust.files import released_zoo
+
+    return stored_results([released_zoo() / "results"])
+
+
+@pytest.fixture(scope="session")
+def _released_board(released_results):
+    from ibrobust.robustness.leaderboard import leaderboard
+
+    return leaderboard(released_results)
+
+
+@pytest.fixture
+def released_board(_released_board):
+    """The leaderboard of everything that `zoo/results` holds, a copy for each test."""
+    return _released_board.copy()
+
+
+@pytest.fixture
+def few_draws(monkeypatch) -> None:
+    """Attacks on noise average over 4 draws of it instead of 16."""
+    for module in ("models.bottleneck", "robustness.noisy_readings"):
+        monkeypatch.setattr(f"ibrobust.{module}.EOT_DRAWS", 4)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from ibrobust.datasets import DATASETS, Dataset, Split, load_dataset
 from ibrobust.errors import BadInput
@@ -100,3 +101,15 @@ def test_npz_in_both_layouts_and_with_a_training_part(tmp_path):
     assert last.shape == (3, 8, 9)
     assert len(last.train) == 0
     assert torch.allclose(first.train.x * 255, first.test.x.float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_digits_are_scikit_learns(monkeypatch, elsewhere):
+    if elsewhere:
+        monkeypatch.setattr("ibrobust.datasets.named.find_spec", lambda _: None)
+    loaded = load_digits()
+    train, test = load_dataset("digits").train, load_dataset("digits").test
+    x, y = torch.cat([train.x, test.x]), torch.cat([train.y, test.y])
+    assert torch.equal(x, torch.tensor(loaded.images / 16, dtype=torch.float32)[:, None])
+    assert torch.equal(y, torch.tensor(loaded.target))
+    assert (x.dtype, y.dtype, len(test)) == (torch.float32, torch.int64, 500)

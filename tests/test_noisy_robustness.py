@@ -11,7 +11,7 @@ from ibrobust import breaking_radii, noisy_readings
 from ibrobust.attacks import ATTACKS, NORMS, victim
 from ibrobust.attacks.contract import Samples, breaking_distance, broken_at
 from ibrobust.errors import BadInput
-from ibrobust.models.bottleneck import Bottleneck, view
+from ibrobust.models.bottleneck import Bottleneck, _seed_torch, view
 from ibrobust.models.noise import LatentNoise
 from ibrobust.models.stochastic import Dropout
 from ibrobust.randomness import sample_draw
@@ -149,7 +149,7 @@ def trained_on_nothing(*, noise_std: float = 0.3) -> tuple[Bottleneck, Tensor, T
         return model, x, model(x).argmax(1)
 
 
-def test_batches_order_and_shards_change_no_bit():
+def test_batches_order_and_shards_change_no_bit(few_draws):
     model, x, y = trained_on_nothing()
     x, y = x[:16], y[:16]
     settings = {"eps": [0.02], "attacks": {name: ATTACKS[name] for name in ("fgsm", "deepfool", "bim")}}
@@ -189,7 +189,7 @@ class Shaky(nn.Module):
         return 10 * torch.cat([feature, -feature], dim=1)
 
 
-def test_the_noise_of_a_foreign_model_is_repeated_by_the_seed_and_leaves_torch_alone():
+def test_the_noise_of_a_foreign_model_is_repeated_by_the_seed_and_leaves_torch_alone(few_draws):
     state = torch.random.get_rng_state()
     readings = noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper", health="ignore")
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -200,6 +200,25 @@ def test_the_noise_of_a_foreign_model_is_repeated_by_the_seed_and_leaves_torch_a
     assert noisy_readings(Shaky(), *grey(500, level=0.7), eps=[0.1], protocol="paper", health="ignore").rows.equals(
         readings.rows
     )
+
+
+def test_a_foreign_models_noise_is_that_of_torchs_seed():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        expected = torch.rand(3)
+        _seed_torch(5)
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_setting_the_seed_keeps_nothing_for_devices_that_are_not_there(monkeypatch):
+    """`torch.manual_seed` keeps a traceback for each of them, every time, and takes milliseconds to format it."""
+
+    def kept(_seed):
+        pytest.fail("torch.manual_seed was called in a pass")
+
+    monkeypatch.setattr(torch, "manual_seed", kept)
+    x, _ = grey(2, level=0.7)
+    view(Shaky(), "fresh")(x, sample_draw(0, torch.arange(2)))
 
 
 def test_the_average_of_more_passes_is_surer():

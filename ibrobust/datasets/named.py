@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ibrobust.datasets.image_folders import folder_parts
@@ -16,12 +18,22 @@ from ibrobust.errors import BadInput, one_line
 
 def digits(_folder: Path | None, _download: bool) -> tuple[Split, Split]:
     """1797 digits of 8 × 8 from scikit-learn's wheel. The last 500 are the test set: other writers than the first."""
-    from sklearn.datasets import load_digits
-
-    loaded = load_digits()
-    x = torch.tensor(loaded.images / 16, dtype=torch.float32).unsqueeze(1)
-    everything = Split(x, torch.tensor(loaded.target, dtype=torch.int64))
+    pixels, labels = _scikit_learns_digits()
+    everything = Split(torch.tensor(pixels / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(labels))
     return everything[:-500], everything[-500:]
+
+
+def _scikit_learns_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rows of 64 pixels from 0 to 16, and labels, read without importing scikit-learn, which takes a second."""
+    package = find_spec("sklearn")
+    file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else Path()
+    if not file.is_file():  # Another version may keep it elsewhere.
+        from sklearn.datasets import load_digits
+
+        loaded = load_digits()
+        return loaded.data, loaded.target.astype(np.int64)
+    table = np.loadtxt(file, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(np.int64)
 
 
 def _from_torchvision(class_name: str) -> Loader:
