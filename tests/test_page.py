@@ -24,7 +24,7 @@ from ibrobust.commands.train import _parser as train_parser
 from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.page.board import board_of
-from ibrobust.page.details import commands_of, details_of, first_breakers
+from ibrobust.page.details import commands_of, details_of
 from ibrobust.page.entries import Entry, certificate_of, keys_of, usual_runs
 from ibrobust.page.pictures import chosen_samples, pictures_of
 from ibrobust.page.writing import json_text, write_page
@@ -161,7 +161,7 @@ def test_first_is_the_smallest_radius_and_then_the_first_attack():
     inf = np.inf
     result = table([0, 0.1, inf, 0.2, 0.1], [0, 0.1, inf, 0.1, inf], attacks=["fgsm", "pgd"])
     rows = result.rows.rename(columns={"attack-0": "fgsm", "attack-1": "pgd"})
-    assert first_breakers(replace(result, rows=rows)) == [["fgsm", 2, 3], ["pgd", 1, 2]]
+    assert replace(result, rows=rows).first_breakers == [("fgsm", 2, 3), ("pgd", 1, 2)]
 
 
 def test_details_hold_the_curves_the_survivors_and_the_history(zoo):

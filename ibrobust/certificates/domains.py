@@ -232,17 +232,23 @@ def _optimise(batch: _Batch, steps: int, enough: float) -> None:
             break
         if optimizer is None:
             optimizer = _optimizer(batch, rough)
-        optimizer.zero_grad()
-        (-lower.sum()).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        for group in optimizer.param_groups:
-            group["lr"] *= _DECAY
+        raise_bounds(optimizer, lower, batch.slopes, _DECAY)
         with torch.no_grad():
-            for slope in batch.slopes.values():
-                slope.clamp_(0, 1)
             batch.multipliers.clamp_(min=0)
     batch.slopes = dict(zip(batch.slopes, best[:-1], strict=True))
     batch.multipliers = best[-1]
+
+
+def raise_bounds(optimizer: torch.optim.Optimizer, lower: Tensor, slopes: Mapping[int, Tensor], decay: float) -> None:
+    """One step of the optimiser towards larger bounds; its next step is shorter, and slopes stay in [0, 1]."""
+    optimizer.zero_grad()
+    (-lower.sum()).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    for group in optimizer.param_groups:
+        group["lr"] *= decay
+    with torch.no_grad():
+        for slope in slopes.values():
+            slope.clamp_(0, 1)
 
 
 def _optimizer(batch: _Batch, rough: Bounds) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ibrobust.certificates.domains import Ball
+from ibrobust.certificates.domains import Ball, raise_bounds
 from ibrobust.certificates.effort import Budget
 from ibrobust.certificates.forms import Form
 from ibrobust.certificates.linear_bounds import Bounds, Choice
@@ -61,14 +61,7 @@ def _least(ball: Ball, source: int, entries: Tensor, sign: float) -> Tensor:
         best = {relu: torch.where(better[:, None], slopes[relu].detach(), best[relu]) for relu in relus}
         if step == _STEPS or not lower.requires_grad:
             break
-        optimizer.zero_grad()
-        (-lower.sum()).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        for group in optimizer.param_groups:
-            group["lr"] *= _DECAY
-        with torch.no_grad():
-            for slope in slopes.values():
-                slope.clamp_(0, 1)
+        raise_bounds(optimizer, lower, slopes, _DECAY)
     with torch.no_grad():
         whole = _bounds(ball.bounds, best, torch.float64, len(entries))
         lower = whole.back(_entries(ball, source, entries, sign, torch.float64), source)[:, 0]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, torch_device
-from ibrobust.commands.model_flags import MODEL, add_model_option_flags
+from ibrobust.commands.verify import add_place_flags, image_shape, model_of
 from ibrobust.errors import BadInput, RunFailed
 
 if TYPE_CHECKING:
@@ -46,10 +46,9 @@ def _prove(submission: "Submission", options: Namespace) -> None:
     """Ask the model itself, as `verify` does.
 
     Raises:
-        BadInput: there is no model, or nothing that it could be asked.
+        BadInput: there is no model, or no image that it could classify.
         RunFailed: it does not answer as the images' rows say.
     """
-    from ibrobust.commands.verify import image_shape, model_of
     from ibrobust.experiments.verification import verified
     from ibrobust.robustness.evidence import evidence_path, load_evidence
 
@@ -57,7 +56,7 @@ def _prove(submission: "Submission", options: Namespace) -> None:
     names = [name for name in submission.names("results/", ".parquet") if "/images/" not in name]
     paths = [path for name in names if evidence_path(path := submission.folder / name).is_file()]
     if not paths:
-        raise BadInput(f"{submission.called}: there are no images that a model could be asked about")
+        raise BadInput(f"{submission.called}: there are no images for a model to classify")
     if submission.names("runs/", "weights.safetensors"):
         options = Namespace(**{**vars(options), "runs": [submission.folder / "runs", *options.runs]})
     failed = []
@@ -82,11 +81,5 @@ def _parser() -> Parser:
         "--run-model", action="store_true",
         help="load the model (the submission's own weights, --runs or --model) and ask it about every image",
     )  # fmt: skip
-    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs")], help="folders of the runs")
-    parser.add_argument(
-        "--model", default=None, metavar=MODEL, help="the model, if it is no run, as evaluate takes it; its code runs"
-    )
-    add_model_option_flags(parser)
-    parser.add_argument("--download", action="store_true", help="fetch weights of --model that are not on disk")
-    parser.add_device_flags(default_threads=None)
+    add_place_flags(parser)
     return parser

@@ -112,9 +112,14 @@ def _curves(path: Path, card: "ResultCard") -> "pd.DataFrame | None":
 def add_model_flags(parser: Parser) -> None:
     """Which results, and where their models are: what `results_with_images` and `model_of` read."""
     parser.add_argument("results", type=Path, nargs="+", help="results files, or folders of them; zoo for the released")
+    add_place_flags(parser)
+
+
+def add_place_flags(parser: Parser) -> None:
+    """Where a result's model is, and the device that it answers on: what `model_of` reads."""
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs")], help="folders of the runs")
     parser.add_argument(
-        "--model", default=None, metavar=MODEL, help="the model, if it is your own, as evaluate takes it"
+        "--model", default=None, metavar=MODEL, help="the model, if it is no run, as evaluate takes it; its code runs"
     )
     add_model_option_flags(parser)
     parser.add_argument("--download", action="store_true", help="fetch weights of --model that are not on disk")

@@ -102,7 +102,8 @@ def measured(
         return _categorical(model, split.x, y, how.seed)
     encoding = encoded(model, split.x, seed=how.seed) if view == "fresh" else _without_noise(model, split.x)
     more = _encoded_others(model, others, view, how.seed, len(split)) if others is not None and len(others) else None
-    logits = _decoded(model, encoding)
+    with torch.no_grad():
+        logits = model.decoder(encoding.z).double()
     loss = _log_loss(logits, y)
     rows = _decoder_rows("decoder", loss, y)
     measured_by = ks if view == "fresh" or not _is_noisy(model) else ()
@@ -290,12 +291,6 @@ def _encoded_others(model: Bottleneck, others: Split, view: str, seed: int, alre
 def _without_noise(model: Bottleneck, x: Tensor) -> Encoding:
     mean = mean_latents(model, x)
     return Encoding(mean, torch.zeros_like(mean), mean)
-
-
-def _decoded(model: Bottleneck, encoding: Encoding) -> Logits:
-    with torch.no_grad():
-        logits: Logits = model.decoder(encoding.z).double()
-    return logits
 
 
 def _log_loss(logits: Logits, y: Labels) -> PerSample:

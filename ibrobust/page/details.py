@@ -17,7 +17,7 @@ from ibrobust.page.pictures import pictures_of
 from ibrobust.recipe import Recipe
 from ibrobust.records import flag
 from ibrobust.robustness.card import ResultCard
-from ibrobust.robustness.results import ALL_ATTACKS, BreakingRadii
+from ibrobust.robustness.results import ALL_ATTACKS
 from ibrobust.robustness.settings import Settings
 from ibrobust.robustness.statistics import wilson_interval
 from ibrobust.robustness.storage import Results
@@ -42,7 +42,7 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         "about": {**_about(card), "submission": [list(pair) for pair in submission_of(entry).items()]},
         "commands": commands_of(card, samples_N.tolist()),
         "curves": _curves(results),
-        "first": first_breakers(results) if isinstance(results, BreakingRadii) else None,
+        "first": results.first_breakers,
         "audit": _audited(card),
         "supported": card.verdict is not None,
         "certificate": certificate_of(entry),
@@ -88,18 +88,6 @@ def commands_of(card: ResultCard, samples: Sequence[int]) -> dict[str, str]:
         "train": _line("train", _flags_of_recipe(recipe), plugins),
         "evaluate": _line("evaluate", [f"runs/{card.run}", *flags], plugins),
     }
-
-
-def first_breakers(results: BreakingRadii) -> list[list[Any]]:
-    """For each attack: its name, how many samples it broke at the smallest radius of all attacks (of several at that
-    radius the first in the protocol's order), and how many it broke at all, unattacked mistakes left out."""
-    breaking_AN, smallest_N = results.breaking_eps_AN, results.all_attacks_N
-    broken_N = np.isfinite(smallest_N) & (smallest_N > 0)
-    first_N = (breaking_AN == smallest_N).argmax(0)
-    return [
-        [attack, int((broken_N & (first_N == place)).sum()), int((broken_N & np.isfinite(breaking_AN[place])).sum())]
-        for place, attack in enumerate(results.attacks)
-    ]
 
 
 def _about(card: ResultCard) -> dict[str, Any]:

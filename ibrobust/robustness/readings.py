@@ -78,6 +78,10 @@ class Readings:
         return [NULL_ATTACK]
 
     @property
+    def first_breakers(self) -> None:
+        return None
+
+    @property
     def clean(self) -> float:
         """Accuracy without an attack, in the reading of the view."""
         return float(self.correct_N.mean())

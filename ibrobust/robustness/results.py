@@ -86,6 +86,12 @@ class Claim(Protocol):
     def clean(self) -> float:
         """Accuracy without an attack."""
 
+    @property
+    def first_breakers(self) -> list[tuple[str, int, int]] | None:
+        """For each attack: its name, how many samples it broke at the smallest radius of all attacks (of several at
+        that radius the first in the protocol's order), and how many it broke at all, unattacked mistakes left out;
+        None where no radius is kept for each sample."""
+
 
 @dataclass(frozen=True)
 class BreakingRadii:
@@ -164,6 +170,16 @@ class BreakingRadii:
         """Which samples survive all attacks at each radius; one broken at exactly ε is not robust at ε."""
         survives: NDArray[np.bool_] = self.all_attacks_N[None, :] > self.radii_E[:, None]
         return survives
+
+    @property
+    def first_breakers(self) -> list[tuple[str, int, int]]:
+        breaking_AN, smallest_N = self.breaking_eps_AN, self.all_attacks_N
+        broken_N = np.isfinite(smallest_N) & (smallest_N > 0)
+        first_N = (breaking_AN == smallest_N).argmax(0)
+        return [
+            (attack, int((broken_N & (first_N == place)).sum()), int((broken_N & np.isfinite(breaking_N)).sum()))
+            for place, (attack, breaking_N) in enumerate(zip(self.attacks, breaking_AN, strict=True))
+        ]
 
     def robust_to_EN(self, attacks: Sequence[str]) -> NDArray[np.bool_]:
         """Which samples survive these of the attacks at each radius."""
