@@ -1,4 +1,7 @@
-"""Problems whose answers are exact: the distance from each sample to the nearest mistake, in each norm."""
+"""Problems whose answers are exact: the distance from each sample to the nearest mistake, in each norm.
+
+Each is made once: no test changes a problem's model or images.
+"""
 
 import functools
 import itertools
@@ -39,6 +42,7 @@ class Scaled(nn.Module):
         return self.model(x) * self.scale
 
 
+@functools.cache
 def linear(norm: str, *, samples: int = 20, boundary: float = 0.1, rivals: int = 1) -> Problem:
     """Linear logits of 5 classes on 4 × 4 pixels, every sample exactly `boundary` away from the nearest mistake and
     far enough from 0 and 1 for the pixels' range never to matter.
@@ -76,6 +80,7 @@ def _linear_distance(centred: Tensor, y: Tensor, weight: Tensor, norm: str) -> T
     return distances
 
 
+@functools.cache
 def linear_at_the_edge(norm: str, *, samples: int = 20) -> Problem:
     """Linear logits of 2 classes (and 3 out of reach) on pixels of which most are exactly 0 or 1, as in digits: half
     of the steps that would help leave the range. The exact distance grows the ball until the best allowed change
@@ -124,6 +129,7 @@ def _in_turn(slope: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     return moved + torch.inf
 
 
+@functools.cache
 def two_layer(norm: str, *, samples: int = 12, hidden: int = 8, convex: bool = False, seed: int = 0) -> Problem:
     """A ReLU network on two pixels. Its decision boundary is made of line segments, one or none per
     activation pattern and rival, and the distance to a segment has a closed form."""

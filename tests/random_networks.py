@@ -63,21 +63,22 @@ def worst_margins(model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int
     classes = _margins(model, points[:, :1], y).shape[2]
     worst = _margins(model, points, y)
     found = [worst.amin(1)]
-    for rival in range(classes):
-        start = points.gather(
-            1, worst[:, :, rival].topk(8, dim=1, largest=False)[1].view(len(x), 8, 1, 1, 1).expand(-1, -1, *x.shape[1:])
-        )
-        start = _descended(model, start, x, y, eps, rival, steps)
-        found.append(_margins(model, start, y).amin(1))
+    # Eight of each rival class, one class after the other.
+    nearest = worst.topk(8, dim=1, largest=False)[1].transpose(1, 2).flatten(1)
+    rivals = torch.arange(classes).repeat_interleave(8)
+    start = points.gather(1, nearest.view(*nearest.shape, 1, 1, 1).expand(-1, -1, *x.shape[1:]))
+    start = _descended(model, start, x, y, eps, rivals, steps)
+    found.append(_margins(model, start, y).amin(1))
     return torch.stack(found).amin(0)
 
 
-def _descended(model: nn.Module, start: Tensor, x: Tensor, y: Tensor, eps: float, rival: int, steps: int) -> Tensor:
-    """Where signed gradients of a margin lead; the start itself where in-place operations keep torch from them."""
+def _descended(model: nn.Module, start: Tensor, x: Tensor, y: Tensor, eps: float, rivals: Tensor, steps: int) -> Tensor:
+    """Where signed gradients of each point's margin to its rival lead; the start itself where in-place operations keep
+    torch from them."""
     for step in range(steps):
         start = start.detach().requires_grad_()
         try:
-            _margins(model, start, y)[:, :, rival].sum().backward()
+            _margins(model, start, y)[:, torch.arange(len(rivals)), rivals].sum().backward()
         except RuntimeError:
             return start.detach()
         moved = start.detach() - eps * (1 - step / steps) * start.grad.sign()

@@ -1,15 +1,23 @@
 """What every refusal looks like: one line that names what is wrong, exit code 2, nothing half-written."""
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from ibrobust.commands import command_line
+from ibrobust.files import released_zoo
 
 RUN = "digits-mlp-l2-g0.001-s0-22d0aead"
 """A released run."""
+
+
+def copy_few_results(folder: Path) -> None:
+    """The released results under strict-rand, which a report reads in less time than all of them."""
+    source = released_zoo() / "results" / "strict-rand"
+    shutil.copytree(source, folder / "strict-rand", ignore=shutil.ignore_patterns("*-none-*"))
 
 
 def exit_of(capsys, monkeypatch, *words: str) -> tuple[int, str]:

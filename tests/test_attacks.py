@@ -106,9 +106,12 @@ def test_iterative_attacks_are_within_5_percent_on_a_two_layer_network(attack: s
 @pytest.mark.parametrize("attack", ["deepfool", "fab-t", "apgd-dlr", "apgd-t", "square"])
 def test_attacks_on_margins_and_their_ratios_do_not_depend_on_the_scale_of_the_logits(attack: str, norm: str) -> None:
     model, x, y = trained_digits()
+    short = SHORTER[attack]
+    if attack == "square":
+        short = replace(short, settings=short.settings | {"queries": 100})
     eps = {"linf": "0.06,0.1", "l2": "0.6,1", "l1": "1.5,3"}[norm]
     plain, scaled = (
-        breaking_radii(subject, x[:40], y[:40], eps=eps, norm=norm, attacks={attack: SHORTER[attack]}, health="ignore")
+        breaking_radii(subject, x[:20], y[:20], eps=eps, norm=norm, attacks={attack: short}, health="ignore")
         for subject in (model, Scaled(model, 1024))
     )
     assert plain.rows[attack].nunique() > 1
@@ -152,7 +155,7 @@ def test_10_shrinking_steps_break_more_than_10_of_a_fifth_of_the_radius(norm: st
 def test_40_shrinking_steps_break_more_mnist_digits_than_40_of_a_tenth_of_the_radius(norm: str) -> None:
     """On 8 × 8 pixels either does about as well."""
     run = find_runs([released_zoo() / "mnist" / "mnist-lenet-l2-g0.1-s0-9348a0eb"])[0]
-    test = load_dataset("mnist", data_dir=Path(os.environ["IBROBUST_DATA"])).test[:60]
+    test = load_dataset("mnist", data_dir=Path(os.environ["IBROBUST_DATA"])).test[:30]
     shrinking, constant = totals_of_shrinking_and_constant_steps("pgd", norm, run.model(), test.x, test.y)
     assert shrinking < constant
 
@@ -190,7 +193,7 @@ def test_more_random_starts_break_at_the_same_radius_or_a_smaller_one(attack: st
         results = breaking_radii(model, x[:100], y[:100], eps=eps, norm=norm, search="exhaustive", attacks=alone)
         return results.rows[attack]
 
-    many, one = broken_by(5), broken_by(1)
+    many, one = broken_by(3), broken_by(1)
     assert (many <= one).all()
     assert (many < one).any()
 

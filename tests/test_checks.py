@@ -27,7 +27,7 @@ N = 40
 
 
 @pytest.fixture(autouse=True)
-def _short_attacks(monkeypatch):
+def _short_attacks(monkeypatch, few_draws):
     """Strict attacks at a fraction of their steps, so that two dozen audits take seconds: the verdicts are the same."""
     for name, settings in {
         "apgd-ce": {"steps": 10}, "apgd-t": {"steps": 10, "targets": 2}, "fab-t": {"steps": 3, "targets": 2},

@@ -8,7 +8,6 @@ from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
 
 from ibrobust.commands.report import print_report
-from ibrobust.commands.stored_results import stored_results
 from ibrobust.figures.attacks import attacks_figure
 from ibrobust.figures.robustness import (
     draw_information,
@@ -17,20 +16,19 @@ from ibrobust.figures.robustness import (
     robustness_figure,
 )
 from ibrobust.figures.style import BASELINE, save_figure
-from ibrobust.files import released_zoo
 from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.leaderboard import curves, leaderboard
 from tests.cards import asked_otherwise
 
 
-@pytest.fixture(scope="module")
-def results():
-    return stored_results([released_zoo() / "results"])
+@pytest.fixture
+def results(released_results):
+    return released_results
 
 
-@pytest.fixture(scope="module")
-def tables(results):
-    return leaderboard(results), curves(results)
+@pytest.fixture
+def tables(released_board, released_results):
+    return released_board, curves(released_results)
 
 
 def curve(run: str, gamma: float, robust: list[float], verdict: str = "trusted") -> pd.DataFrame:

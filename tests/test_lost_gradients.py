@@ -92,7 +92,7 @@ def test_images_that_prove_it_are_kept() -> None:
     assert set(rows.loc[rows["sample"] == 5, "attack"]) == set(CLIMBING)
 
 
-def test_under_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_noise(few_draws, monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(SQUARE, settings=SQUARE.settings | {"queries": 20})
     monkeypatch.setattr("ibrobust.robustness.lost_gradients.ATTACKS", {"square": few})
     with pytest.warns(ModelWarning, match="NaN or infinite on 3 of 20 samples"):

@@ -84,7 +84,7 @@ def test_images_lie_row_by_row_from_the_entrance_on() -> None:
             assert torch.equal(as_images(images), as_images(each)), name
 
 
-def test_readings_encodings_and_certificates_do_not_depend_on_the_memory_layout() -> None:
+def test_readings_encodings_and_certificates_do_not_depend_on_the_memory_layout(few_draws) -> None:
     _, x, y = colour_problem()
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))

@@ -19,7 +19,7 @@ from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results
 from ibrobust.subjects.zoo import find_runs, load_run
 from tests.conftest import ROOT
-from tests.refusals import RUN, exit_of
+from tests.refusals import RUN, copy_few_results, exit_of
 
 OTHER = "digits-mlp-l2-g0.1-s0-e99535be"
 EVALUATE = ["evaluate", "--samples", "5", "--eps", "0.1"]
@@ -28,9 +28,14 @@ COMMANDS = [
     ["train", "--epochs", "1"],
     ["audit", "--samples", "5"],
     ["information", "--samples", "50", "--repeats", "1", "--noise", "mean"],
-    ["report", "zoo/results", "--protocol", "strict-rand"],
+    ["report", "few", "--protocol", "strict-rand"],
     ["histories", "runs"],
 ]
+
+
+@pytest.fixture(autouse=True)
+def _results_to_report(tmp_path):
+    copy_few_results(tmp_path / "few")
 
 
 def failed_in_one_line(code: int, err: str, *named: str) -> None:
@@ -82,9 +87,7 @@ def test_what_is_finished_before_the_disk_is_full_is_kept(folder, capsys, monkey
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
-@pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["report", "zoo/results", "--protocol", "strict-rand"]]
-)
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["report", "few", "--protocol", "strict-rand"]])
 def test_an_output_that_is_full(tmp_path, words):
     with open("/dev/full", "w", encoding="utf-8") as full:
         finished = subprocess.run(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ibrobust.commands.command_line import doing
-from tests.refusals import exit_of
+from tests.refusals import copy_few_results, exit_of
 
 
 class Terminal(io.StringIO):
@@ -76,10 +76,8 @@ def test_a_report_needs_no_torch(tmp_path):
 
     from tests.conftest import ROOT
 
-    code = (
-        "import sys; from ibrobust.commands import report\n"
-        "report.main(['zoo/results', '--protocol', 'strict-rand'])\nprint('@', *sys.modules)"
-    )
+    code = "import sys; from ibrobust.commands import report\nreport.main(['few'])\nprint('@', *sys.modules)"
+    copy_few_results(tmp_path / "few")
     finished = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

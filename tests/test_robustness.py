@@ -106,7 +106,7 @@ class Hungry(nn.Module):
 
 
 @pytest.mark.parametrize("noise", ["mean", "fresh"])
-def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, noise: str) -> None:
+def test_out_of_memory_halves_the_batch_and_changes_no_byte(digits, few_draws, noise: str) -> None:
     _, x, y = digits
     x, y = x[:100], y[:100]
     torch.manual_seed(0)

@@ -107,6 +107,25 @@ def test_every_function_of_the_package_is_under_the_check():
         assert fn.__code__ is shape_checks.checked_once(fn).__code__
 
 
+def test_of_many_calls_in_one_test_the_first_and_one_of_several_are_looked_at():
+    @shape_checks.checked
+    def same(x: Images) -> Images:
+        return x if x.shape == IMAGES.shape else x[0]
+
+    for _ in range(1000):
+        same(IMAGES)
+    found = []
+    for number in range(shape_checks.THEN):
+        try:
+            same(torch.rand(4, 1, 2, 2))
+        except TypeCheckError:
+            found.append(number)
+    assert len(found) == 1
+    shape_checks.begin_test()
+    with pytest.raises(TypeCheckError):
+        same(torch.rand(5, 1, 2, 2))
+
+
 def test_a_combination_is_looked_at_once(monkeypatch):
     looks = []
     monkeypatch.setattr(shape_checks.Check, "__call__", lambda self, *given: looks.append(given))

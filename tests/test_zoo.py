@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ibrobust.commands.stored_results import stored_results
 from ibrobust.datasets import load_dataset
 from ibrobust.entropies.quantities import summary
 from ibrobust.files import released_zoo
@@ -71,9 +70,9 @@ def test_released_metrics_are_those_of_the_weights(folder, name, every):
         assert measured == pytest.approx(rest, rel=1e-4, abs=1e-4)
 
 
-def test_released_results_carry_the_metrics_of_their_run_between_bounds():
+def test_released_results_carry_the_metrics_of_their_run_between_bounds(released_results):
     cards = {run.card.run: run.card for folder in ("runs", "mnist") for run in find_runs([released_zoo() / folder])}
-    for result in stored_results([released_zoo() / "results"]):
+    for result in released_results:
         run = result.card.model.run
         assert result.card.model.metrics == cards[run].metrics, run
     for card in cards.values():
