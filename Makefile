@@ -50,7 +50,7 @@ $(READY): pyproject.toml
 
 # On top of the other environment, which holds torch: mkdocs-material and torchattacks want different versions of requests.
 $(DOCS)/.ready: $(READY)
-	$(BIN)/python -m venv $(DOCS)
+	$(BIN)/python -m venv --without-pip $(DOCS)
 	$(DOCS)/bin/python docs/build/on_top_of.py $(BIN)/python
-	$(DOCS)/bin/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pip --python $(DOCS)/bin/python install --quiet --editable '.[docs]'
 	touch $@
