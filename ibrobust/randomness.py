@@ -64,7 +64,7 @@ class Draw:
 
 
 class DrawsAhead:
-    """What `draw.fold(name)` yields for each of several names, made for all of them when the first is asked: many small
+    """What `draw.fold(name)` yields for each of several names, made for all of them when the first is used: many small
     tensors take longer than a large one. `ahead[place]` is the one of that name."""
 
     def __init__(self, draw: Draw, names: Sequence[str | int]) -> None:

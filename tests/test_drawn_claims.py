@@ -135,7 +135,7 @@ def test_samples_that_the_results_lack(tmp_path, few_checks, capsys, monkeypatch
         assert code == 2, said
         line = said.splitlines()[-1]
         assert f"{RUN}: its results lack 25 of 25 samples, such as " in line
-        assert line.endswith("; evaluate it with --sample random:25:1")
+        assert line.endswith("; evaluate it with that sample (--sample random:25:1)")
         code, said = exit_of(capsys, monkeypatch, *words, "--sample", "random:501")
         assert code == 2
         assert f"sample 'random:501:0': {RUN} has 500 test samples" in said

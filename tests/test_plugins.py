@@ -84,7 +84,7 @@ def test_a_run_is_not_mistaken_for_that_of_another_version_of_its_plugin(command
     without = command("histories", "runs", cwd=tmp_path)
     assert without.returncode == 2
     assert "no regulariser 'mine'" in without.stderr
-    assert without.stderr.endswith("; the run was trained with mine.py: add --plugin\n")
+    assert without.stderr.endswith("; the run was trained with mine.py: load it first (--plugin)\n")
     assert command("histories", "runs", "--plugin", "mine.py", cwd=tmp_path).returncode == 0
     file.write_text(REGULARISER.replace("abs()", "square()"))
     changed = command(*words, cwd=tmp_path)

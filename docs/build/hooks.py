@@ -22,7 +22,7 @@ _FETCHED = re.compile(
     r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|preconnect|icon|dns-prefetch))[^>]*\bhref=["']?(?:https?:)?//[^>]+""",
     re.IGNORECASE,
 )
-"""What a browser loads without being asked; a link that a reader may follow is none of it."""
+"""What a browser loads by itself; a link that a reader may follow is none of it."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -95,14 +95,14 @@ class _Climb:
 
     def result(self, start: Images, steps: int) -> tuple[Images, PerSample, Bool[Tensor, " batch"]]:
         """The image that was misclassified or else has the largest loss, its margin, and which rows still stand; rows
-        behind one of the same sample that fell are given up, and what they asked counts as filling."""
+        behind one of the same sample that fell are given up, and their queries count as filling."""
         x_adv, reached = start.clone(), torch.empty_like(self.attempt.eps)
         unbroken = torch.zeros(len(start), dtype=torch.bool, device=start.device)
         checkpoints = _even_checkpoints(steps) if self.sparse else _checkpoints(steps)
         last_checkpoint = 0
         climb, left = self, torch.arange(len(start), device=start.device)
         state, standing = self._first(start)
-        fell, asked = torch.full_like(left[: self.samples], len(left)), torch.ones_like(left)
+        fell, queried = torch.full_like(left[: self.samples], len(left)), torch.ones_like(left)
         for index in range(steps):
             if not standing.all():
                 x_adv[left], reached[left] = state.x_adv, state.best_margin
@@ -115,12 +115,12 @@ class _Climb:
                 state = climb._checked(state, index - last_checkpoint)
                 last_checkpoint = index
             state, standing = climb._moved(state, 1.0 if index == 0 else MOMENTUM)
-            asked[left] += 1
+            queried[left] += 1
         x_adv[left], reached[left] = torch.where(wide(standing), state.best_x, state.x_adv), state.best_margin
         unbroken[left] = standing
         fell.scatter_reduce_(0, left[~standing] % self.samples, left[~standing], "amin")
         everyone = torch.arange(len(start), device=start.device)
-        self.attempt.victim.queries.not_needed(gradient=int(asked[everyone > fell[everyone % self.samples]].sum()))
+        self.attempt.victim.queries.not_needed(gradient=int(queried[everyone > fell[everyone % self.samples]].sum()))
         return x_adv, reached, unbroken
 
     def _first(self, start: Images) -> tuple["_State", Bool[Tensor, " batch"]]:

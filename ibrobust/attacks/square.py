@@ -92,7 +92,7 @@ class _Foreseen:
 
 def _first_kept(attempt: Attempt, patches: Sequence[_Patch], best: PerSample) -> tuple[int, Tensor, Tensor, Tensor]:
     """How many patches are done with: all up to the first that raises a margin. Of that one the samples whose margin
-    rises, their images and margins. What was asked of those behind it counts as filling."""
+    rises, their images and margins. The queries of those behind it count as filling."""
     rows, tried = torch.cat([rows for rows, _ in patches]), torch.cat([tried for _, tried in patches])
     if not len(rows):
         return len(patches), rows, tried, best[rows]

@@ -49,10 +49,10 @@ class Victim:
     Attributes:
         view: images and noise to logits.
         draw: the stream of each sample's noise.
-        asked: how many queries each sample's stream has answered; shared with every narrowed victim.
+        answered: how many queries each sample's stream has answered; shared with every narrowed victim.
         lost: samples on which some gradient was NaN or infinite; shared with every narrowed victim. Attacks get zero
             for such pixels.
-        rows: where each sample's entry in `asked`, `lost` and `clean` is.
+        rows: where each sample's entry in `answered`, `lost` and `clean` is.
         batch_size: samples per pass; halved for good where memory runs out.
         queries: the account, shared with every narrowed victim.
         clean: logits and the cross-entropy's gradient at the samples themselves, where they are known already.
@@ -65,7 +65,7 @@ class Victim:
 
     view: View
     draw: Draw
-    asked: Int[Tensor, " all"]
+    answered: Int[Tensor, " all"]
     rows: Int[Tensor, " batch"]
     lost: Bool[Tensor, " all"]
     batch_size: list[int]
@@ -188,8 +188,8 @@ class Victim:
     def _next_noise(self, count: int) -> Draw:
         if not self.view.draws:
             return Draw(torch.zeros(count, dtype=torch.int64, device=self.rows.device))
-        noise = self.draw.fold(self.asked[self.rows])
-        self.asked[self.rows] += 1
+        noise = self.draw.fold(self.answered[self.rows])
+        self.answered[self.rows] += 1
         return noise
 
 
@@ -211,7 +211,7 @@ def victim(
     return Victim(
         view=view,
         draw=draw,
-        asked=torch.zeros_like(rows),
+        answered=torch.zeros_like(rows),
         rows=rows,
         lost=torch.zeros_like(rows, dtype=torch.bool),
         batch_size=[-(-batch_size // ROWS) * ROWS],

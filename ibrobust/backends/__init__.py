@@ -1,6 +1,6 @@
 """The same protocol through other people's libraries, into the same table, so that the numbers can be compared.
 
-One file per library; it is imported when its backend is asked for, and so is the library.
+One file per library; it is imported when its backend is used, and so is the library.
 """
 
 from collections.abc import Mapping, Sequence

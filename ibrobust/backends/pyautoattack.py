@@ -1,7 +1,7 @@
 """Through pyautoattack, the code of AutoAttack's authors (Croce & Hein 2020) as a package.
 
 Its attacks are those of the AutoAttack paper, step for step, and it has none of the four of `paper`. What it does
-otherwise than asked, and what is done about it here:
+otherwise than it is told, and what is done about it here:
 
 - APGD counts rises of the loss from a row that is not filled yet, so that at the first checkpoint the first step counts
   as one where the loss is above 0; the paper compares with the start.

@@ -35,7 +35,7 @@ def margins_proven(
     Args:
         ball: lower and upper ends, (1, C, H, W) float64.
         rounding: by which share of the largest logit a margin must be above 0.
-        mistakes: asked about corners of the ball: one of them ends the search.
+        mistakes: says which corners of the ball are misclassified: one of them ends the search.
     """
     with torch.no_grad():
         whole = Ball(linear_bounds(network, *ball), label)

@@ -32,7 +32,7 @@ class Effort:
 
     @property
     def told(self) -> dict[str, int | float]:
-        """What is asked, by name."""
+        """The limits that were given, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -50,7 +50,7 @@ class Budget:
 
     @property
     def left(self) -> bool:
-        """Whether there is time left; branches are asked for with `take`."""
+        """Whether there is time left; `take` hands out branches."""
         return self._end is None or time.perf_counter() < self._end
 
     def half(self) -> "Budget":

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
     settings = chosen_settings(options, norm="linf", view="mean")
     require_attacks(settings)
-    asked = {name: value for name in ("branches", "seconds") if (value := getattr(options, name)) is not None}
+    limits = {name: value for name in ("branches", "seconds") if (value := getattr(options, name)) is not None}
     selection = drawn_samples(options)
     options.device = torch_device(options.device, options.threads)
     place = place_of(options, begin=partial(share_cores, options))
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
 
-    effort = Effort(**asked) if asked else None
+    effort = Effort(**limits) if limits else None
     require_writable(options.results)
     path = options.results / "certified.csv"
     require_replaceable(path, options.results / CERTIFIED_SAMPLES)

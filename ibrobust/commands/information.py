@@ -97,15 +97,15 @@ def _chosen(options: Namespace) -> "tuple[list[Measurable], list[Run]]":
 
 
 def _measured(runs: "list[Measurable]", options: Namespace) -> "Iterator[tuple[int, MeasuredRun]]":
-    from ibrobust.experiments.measuring import Asked, measure_runs
+    from ibrobust.experiments.measuring import MeasuringSettings, measure_runs
 
-    asked = Asked(
+    settings = MeasuringSettings(
         options.view, options.draws, options.samples, tuple(options.k), options.distance, options.repeats,
         options.seed, options.retrain_decoder, options.more, options.selection,
     )  # fmt: skip
     place = place_of(options, begin=partial(share_cores, options))
     with shown_progress() as watch:
-        yield from measure_runs(runs, asked, device=options.device, out=options.out, place=place, watch=watch)
+        yield from measure_runs(runs, settings, device=options.device, out=options.out, place=place, watch=watch)
 
 
 def _finish(

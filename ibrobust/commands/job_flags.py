@@ -64,7 +64,7 @@ def _share(text: str) -> float:
 
 
 def share_cores(options: Namespace) -> None:
-    """Before a process's first job: `options.threads` CPU threads; where none are asked for, one if several jobs run at
+    """Before a process's first job: `options.threads` CPU threads; without the flag, one if several jobs run at
     a time. The process, which is the command's own, keeps the memory that it frees."""
     keep_freed_memory()
     torch_device(options.device, options.threads or (1 if options.workers > 1 else None))

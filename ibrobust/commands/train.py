@@ -128,7 +128,7 @@ def _trained(recipe: Recipe, *, options: dict[str, Any], runs: Path, data_of: "C
 
 
 def _finished(recipe: Recipe, options: dict[str, Any]) -> "Run | None":
-    """The run of the same recipe that is there, with all that is asked for."""
+    """The run of the same recipe that is there, with everything that the flags request."""
     from ibrobust.entropies.trajectory import TRAJECTORY
     from ibrobust.subjects.zoo import CARD, load_run
 

@@ -19,7 +19,7 @@ def channels_first(x: NDArray[np.generic], layout: str, name: str) -> NDArray[np
         name: what the array is called in messages.
 
     Raises:
-        BadInput: `auto` is asked for, and the shape can be read both ways.
+        BadInput: the layout is `auto`, and the shape can be read both ways.
     """
     known = layout_of(x.shape, name) if layout == AUTO else layout
     return x.transpose(0, 3, 1, 2) if known == "nhwc" else x

@@ -53,7 +53,7 @@ def split_of(data: object, what: str) -> AnySplit:
 
 @dataclass(frozen=True)
 class _Items:
-    """A data set that is asked for items by number."""
+    """A data set whose items are read by number."""
 
     data: Any
     collate: Callable[[list[Any]], Any]
@@ -81,7 +81,7 @@ def _indexed(items: _Items) -> AnySplit:
         raise BadInput(f"{items.what} is empty")
     again = [items(np.arange(min(count, 4)))[0] for _ in range(2)]
     if not torch.equal(*again):
-        raise BadInput(f"{items.what} gives another image each time it is asked; leave random transforms out")
+        raise BadInput(f"{items.what} gives another image each time it is read; leave random transforms out")
     labels = []
     for start in range(0, count, _AT_A_TIME):
         x, y = items(np.arange(start, min(start + _AT_A_TIME, count)))

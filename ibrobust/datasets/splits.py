@@ -32,7 +32,7 @@ class Split:
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Images that are read each time they are asked for.
+    """Images that are read each time they are needed.
 
     Attributes:
         shape: (N, C, H, W).
@@ -58,7 +58,9 @@ class StoredImages:
         if not len(numbers):
             return torch.empty((0, *self.shape[1:]), dtype=self.dtype)
         images = self.read(numbers)
-        assert images.shape == (len(numbers), *self.shape[1:]), "a reader returns what was asked for"
+        assert images.shape == (len(numbers), *self.shape[1:]), (
+            "a reader returns as many images as it was given numbers"
+        )
         assert images.dtype == self.dtype, "a reader returns the type that it declared"
         return images
 

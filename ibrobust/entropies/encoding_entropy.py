@@ -76,7 +76,7 @@ def encoding_entropy(
     Args:
         encoding: of many inputs, one latent sample each.
         how: see `Neighbours`.
-        known: what `known_of` says, where that has been asked already.
+        known: what `known_of` says, where that is known already.
 
     Raises:
         BadInput: as `entropy.knn_entropy`.

@@ -58,7 +58,7 @@ class InformationBounds(NamedTuple):
 
 
 class _Fold(NamedTuple):
-    """A mixture, the samples that it is asked about, and the inputs that it was not fitted to."""
+    """A mixture, the samples at which it is evaluated, and the inputs that it was not fitted to."""
 
     law: MixtureLaw
     samples: Tensor

@@ -78,7 +78,7 @@ class AttackedBlocks:
         task = self.tasks[block.piece]
         model = self._model.of(block.piece, lambda: task.model().to(self.execution.device))
         rows = torch.arange(block.rows.start, block.rows.stop) if block.ids is None else torch.from_numpy(block.ids)
-        # Told again by the process that asked, of the whole.
+        # Told again by the calling process, of the whole.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ModelWarning)
             if block.look:

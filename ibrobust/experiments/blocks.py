@@ -61,7 +61,7 @@ class Latest(Generic[Value]):
         self._made: tuple[object, Value] | None = None
 
     def of(self, key: object, make: Callable[[], Value]) -> Value:
-        """What the key stands for, made only if it is not what was asked for last."""
+        """What the key stands for, made only if it is not the one that was made last."""
         if self._made is None or self._made[0] != key:
             self._made = None  # Two models need not fit in memory.
             self._made = key, make()

@@ -68,7 +68,7 @@ class CheckedClaims:
             tell(Told(told / len(checks), name))
             told += 1
 
-        # Told again by the process that asked.
+        # Told again by the calling process.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ModelWarning)
             if checks.names == (LOOK,):

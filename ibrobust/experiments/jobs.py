@@ -1,6 +1,6 @@
 """What jobs are and how their answers come back, wherever they run: in this process, on several, or on a Ray cluster.
 
-A job cannot tell where it runs, and its answer is the same everywhere. Its answer goes to the process that asked; it is
+A job cannot tell where it runs, and its answer is the same everywhere. Its answer goes to the calling process; it is
 that one which writes results.
 """
 
@@ -15,7 +15,7 @@ from ibrobust.plugins import load_the_same, loaded_plugins
 from ibrobust.registry import Registry, extension_point
 
 Tell = Callable[[Any], None]
-"""Called by a job while it works, with something small that the process that asked is told."""
+"""Called by a job while it works, with something small that the calling process is told."""
 
 Job = Callable[[Any, Tell], Any]
 """(item, tell) → answer: a function that other processes can import, a `partial` of one, or a record that is called. It
@@ -40,9 +40,9 @@ class Workload:
 
     Attributes:
         job: what is done with each item.
-        next_item: asked for an item whenever a worker has none; None where there is none to be had before another
+        next_item: called for an item whenever a worker has none; None where there is none to be had before another
             answer has come. The work is over when there is none and no answer is awaited.
-        told: called in the process that asked, with an item and what its job tells.
+        told: called in the calling process, with an item and what its job tells.
         begin: called once in each process that works, before its first job.
         gpus: how many GPUs a job needs to itself, or which share of one, where an engine hands them out.
     """

@@ -30,7 +30,7 @@ from ibrobust.subjects.zoo import versions
 
 
 @dataclass(frozen=True)
-class Asked:
+class MeasuringSettings:
     """What decides a measurement beside the run.
 
     Attributes:
@@ -94,7 +94,7 @@ class MeasuredRun:
 
 def measure_runs(
     runs: Sequence[Measurable],
-    asked: Asked,
+    settings: MeasuringSettings,
     *,
     device: str,
     out: Path,
@@ -107,8 +107,8 @@ def measure_runs(
     Raises:
         RunFailed: after all others are done, with the runs whose workers died.
     """
-    pieces = [_Piece(index, run, asked, _unfinished(run, out)) for index, run in enumerate(runs)]
-    job = MeasuredParts([run.model for run in runs], asked, device)
+    pieces = [_Piece(index, run, settings, _unfinished(run, out)) for index, run in enumerate(runs)]
+    job = MeasuredParts([run.model for run in runs], settings, device)
     yield from results_of(pieces, job, place, watch=watch, unit="measurements")
 
 
@@ -136,18 +136,20 @@ class MeasuredParts:
     """
 
     models: list[Callable[[], Bottleneck]]
-    asked: Asked
+    settings: MeasuringSettings
     device: str
     _model: Latest[Bottleneck] = field(default_factory=Latest)
 
     def __call__(self, part: Part, tell: Tell) -> Answer:
         model = self._model.of(part.piece, lambda: self.models[part.piece]().to(self.device))
         tell(Told(0.0, f"{part.split} {part.view}"))
-        watch, asked = Stopwatch(), self.asked
+        watch, settings = Stopwatch(), self.settings
         try:
-            found = measured(model, part.samples, view=part.view, ks=asked.ks, how=asked.neighbours, others=part.others)
-            if asked.retrain_decoder and part.view == "fresh":
-                found = with_retrained_decoder(found, model, part.samples, asked.seed)
+            found = measured(
+                model, part.samples, view=part.view, ks=settings.ks, how=settings.neighbours, others=part.others
+            )
+            if settings.retrain_decoder and part.view == "fresh":
+                found = with_retrained_decoder(found, model, part.samples, settings.seed)
         except BadInput as error:
             return watch.answer(str(error))
         return watch.answer(found)
@@ -163,7 +165,7 @@ class _Piece:
 
     index: int
     run: Measurable
-    asked: Asked
+    settings: MeasuringSettings
     unfinished: Unfinished
     waiting: list[tuple[str, str]] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
@@ -175,7 +177,7 @@ class _Piece:
 
     def __post_init__(self) -> None:
         try:
-            self.views = [self.asked.view] if self.asked.view else views_of(self.run.model(), self.asked.draws)
+            self.views = [self.settings.view] if self.settings.view else views_of(self.run.model(), self.settings.draws)
         except BadInput as error:
             self.refused = str(error)
 
@@ -201,11 +203,11 @@ class _Piece:
         if self.refused:
             account.there(self.total, 0)
             return True
-        count, most = self.asked.samples, self.asked.samples + self.asked.more
-        taken = {name: _in_front(split, most, self.asked.selection) for name, split in whole.items()}
+        count, most = self.settings.samples, self.settings.samples + self.settings.more
+        taken = {name: _in_front(split, most, self.settings.selection) for name, split in whole.items()}
         self._splits = {name: split[:count] for name, split in taken.items() if len(split)}
         self._others = {name: split[count:] for name, split in taken.items() if len(split) > count}
-        drawn = self.asked.selection is not None
+        drawn = self.settings.selection is not None
         self.notes = {
             name: [] if drawn else sorted_samples(split, min(count, len(split)), part=name)
             for name, split in whole.items()
@@ -251,10 +253,18 @@ class _Piece:
 
     def _about(self, split: str, view: str) -> str:
         """What a measurement depends on."""
-        asked = self.asked
-        plugins = digests_of([("distance", asked.distance), *self.run.names])
-        how = (asked.samples, asked.ks, asked.distance, asked.repeats, asked.seed, asked.retrain_decoder, asked.more)
-        drawn = str(asked.selection or "")
+        settings = self.settings
+        plugins = digests_of([("distance", settings.distance), *self.run.names])
+        how = (
+            settings.samples,
+            settings.ks,
+            settings.distance,
+            settings.repeats,
+            settings.seed,
+            settings.retrain_decoder,
+            settings.more,
+        )
+        drawn = str(settings.selection or "")
         about = (*self.run.digests, split, view, how, drawn, plugins, versions())
         return hashlib.sha256(repr(about).encode()).hexdigest()
 

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 @runtime_checkable
 class Piece(Protocol):
-    """One result in the making. Only the process that asked for it calls these.
+    """One result in the making. Only the calling process uses these.
 
     Attributes:
         name: of the run.
@@ -98,8 +98,8 @@ def results_of(
     waited = False
     try:
         while work.waiting:
-            asked = Workload(job, work.next_item, account.told, place.begin, place.gpus)
-            for outcome in outcomes(asked, place):
+            workload = Workload(job, work.next_item, account.told, place.begin, place.gpus)
+            for outcome in outcomes(workload, place):
                 work.hear(outcome)
                 yield from work.results()
             yield from work.results()

@@ -24,7 +24,7 @@ from ibrobust.errors import RunFailed
 from ibrobust.experiments.jobs import Job, Outcome, Tell, Workload, outcome_here, packed, unpacked
 from ibrobust.experiments.lifelines import serve_parent, signals_held
 
-_DIED = "a worker process died, most likely for want of memory; try fewer --workers"
+_DIED = "a worker process died, most likely for want of memory; try fewer workers (--workers)"
 
 _TRIES = 2
 """How often an item is tried whose worker dies: memory that is wanting once is wanting again."""
@@ -163,7 +163,7 @@ class _Elsewhere(Exception):
 def _serve(pipe: Connection, parent: int) -> None:
     """A worker's life: the job once, then items until the pipe is closed."""
     serve_parent(parent)
-    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
+    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the calling process.
     tqdm.set_lock(RLock())  # The usual one is left behind in the system by a process that is killed, which says so.
     with suppress(EOFError, OSError):
         sent = pipe.recv_bytes()

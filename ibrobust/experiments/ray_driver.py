@@ -57,7 +57,7 @@ def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
     # What Ray has started finds out by itself that the command was killed, but on a busy machine not within 10 seconds.
     serve_parent(parent, last=partial(end_rest_of_session, os.getpid()))
     _keep_to_itself()
-    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
+    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the calling process.
     if cluster.address is None:
         # Nothing is reported to anybody, and whoever has not the word cannot talk to this cluster.
         os.environ |= {
@@ -85,7 +85,7 @@ def drive(pipe: Connection, parent: int, cluster: Cluster) -> None:
 
 
 def _keep_to_itself() -> None:
-    """A session of its own: a signal to the group of the process that asked is that one's to handle. What Ray prints
+    """A session of its own: a signal to the group of the calling process is that one's to handle. What Ray prints
     goes nowhere."""
     if hasattr(os, "setsid"):
         os.setsid()

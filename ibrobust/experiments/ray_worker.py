@@ -22,7 +22,7 @@ def answer(key: str, sent: list[Any], item: bytes, tell: Callable[[bytes], None]
         sent: the reference to it, which is fetched once.
         tell: given what the job tells, in bytes.
     """
-    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the process that asked.
+    os.environ["TQDM_DISABLE"] = "1"  # One bar for all is drawn by the calling process.
     return pickle.dumps(answered(partial(_job, key, sent), item, lambda message: tell(pickle.dumps(message))))
 
 

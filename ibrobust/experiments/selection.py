@@ -79,7 +79,8 @@ def drawn_results(subject: Subject, results: AnyResults, selection: Selection) -
     try:
         return these_samples(results, _ids(subject, selection))
     except BadInput as error:
-        raise BadInput(f"sample {selection}: {subject.name}: {error}; evaluate it with --sample {selection}") from error
+        wanted = f"evaluate it with that sample (--sample {selection})"
+        raise BadInput(f"sample {selection}: {subject.name}: {error}; {wanted}") from error
 
 
 def _ids(subject: Subject, selection: Selection) -> NDArray[np.int64]:

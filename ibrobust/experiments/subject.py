@@ -198,5 +198,7 @@ def _made_again(address: Address, weights_sha256: str) -> TheirModel:
     """
     found = address.loaded()
     if found.digests["weights_sha256"] != weights_sha256:
-        raise RunFailed(f"{address.model} makes other weights each time; take --workers 1, or let it set a seed")
+        raise RunFailed(
+            f"{address.model} makes other weights each time; take one worker (--workers 1), or let it set a seed"
+        )
     return TheirModel(address, weights_sha256, found.module)

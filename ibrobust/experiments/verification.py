@@ -72,7 +72,7 @@ def verified(results: Path, model: nn.Module, weights_sha256: str | None, curves
     if not isinstance(claimed, BreakingRadii):
         raise BadInput(f"{results}: results under noise are shares, which no single image proves")
     if not path.is_file():
-        raise BadInput(f"{results}: no images beside it ({path}); evaluate it with --keep-images")
+        raise BadInput(f"{results}: no images beside it ({path}); evaluate it with keep_images (--keep-images)")
     stored = read_evidence(path)
     evidence, card, rows = evidence_of(stored), stored.card, stored.rows
     outside = image_faults(stored)

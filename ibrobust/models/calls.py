@@ -24,10 +24,10 @@ def called(model: nn.Module, path: Callable[[Tensor], Any] | None = None) -> Cal
     Of an answer that holds logits (`logits_in`) these are taken; what is no tensor of floating-point numbers comes back
     as it is.
     """
-    asked = asked_as_it_is(model, path)
+    answering = asked_as_it_is(model, path)
 
     def call(x: Images) -> Any:
-        answer, _ = logits_in(asked(x))
+        answer, _ = logits_in(answering(x))
         return answer.to(torch.float32) if isinstance(answer, Tensor) and answer.is_floating_point() else answer
 
     return call

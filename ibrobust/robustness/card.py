@@ -31,7 +31,7 @@ AttackSettings = dict[str, bool | int | float | str]
 """The keyword arguments of one attack."""
 SUBSTITUTE = "square"
 """The attack without gradients that takes the place of others where theirs are not finite: a card holds its queries,
-asked for or not."""
+requested or not."""
 
 _FILE_KEYS = {"eps": "radii", "view": "noise", "attacks": "chosen_attacks"}
 """The keys of settings in a file that are not their names; `attacks` there holds the attacks' own settings."""

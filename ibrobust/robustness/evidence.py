@@ -28,7 +28,7 @@ __all__ = ["ANSWERS", "CLEAN", "COLUMNS", "evidence_path"]
 Kept = Literal["none", "best", "each"]
 """No images; of each sample the one at its smallest breaking radius; or one for each attack that broke it."""
 
-Asked = Callable[[Int[Tensor, " some"], Images], Logits]
+Answers = Callable[[Int[Tensor, " some"], Images], Logits]
 """Rows of a block and images in their place → the model's logits."""
 
 _ALL = "all attacks"
@@ -110,7 +110,7 @@ class Recorder:
         if self._kept != "none":
             self._keep(attack, among[chosen], index, x_adv)
 
-    def evidence(self, asked: Asked) -> Evidence | None:
+    def evidence(self, logits_of: Answers) -> Evidence | None:
         """What was kept and what the model answers to it, on the CPU; None where nothing was to be."""
         if self._kept == "none":
             return None
@@ -124,7 +124,7 @@ class Recorder:
             columns = (block.ids[found], block.y[found], slot.attack[found], radii[slot.index[found]])
             rows = pd.DataFrame(dict(zip(COLUMNS, (column.cpu().numpy() for column in columns), strict=True)))
             rows["attack"] = rows["attack"].map(dict(enumerate(self._names))).astype(object)
-            answers = _answers(asked(found, slot.images[found]), asked(found, block.x[found]), block.y[found])
+            answers = _answers(logits_of(found, slot.images[found]), logits_of(found, block.x[found]), block.y[found])
             rows = rows.assign(**{name: column.cpu().numpy() for name, column in answers.items()})
             parts.append(Evidence(rows, block.x[found].cpu(), slot.images[found].cpu()))
         return joined_evidence(parts)

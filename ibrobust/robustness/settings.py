@@ -169,10 +169,12 @@ class Settings(BaseModel):
     def label(self) -> str:
         """The protocol, or the attacks that were chosen instead, with their target and their other model: the folder of
         the results, and what tables say."""
-        asked = self.protocol if self.attacks is None else "_".join(self.attacks)
+        attacks = self.protocol if self.attacks is None else "_".join(self.attacks)
         towards = f"-to-{self.target_class}" if self.target_class else ""
         source = f"-from-{as_name(Path(self.transfer_from).name)}" if self.transfer_from else ""
-        return asked if asked == self.protocol and not (towards or source) else as_name(f"{asked}{towards}{source}")
+        return (
+            attacks if attacks == self.protocol and not (towards or source) else as_name(f"{attacks}{towards}{source}")
+        )
 
     @property
     def told(self) -> dict[str, str]:

@@ -58,18 +58,18 @@ class Work:
         """Inside the block the attack works on so many samples."""
         self._attack, self._samples, self._begun = attack, samples, self.done
         self.left[attack] = max(self.left.get(attack, 0) - samples, 0)
-        self.asked(0)
+        self.queried(0)
         yield
         self.taken[attack] = (self.done - self._begun) / max(samples, 1)
         self.filled[attack] = max(ROWS / max(samples, 1), 1.0)
         self._samples = 0
-        self.asked(0)
+        self.queried(0)
 
     def leave_out(self, samples: int) -> None:
         """So many samples need no work: their results are there."""
         self.left = {attack: count - samples for attack, count in self.left.items()}
 
-    def asked(self, queries: int) -> None:
+    def queried(self, queries: int) -> None:
         """The attack in work has made so many queries more."""
         self.done += queries
         self.tell(self._attack, self.done, self.remaining)
@@ -101,7 +101,7 @@ class Work:
 
         def classify(x: Images, noise: Noise) -> Logits:
             logits = view.classify(x, noise)
-            self.asked(len(x) * (_GRADIENT if x.requires_grad and torch.is_grad_enabled() else 1))
+            self.queried(len(x) * (_GRADIENT if x.requires_grad and torch.is_grad_enabled() else 1))
             return logits
 
         return replace(view, classify=classify)

@@ -166,7 +166,7 @@ def _require_known(card: Card, where: str) -> None:
         name, std = noise_name(recipe), recipe_noise(recipe).std
     except BadInput as error:
         missing = sorted(set(card.plugins) - {name for plugin in loaded_plugins() for name in plugin.digests})
-        hint = f"; the run was trained with {', '.join(missing)}: add --plugin" if missing else ""
+        hint = f"; the run was trained with {', '.join(missing)}: load it first (--plugin)" if missing else ""
         raise BadInput(f"{where}: recipe: {error}{hint}") from None
     if card.noise != name:
         raise BadInput(f"{where}: noise = {shortened(repr(card.noise))}, but the recipe's is {name!r}")

@@ -47,10 +47,10 @@ def rankable(results: AnyStored) -> bool:
 
 def in_words(claim: ClaimRecord) -> str:
     """One line for people."""
-    asked = f"{claim.data}, {claim.protocol}" + (f", {claim.norm}" if claim.clean is not None else "")
+    question = f"{claim.data}, {claim.protocol}" + (f", {claim.norm}" if claim.clean is not None else "")
     if claim.clean is not None and claim.standing:
         told = f"{claim.standing[-1]} of {claim.samples} samples survive the largest radius"
     else:
         told = f"{claim.samples} samples"
     proof = f", {claim.images} images" if claim.images else ""
-    return f"{asked}: {told}{proof}; {claim.verdict}"
+    return f"{question}: {told}{proof}; {claim.verdict}"

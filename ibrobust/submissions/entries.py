@@ -30,7 +30,7 @@ def add_entry(file: Path, run: str, folder: Path) -> tuple[Path, bool]:
                 return path, False
             raise BadInput(
                 f"{file}: {path} is another submission of that name; withdraw that one first, or evaluate under "
-                "another --name"
+                "another name (--name)"
             )
         with written_whole(target) as unfinished:
             shutil.copyfile(file, unfinished)

@@ -39,7 +39,7 @@ def results_of(run: str, folder: Path) -> list[Path]:
     """
     found = [path for path in result_files(folder) if card_in(path).run == run]
     if not found:
-        raise BadInput(f"no results of run {run!r} in {folder}; evaluate it with --keep-images")
+        raise BadInput(f"no results of run {run!r} in {folder}; evaluate it with keep_images (--keep-images)")
     return found
 
 

@@ -54,8 +54,8 @@ class _Walk:
     attempt: Attempt
 
     def wrong(self, images: Images, rows: Tensor | None = None) -> Bool[Tensor, " images"]:
-        asked = self.attempt if rows is None else self.attempt[rows]
-        return asked.victim.logits(images).argmax(1) != asked.y
+        attempt = self.attempt if rows is None else self.attempt[rows]
+        return attempt.victim.logits(images).argmax(1) != attempt.y
 
     def towards_sample(self, point: Images, halvings: int) -> Images:
         """The misclassified point nearest to the sample that halving the way between finds."""

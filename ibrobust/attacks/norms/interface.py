@@ -14,8 +14,8 @@ from ibrobust.types import Images, PerSample
 BALL_TOLERANCE = 1e-6
 """How far beyond its radius float32 arithmetic may put an image."""
 
-Asked = Int[Tensor, " asked"]
-Tried = Float[Tensor, "asked channels height width"]
+Queried = Int[Tensor, " queried"]
+Tried = Float[Tensor, "queried channels height width"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RandomMoves:
     """
 
     start: Callable[[Images, PerSample, Draw], Images]
-    patch: Callable[[Images, Images, PerSample, float, Noise, bool], tuple[Asked, Tried]]
+    patch: Callable[[Images, Images, PerSample, float, Noise, bool], tuple[Queried, Tried]]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ibrobust.attacks.norms.interface import Asked, Norm, RandomMoves, Tried, change_along, straight_step, wide
+from ibrobust.attacks.norms.interface import Norm, Queried, RandomMoves, Tried, change_along, straight_step, wide
 from ibrobust.attacks.norms.patches import corner, signs, window, worth_asking
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, PerSample
@@ -26,16 +26,16 @@ def _stripes(x: Images, eps: PerSample, draw: Draw) -> Images:
     return (x + wide(eps) * signs(draw, x.shape[1], 1, x.shape[3])).clamp(0, 1)
 
 
-def _patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Noise, every: bool) -> tuple[Asked, Tried]:
+def _patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Noise, every: bool) -> tuple[Queried, Tried]:
     """One square at x ± eps, the sign drawn per channel."""
     _, channels, height, width = x.shape
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
     place = window(corner(draw.fold("corner"), height, width, side), side, width)[:, None].expand(-1, channels, -1)
     new = x.flatten(2).gather(2, place) + eps[:, None, None] * signs(draw.fold("sign"), channels, 1)
     new = new.clamp(0, 1)
-    asked = worth_asking(x_adv.flatten(2).gather(2, place), new, every)
-    tried = x_adv[asked]
-    return asked, tried.flatten(2).scatter(2, place[asked], new[asked]).reshape(tried.shape)
+    queried = worth_asking(x_adv.flatten(2).gather(2, place), new, every)
+    tried = x_adv[queried]
+    return queried, tried.flatten(2).scatter(2, place[queried], new[queried]).reshape(tried.shape)
 
 
 def _dual(gradient: Tensor) -> Tensor:

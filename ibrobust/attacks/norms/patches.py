@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ibrobust.attacks.norms.interface import Asked, Tried
+from ibrobust.attacks.norms.interface import Queried, Tried
 from ibrobust.randomness import Draw, Noise
 from ibrobust.types import Images, PerSample
 
@@ -39,7 +39,7 @@ class Budget:
         return spent.sqrt() if self.power == 2 else spent
 
 
-def worth_asking(old: Tensor, new: Tensor, every: bool) -> Asked:
+def worth_asking(old: Tensor, new: Tensor, every: bool) -> Queried:
     """Samples whose pixels the patch changes: the margin of the others is known already, and rises no more in a model
     without noise. On digits every other patch of one pixel is one, and a quarter of all."""
     return ((old != new).flatten(1).any(1) | every).nonzero().squeeze(1)
@@ -83,7 +83,7 @@ def bump_grid(x: Images, eps: PerSample, draw: Draw, *, budget: Budget) -> Image
 
 def bump_patch(
     x: Images, x_adv: Images, eps: PerSample, share: float, draw: Noise, every: bool, *, budget: Budget
-) -> tuple[Asked, Tried]:
+) -> tuple[Queried, Tried]:
     """Move the perturbation of one window, and what the budget leaves, into another as a bump of random sign."""
     _, channels, height, width = x.shape
     side = max(round(math.sqrt(share * height * width)), 3 if budget.power == 2 else 1)
@@ -104,8 +104,8 @@ def bump_patch(
     flat = flat.scatter(2, source[:, None].expand(-1, channels, -1), 0.0)
     flat = flat.scatter(2, target[:, None].expand(-1, channels, -1), new)
     tried = budget.within(flat.reshape(x.shape), x, eps)
-    asked = worth_asking(x_adv, tried, every)
-    return asked, tried[asked]
+    queried = worth_asking(x_adv, tried, every)
+    return queried, tried[queried]
 
 
 def _bump(side: int, device: torch.device) -> Float[Tensor, "side side"]:

@@ -94,7 +94,7 @@ function plainTable(caption, header, body, name) {
       element("tbody", {}, body.map((row) => element("tr", {}, cells(row))))));
 }
 
-/** What a run's page shows: in this file, or in a script of its own that is read when it is first asked for. */
+/** What a run's page shows: in this file, or in a script of its own that is read when it is first needed. */
 const waiting = new Map();
 const known = new Map();
 window.ibrobustDetails = (number, details) => waiting.get(number)?.resolve(details);

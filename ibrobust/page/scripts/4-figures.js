@@ -172,13 +172,13 @@ function drawFigures() {
     note.textContent = "";
     return;
   }
-  const asked = figureRows().filter((row) => !state.hidden.has(row.reg));
-  const drawn = asked.slice(0, MOST_LINES);
+  const wanted = figureRows().filter((row) => !state.hidden.has(row.reg));
+  const drawn = wanted.slice(0, MOST_LINES);
   const unknown = drawn.filter((row) => !hasInformation(row)).length;
   const others = new Set(passing.map((row) => row.group)).size - 1;
   note.textContent = "Figures: " + passing[0].group + "." +
     (others ? " The table holds " + others + " more question" + (others > 1 ? "s" : "") + "; choose one above to see it drawn." : "") +
-    (asked.length > drawn.length ? " Drawn are the first " + drawn.length + " of " + asked.length + " runs; filter to see others." : "") +
+    (wanted.length > drawn.length ? " Drawn are the first " + drawn.length + " of " + wanted.length + " runs; filter to see others." : "") +
     (unknown ? " " + unknown + " of the runs drawn " + (unknown === 1 ? "has" : "have") + " no information that is known, and no point on the right." : "");
   const wide = (id) => Math.max(280, Math.floor(document.getElementById(id).clientWidth));
   tellBands(drawn);

@@ -11,11 +11,11 @@ async function route() {
     changed("shown");
     return;
   }
-  const asked = location.hash;
+  const wanted = location.hash;
   place.replaceChildren(prose("Reading …"));
   try {
     const show = await opened(names);
-    if (location.hash !== asked) return;
+    if (location.hash !== wanted) return;
     show(place);
     const heading = place.querySelector("h1");
     document.title = heading.textContent;
