@@ -10,6 +10,8 @@ import time
 import pandas as pd
 import pytest
 
+from ibrobust.__main__ import main
+from ibrobust.commands.command_line import run
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results
 from ibrobust.subjects.zoo import find_runs
@@ -38,8 +40,8 @@ def test_help_does_not_wait_for_torch(name):
 @pytest.fixture
 def two_runs(tmp_path):
     """A folder with two released runs in `runs`."""
-    for run in find_runs([released_zoo() / "runs"])[:2]:
-        shutil.copytree(run.folder, tmp_path / "runs" / run.card.run)
+    for found in find_runs([released_zoo() / "runs"])[:2]:
+        shutil.copytree(found.folder, tmp_path / "runs" / found.card.run)
     return tmp_path
 
 
@@ -136,16 +138,30 @@ def assert_same_results(first, *others):
             assert ours.card == theirs.card
 
 
-def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(command, two_runs):
+@pytest.fixture
+def here(two_runs, monkeypatch, capsys):
+    """Run `ibrobust <words>` in this process, in the folder of the two runs; as `command` otherwise."""
+    monkeypatch.chdir(two_runs)
+
+    def finished(*words: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["ibrobust", *words])
+        with pytest.raises(SystemExit) as stop:
+            run(main)
+        return subprocess.CompletedProcess(words, stop.value.code or 0, *capsys.readouterr())
+
+    return finished
+
+
+def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(here, few_draws, two_runs):
     shutil.rmtree(two_runs / find_names(two_runs)[1])
     words = ("--noise", "fresh", "--protocol", "strict-rand", "--eps", "0,0.1", "--samples", "4")
-    finished = command("evaluate", *words, cwd=two_runs)
+    finished = here("evaluate", *words)
     assert finished.returncode == 0, finished.stderr
     assert "null-attack changes nothing" in finished.stdout
     results = two_runs / "results"
     table = pd.read_csv(results / "noise.csv")
     written = {path: path.stat().st_mtime_ns for path in results.rglob("*.parquet")}
-    command("evaluate", *words, cwd=two_runs)
+    here("evaluate", *words)
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*.parquet")} == written
     assert set(table["reading"]) == {"mean", "fresh", "averaged"}
     assert set(table["attack"]) == {"null-attack", "fgsm", "deepfool", "bim", "pgd", "apgd-ce", "apgd-dlr", "all"}
@@ -158,19 +174,19 @@ def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(co
     assert (board["robust@0.1"] - fresh.reindex(board.index)).abs().max() < 1e-4
     for out, samples in (("whole", "4"), ("halves", "0:1"), ("halves", "1:4")):
         quick = ("--noise", "fresh", "--attacks", "fgsm", "--eps", "0,0.1", "--samples", samples, "--out", out)
-        command("evaluate", *quick, cwd=two_runs)
-    command("report", "halves", "--out", "joined", cwd=two_runs)
+        here("evaluate", *quick)
+    here("report", "halves", "--out", "joined")
     assert (two_runs / "joined" / "noise.csv").read_bytes() == (two_runs / "whole" / "noise.csv").read_bytes()
-    audited = command(
+    audited = here(
         "audit", "--noise", "fresh", "--protocol", "strict-rand", "--eps", "0,0.1", "--samples", "4",
-        *find_names(two_runs)[:1], cwd=two_runs,
+        *find_names(two_runs)[:1],
     )  # fmt: skip
     assert audited.returncode == 0, audited.stderr
-    report = command("report", "results", "--protocol", "strict-rand", cwd=two_runs)
+    report = here("report", "results", "--protocol", "strict-rand")
     assert report.returncode == 0, report.stderr
     board = pd.read_csv(two_runs / "report" / "leaderboard.csv")
     assert set(board["verdict"]) - {"unaudited"}
-    refused = command("report", "results", "--protocol", "strict", cwd=two_runs)
+    refused = here("report", "results", "--protocol", "strict")
     assert refused.returncode == 2
     assert "--protocol strict" in refused.stderr
 

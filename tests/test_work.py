@@ -72,14 +72,14 @@ def test_what_a_block_took_is_what_the_next_one_is_expected_to_take():
     account = work.Work({"pgd": 1000.0}, {"pgd": 30}, lambda *words: said.append(words))
     assert account.remaining == 30_000
     with account.of("pgd", 10):
-        account.asked(100)
+        account.queried(100)
         assert account.remaining == 10_000 - 100 + 20_000
-        account.asked(300)
+        account.queried(300)
     assert account.remaining == 20 * 40
     account.leave_out(15)
     assert account.remaining == 5 * 40
     with account.of("pgd", 5):
-        account.asked(1000)
+        account.queried(1000)
         assert account.remaining == 100, "longer than expected: a tenth of what was made"
     assert said[-1] == ("pgd", 1400, 0)
 
