@@ -71,7 +71,6 @@ _SMALL = {
 }
 NETWORKS = {
     "torchvision ResNet18": Network("torchvision", "resnet18", {"num_classes": 10}),
-    "timm ViT tiny": Network("timm", "vit_tiny_patch16_224", {"num_classes": 10}),
     "transformers ViT, from a config": Network("hf", "ViT", _SMALL),
 }
 
@@ -118,7 +117,7 @@ def forms(network: Network, model: nn.Module, x: Tensor) -> Iterator[tuple[str, 
 
     yield "TorchScript, traced", lambda: saved(traced, "scripted.pt")
     yield "FILE.pt2", lambda: saved(save_exported, "exported.pt2")
-    yield "ONNX, the exporter until torch 2.8", lambda: saved(save_onnx, "net.onnx")
+    yield "ONNX, the older exporter", lambda: saved(save_onnx, "net.onnx")
     yield "ONNX, today's exporter", lambda: saved(save_onnx, "today.onnx", dynamo=True)
 
 

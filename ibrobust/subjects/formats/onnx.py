@@ -65,7 +65,7 @@ def _input(onnx: Any, graph: Any, what: str) -> tuple[list[int | None], torch.dt
 
 
 def _give_constants_of_their_own(graph: Any) -> None:
-    """PyTorch's exporter until 2.8 keeps equal constants once, as two layers' biases of zeros are, and hands them on by
+    """PyTorch's older exporter keeps equal constants once, as two layers' biases of zeros are, and hands them on by
     Identity nodes, which the converter would take for what the network computes: each becomes a constant instead."""
     constants, answers = {tensor.name: tensor for tensor in graph.initializer}, {value.name for value in graph.output}
     for node in [node for node in graph.node if node.op_type == "Identity"]:
