@@ -172,7 +172,10 @@ def quantity_figure(table: pd.DataFrame, quantity: str) -> Figure:
             )
         ax.set(xlabel=QUANTITIES[quantity], ylabel="robust accuracy, mean over ε", title=dataset)
         if _middle(runs, quantity).max() > 20 * max(_middle(runs, quantity).min(), 1e-9):
-            ax.set_xscale("log")
+            if quantity == "information":  # It may be 0, and its lower bound below.
+                ax.set_xscale("symlog", linthresh=1)
+            else:
+                ax.set_xscale("log")
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
     return figure
