@@ -85,6 +85,16 @@ def test_the_cut_changes_no_byte_of_results_and_images(subject, whole, monkeypat
     assert contents(tmp_path) == whole
 
 
+def test_a_block_of_large_images_holds_few(subject, whole, monkeypatch, tmp_path):
+    """Memory does not grow with how fast the model is; the bytes are the same."""
+    attacked = in_blocks(monkeypatch, SAMPLES)
+    image = subject.test.x[:1]
+    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 20 * image.numel() * image.dtype.itemsize)
+    evaluate_subject(subject, (0, SAMPLES), SETTINGS, Execution(kept="each"), out=tmp_path)
+    assert [len(rows) for rows in attacked] == [20, 20, 4]
+    assert contents(tmp_path) == whole
+
+
 def test_an_interrupted_evaluation_goes_on_and_does_no_block_again(subject, whole, monkeypatch, tmp_path):
     with monkeypatch.context() as first:
         attacked = in_blocks(first, 11)

@@ -25,6 +25,9 @@ from ibrobust.robustness.settings import NATIVE, Settings
 from ibrobust.robustness.storage import AnyStored, joined, load_stored, save_results
 from ibrobust.subjects.zoo import versions
 
+_BLOCK_BYTES = 2**26
+"""Images of a block at most, as they are stored: 400 of 3 × 224 × 224 in bytes. Several copies are held at times."""
+
 _CORRUPTED, _CORRUPTED_BYTES, _IMAGES_EACH = 200, 2**28, 75
 """Samples under corruptions in a block at most, what their images may take, and how many each has."""
 
@@ -165,7 +168,8 @@ class _Evaluation:
             return Block(self.index, self.rows, self.subject.test[self.rows.start + looked_at(self.total)], look=True)
         if self.looking and (self.left > FIRST or self.proofs == "auto"):
             return None  # A block whose size is a guess costs more than the wait.
-        rows = self.gaps.take(min(size, _most_corrupted(self.subject)) if self.settings.corrupts else size)
+        most = _most_corrupted(self.subject) if self.settings.corrupts else _most_held(self.subject)
+        rows = self.gaps.take(min(size, most))
         if rows is None:
             return None
         ids, variants = self.subject.numbers(rows), self.subject.variants(rows)
@@ -231,6 +235,12 @@ def _most_corrupted(subject: Subject) -> int:
     x = subject.test.x
     each = x.dtype.itemsize * int(np.prod(x.shape[1:])) * _IMAGES_EACH
     return max(1, min(_CORRUPTED, _CORRUPTED_BYTES // each))
+
+
+def _most_held(subject: Subject) -> int:
+    """Samples of a block at most, so that their images do not fill the memory however fast the model is."""
+    x = subject.test.x
+    return max(FIRST, _BLOCK_BYTES // (x.dtype.itemsize * int(np.prod(x.shape[1:]))))
 
 
 def broken_samples(results: AnyStored) -> int:
