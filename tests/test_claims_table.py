@@ -70,3 +70,26 @@ def test_the_command_prints_the_table_and_writes_its_numbers(tmp_path, capsys):
     (tmp_path / "none" / "strict").mkdir(parents=True)
     with pytest.raises(BadInput, match="no results"):
         command.main([str(tmp_path / "none")])
+
+
+def test_recipes_that_would_look_alike_show_the_fields_that_tell_them_apart():
+    model = OTHER.card.model
+    shorter = model.model_copy(update={"recipe": model.recipe.model_copy(update={"epochs": 1})})
+    early = replace(OTHER, card=OTHER.card.model_copy(update={"model": shorter}))
+    assert claims_table([OTHER, early, *SEEDS])["epochs"].tolist() == [1, model.recipe.epochs, model.recipe.epochs]
+    assert "epochs" not in claims_table([early, *SEEDS]), "γ tells these apart"
+
+
+def test_radii_that_are_named_stand_in_columns_of_their_own(tmp_path):
+    table = claims_table([*SEEDS, OTHER], [0.05, 0.1])
+    for column, radius in (("strict@0.05", 0.05), ("strict@0.1", 0.1)):
+        values = [share(result, *result.attacks, at=radius) for result in SEEDS]
+        assert table.iloc[1][column] == pytest.approx(np.mean(values), abs=1e-12)
+    assert not any(name.endswith("_avg") for name in table)
+    fewer = OTHER.card.settings.model_copy(update={"eps": (0.05,)})
+    other = replace(OTHER, card=OTHER.card.model_copy(update={"settings": fewer}))
+    assert printed_claims(claims_table([*SEEDS, other], [0.1]))["strict@0.1"].tolist()[0] == ""
+    for result in SEEDS:
+        save_results(result, tmp_path / "strict" / f"{result.card.run}.parquet")
+    with pytest.raises(BadInput, match=r"eps: nothing was attacked at 0.15; choose from 0.0, 0.01, .*, 0.1$"):
+        command.main([str(tmp_path), "--eps", "0.05,0.15"])

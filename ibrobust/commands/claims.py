@@ -18,6 +18,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.commands.table_formats import as_markdown
     from ibrobust.files import require_replaceable
     from ibrobust.robustness.claims import claims_table, is_claim, printed_claims
+    from ibrobust.robustness.radii import parse_radii
     from ibrobust.tables import save_table
 
     if options.csv is not None:
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     if not results:
         folders = ", ".join(map(str, options.results))
         raise BadInput(f"no results of trained runs by all attacks of the strict protocol in {folders}")
-    table = claims_table(results)
+    table = claims_table(results, parse_radii(options.eps) if options.eps else ())
     print(as_markdown(printed_claims(table)), end="")
     if options.csv is not None:
         save_table(table, options.csv)
@@ -43,5 +44,8 @@ def _parser() -> Parser:
         "results", type=Path, nargs="*", default=[Path("results")],
         help="folders that hold strict results, of which the paper's attacks are a part; zoo for the released ones",
     )  # fmt: skip
+    parser.add_argument(
+        "--eps", default=None, help="show these radii, as 0.05,0.1, instead of the largest one and the mean over all"
+    )
     parser.add_argument("--csv", type=Path, default=None, metavar="FILE", help="write the numbers as a CSV file, too")
     return parser
