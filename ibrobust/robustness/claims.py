@@ -96,7 +96,7 @@ def _require_known(results: Sequence[BreakingRadii], radii: Sequence[float]) -> 
 
 
 def _further_fields(results: Sequence[BreakingRadii]) -> list[str]:
-    """Fields of recipes, beside the seed and those that are always shown, without which two recipes would look alike."""
+    """Fields of recipes, beside the seed and what is always shown, without which two recipes would look alike."""
     alike: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
     for result in results:
         assert result.card.model is not None, "of a trained run"
