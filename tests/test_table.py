@@ -1,0 +1,85 @@
+"""Every number in docs/table.md's tables, recomputed from the released Parquet files with a table reader alone."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT
+
+TABLE = (ROOT / "docs" / "table.md").read_text(encoding="utf-8")
+PAPER = ["fgsm", "deepfool", "bim", "pgd"]
+STRICT = [*PAPER, "apgd-ce", "apgd-t", "fab-t", "square"]
+ATTACKS = {"FGSM": ["fgsm"], "paper": PAPER, "strict": STRICT, "clean": STRICT}
+LONGEST = {"mnist": 5, "fashion-mnist": 6, "cifar10-jpeg": 12}
+"""Epochs of every run but those that stop early."""
+
+
+def named(recipe: dict[str, object], noise: str) -> str:
+    """What the tables call a recipe."""
+    if recipe["adversarial"]:
+        return f"adversarially trained, ε = {recipe['adversarial']:g}"
+    if recipe["reg"] == "none":
+        stopped = {1: ", stopped after one epoch", 3: ", stopped after 3 epochs"}.get(recipe["epochs"], "")
+        return f"no regulariser, {'no' if noise == 'none' else noise} noise{stopped}".replace(
+            "no noise noise", "no noise"
+        )
+    return f"{str(recipe['reg']).replace('-decay', ' decay')}, γ = {recipe['gamma']:g}"
+
+
+def released(data: str) -> dict[str, list[pd.DataFrame]]:
+    """For each recipe the rows of its seeds."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for path in sorted((ROOT / "zoo" / "table" / data / "strict").glob("*.parquet")):
+        model = json.loads(pq.read_schema(path).metadata[b"ibrobust"])["model"]
+        found.setdefault(named(model["recipe"], model["noise"]), []).append(pd.read_parquet(path))
+    return found
+
+
+def left(rows: pd.DataFrame, attacks: list[str], radius: float = 0.1) -> float:
+    return float((rows[attacks].min(axis=1) > np.float32(radius)).mean())
+
+
+def printed(data: str) -> Iterator[tuple[str, str, str]]:
+    """(run, column, text) of each cell."""
+    (section,) = re.findall(rf"`python -m ibrobust.claims zoo/table/{data} .*?(?=\n## )", TABLE, re.DOTALL)
+    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|") and "---" not in line]
+    header = [cell.strip() for cell in lines[0]]
+    for line in lines[1:]:
+        cells = [cell.strip() for cell in line]
+        yield from ((cells[0], column, cell) for column, cell in zip(header[1:], cells[1:], strict=True))
+
+
+@pytest.mark.parametrize("data", LONGEST)
+def test_tables_are_those_of_the_released_rows(data: str) -> None:
+    runs, seen = released(data), set()
+    for run, column, cell in printed(data):
+        seen.add(run)
+        if column == "seeds":
+            assert int(cell) == len(runs[run])
+            continue
+        name, *rest = column.split(",")
+        radius = 0.0 if name == "clean" else float("0" + rest[0].split("=")[-1].strip()) if rest else 0.1
+        shares = [left(rows, ATTACKS[name], radius) for rows in runs[run]]
+        mean, *spread = map(float, cell.split("±"))
+        assert mean == pytest.approx(np.mean(shares), abs=5.1e-4), (run, column)
+        assert spread == ([pytest.approx(np.std(shares, ddof=1), abs=5.1e-4)] if len(shares) > 1 else []), (run, column)
+        assert all(len(rows) == 1000 for rows in runs[run])
+    assert seen == set(runs)
+
+
+def test_what_is_said_of_the_rows_is_so() -> None:
+    shares = {
+        run: [np.mean([left(rows, attacks) for rows in seeds]) for attacks in (["fgsm"], STRICT)]
+        for run, seeds in released("mnist").items()
+    }
+    controls = ("no regulariser", "weight decay", "adversarially trained")
+    bottlenecks = [values for run, values in shares.items() if not run.startswith(controls)]
+    fgsm, strict = shares["no regulariser, zero-entropy noise"]
+    higher = sum(values[0] > fgsm for values in bottlenecks)
+    assert f"the opposite of {higher} of those {len(bottlenecks)} rows" in " ".join(TABLE.split())
+    assert all(values[1] < min(strict, shares["no regulariser, no noise"][1]) for values in bottlenecks)
