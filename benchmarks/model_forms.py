@@ -96,7 +96,7 @@ def forms(network: Network, model: nn.Module, x: Tensor) -> Iterator[tuple[str, 
     plain, like = Logits(model), x[:2]
     save_file(model.state_dict(), "w.safetensors")
     torch.save(model.state_dict(), "w.pt")
-    Path("net.py").write_text(FACTORY)
+    Path("net.py").write_text(FACTORY, encoding="utf-8")
     if network.library == "hf":
         model.save_pretrained("folder")  # type: ignore[operator]
         yield "hf:FOLDER", lambda: load_model("hf:folder")

@@ -20,5 +20,5 @@ def kept(table: Path | None, row: dict[str, object], keys: Sequence[str]) -> pd.
         rows = pd.concat([earlier[~same], rows], ignore_index=True)
     if table is not None:
         with written_whole(table) as unfinished:
-            rows.to_csv(unfinished, index=False)
+            rows.to_csv(unfinished, index=False, encoding="utf-8")
     return rows

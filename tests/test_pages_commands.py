@@ -11,7 +11,7 @@ import pytest
 from ibrobust.__main__ import COMMANDS
 from tests.conftest import ROOT
 
-PAGES = ["docs/known.md", "docs/ledger.md", "docs/findings.md", "docs/audit.md"]
+PAGES = ["docs/known.md", "docs/ledger.md", "docs/findings.md", "docs/table.md", "docs/audit.md"]
 MADE_BY_A_COMMAND = ("runs", "results")
 
 

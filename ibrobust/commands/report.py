@@ -218,7 +218,7 @@ def _with_told_numbers(text: "pd.DataFrame") -> "pd.DataFrame":
     from ibrobust.entropies.intervals import told
 
     changed = {}
-    for name in ("encoding_entropy", "preserved_information"):
+    for name in {"encoding_entropy", "preserved_information"} & {*text}:  # corruptions' boards tell none
         best, low, high = (pd.to_numeric(text[f"{name}{end}"], errors="coerce") for end in ("", "_low", "_high"))
         changed[name] = text[name].where(told(best, low, high).notna(), "")
     return text.assign(**changed)

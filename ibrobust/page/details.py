@@ -42,7 +42,7 @@ def details_of(entry: Entry, samples: Sequence[int], histories: Mapping[str, Pat
         "about": {**_about(card), "submission": [list(pair) for pair in submission_of(entry).items()]},
         "commands": commands_of(card, samples_N.tolist()),
         "curves": _curves(results),
-        "first": results.first_breakers,
+        "first": None if results.first_breakers is None else [list(first) for first in results.first_breakers],
         "audit": _audited(card),
         "supported": card.verdict is not None,
         "certificate": certificate_of(entry),
