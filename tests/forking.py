@@ -7,6 +7,7 @@ What a process imports and how it starts is tested with real ones.
 import atexit
 import gc
 import json
+import multiprocessing
 import os
 import runpy
 import signal
@@ -24,6 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+FORKED_WORKERS = "IBROBUST_TESTS_FORK_WORKERS"
+"""Where the environment has it, the workers of a command are forked as well: they are sent the same, pickled likewise."""
 LIBRARIES = (
     "torchvision",
     "seaborn",
@@ -106,6 +109,9 @@ def become(order: dict[str, Any]) -> None:
     os.environ.update(order["env"])
     os.chdir(order["cwd"])
     sys.path[0], sys.argv = order["cwd"], order["words"]
+    if order["env"].get(FORKED_WORKERS):
+        processes = import_module("ibrobust.experiments.processes")
+        processes.get_context = lambda _: multiprocessing.get_context("fork")
     code: object = 0
     try:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

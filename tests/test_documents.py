@@ -25,8 +25,9 @@ def commands(text: str) -> list[str]:
 
 
 FEWER = {
-    "ibrobust.evaluate": ("--samples", "20"),
-    "ibrobust.audit": ("--samples", "20"),
+    "ibrobust.train": ("--epochs", "4"),
+    "ibrobust.evaluate": ("--samples", "5"),
+    "ibrobust.audit": ("--samples", "5"),
     "ibrobust.information": ("--samples", "100", "--repeats", "1"),
 }
 """What is added to README's commands: of a flag that is given twice the last one holds."""

@@ -13,6 +13,7 @@ from ibrobust.errors import BadInput, RunFailed
 from ibrobust.experiments.jobs import ENGINES, Place, Workload, answers, outcomes
 from ibrobust.recipe import recipes_in
 from ibrobust.subjects.zoo import find_runs
+from tests.forking import FORKED_WORKERS
 from tests.light_jobs import LoadedOnce, dies_once, doubled, doubled_or_dead, reciprocal
 
 # Of all images the second step shows that the first went too far; of 100 there is one step, and none to show it.
@@ -34,8 +35,10 @@ def trained(command, tmp_path_factory):
     return folder, ended
 
 
-def test_the_same_bytes_with_one_worker_and_with_two(command, trained):
+def test_the_same_bytes_with_one_worker_and_with_two(command, trained, monkeypatch):
+    """Runs are trained by spawned workers, which import torch for seconds; what is done with them by forked ones."""
     folder, ended = trained
+    monkeypatch.setenv(FORKED_WORKERS, "1")
     for count, finished in zip(("1", "2"), ended, strict=True):
         assert finished.stdout.count("test accuracy") == 2, finished.stderr
         words = ("--runs", "runs1", "--eps", "0,0.1", "--samples", "4", "--out", f"out{count}", "--workers", count)

@@ -159,11 +159,11 @@ def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
 
 
 def test_audits_certificates_and_information_are_the_same_there(cluster, folder):
-    evaluate(["--runs", "runs", "--samples", "8", "--eps", "0,0.1", "--out", "here"])
+    evaluate(["--runs", "runs", "--samples", "4", "--eps", "0,0.1", "--out", "here"])
     shutil.copytree("here", "there")
     for name, more in (("here", []), ("there", ["--engine", "ray", "--address", cluster.address])):
-        audit(["--runs", "runs", "--samples", "8", "--results", name, *more])
-        certify(["--runs", "runs", "--samples", "8", "--results", name, *more])
+        audit(["--runs", "runs", "--samples", "4", "--results", name, *more])
+        certify(["--runs", "runs", "--samples", "4", "--results", name, *more])
         information(["--runs", "runs", "--samples", "20", "--repeats", "1", "--view", "mean", "--out", name, *more])
     assert (folder / "here" / "certified.csv").is_file()
     assert contents(folder / "there") == contents(folder / "here")

@@ -59,7 +59,7 @@ def evaluated(tmp_path, monkeypatch):
 
 
 def test_commands_that_work_end_well_on_an_ascii_terminal(evaluated, monkeypatch):
-    printed = said(monkeypatch, "ascii", "audit", "--samples", "8")
+    printed = said(monkeypatch, "ascii", "audit", "--samples", "4")
     assert "at eps = " in printed
     assert "<=" in printed
     printed = said(monkeypatch, "ascii", "evaluate", "--samples", "5", "--eps", "0,0.1", "--out", "few")
