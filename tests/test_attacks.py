@@ -108,10 +108,10 @@ def test_attacks_on_margins_and_their_ratios_do_not_depend_on_the_scale_of_the_l
     model, x, y = trained_digits()
     short = SHORTER[attack]
     if attack == "square":
-        short = replace(short, settings=short.settings | {"queries": 100})
+        short = replace(short, settings=short.settings | {"queries": 60})
     eps = {"linf": "0.06,0.1", "l2": "0.6,1", "l1": "1.5,3"}[norm]
     plain, scaled = (
-        breaking_radii(subject, x[:20], y[:20], eps=eps, norm=norm, attacks={attack: short}, health="ignore")
+        breaking_radii(subject, x[:12], y[:12], eps=eps, norm=norm, attacks={attack: short}, health="ignore")
         for subject in (model, Scaled(model, 1024))
     )
     assert plain.rows[attack].nunique() > 1
@@ -185,7 +185,7 @@ def test_of_several_runs_that_fail_the_image_closest_to_a_mistake_is_returned(at
 @pytest.mark.parametrize("attack", ["pgd", "apgd-ce", "square"])
 def test_more_random_starts_break_at_the_same_radius_or_a_smaller_one(attack: str, norm: str) -> None:
     model, x, y = trained_digits()
-    short = ATTACKS[attack].settings | ({"queries": 40} if attack == "square" else {"steps": 4})
+    short = ATTACKS[attack].settings | ({"queries": 20} if attack == "square" else {"steps": 4})
     eps = {"linf": "0:0.2:6", "l2": "0:2:6", "l1": "0:8:6"}[norm]
 
     def broken_by(restarts: int) -> pd.Series:

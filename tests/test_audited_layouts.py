@@ -6,8 +6,8 @@ import torch
 from ibrobust import breaking_radii
 from ibrobust.checks import CHECKS
 from ibrobust.experiments.auditing import audit
-from tests.test_attack_faults import EVERY_NORM, QUICK
-from tests.test_memory_layouts import colour_problem, layouts
+from tests.test_attack_faults import EVERY_NORM
+from tests.test_memory_layouts import BRIEF, colour_problem, layouts
 
 ASKED = (
     "zero-gradient", "same-answer", "slope", "rising-loss", "margin-loss", "rescaled-logits", "straight-through",
@@ -21,7 +21,7 @@ def test_an_audit_finds_the_same_in_every_layout(norm: str, monkeypatch: pytest.
     monkeypatch.setattr("ibrobust.checks.verdict.CHECKS", {name: CHECKS[name] for name in ASKED})
     model, x, y = colour_problem()
     eps = {"linf": [0.01, 0.03], "l2": [0.1, 0.3]}.get(norm, [0.4, 0.8])
-    claim = breaking_radii(model, x, y, eps=eps, norm=norm, attacks={"pgd": QUICK["pgd"]})
+    claim = breaking_radii(model, x, y, eps=eps, norm=norm, attacks={"pgd": BRIEF["pgd"]})
 
     def found(images: torch.Tensor) -> str:
         return str(audit(model, images, y, claim, health="ignore"))
@@ -32,7 +32,7 @@ def test_an_audit_finds_the_same_in_every_layout(norm: str, monkeypatch: pytest.
         assert found(images) == plain, name
     same = x[:1].expand(len(x), -1, -1, -1)
     label = y[:1].expand(len(x)).contiguous()
-    claim = breaking_radii(model, same, label, eps=eps, norm=norm, attacks={"pgd": QUICK["pgd"]})
+    claim = breaking_radii(model, same, label, eps=eps, norm=norm, attacks={"pgd": BRIEF["pgd"]})
     assert str(audit(model, same, label, claim, health="ignore")) == str(
         audit(model, same.contiguous(), label, claim, health="ignore")
     )

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ibrobust.__main__ import main
+from ibrobust.attacks import ATTACKS
 from ibrobust.commands.command_line import run
 from ibrobust.files import released_zoo
 from ibrobust.robustness.storage import load_results
@@ -152,7 +153,15 @@ def here(two_runs, monkeypatch, capsys):
     return finished
 
 
-def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(here, few_draws, two_runs):
+@pytest.fixture
+def few_steps(monkeypatch) -> None:
+    """Every attack of many steps takes 10."""
+    for attack in ATTACKS.values():
+        if attack.settings.get("steps", 0) > 10:
+            monkeypatch.setitem(attack.settings, "steps", 10)
+
+
+def test_noise_is_scored_by_three_readings_beside_an_attack_that_does_nothing(here, few_draws, few_steps, two_runs):
     shutil.rmtree(two_runs / find_names(two_runs)[1])
     words = ("--noise", "fresh", "--protocol", "strict-rand", "--eps", "0,0.1", "--samples", "4")
     finished = here("evaluate", *words)

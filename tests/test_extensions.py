@@ -22,7 +22,7 @@ SNIPPETS = dict(
     )
 )
 RUN = "zoo/runs/digits-mlp-l2-g0.001-s0-22d0aead"
-SMALL = ("--samples", "12", "--eps", "0:0.1:3")
+SMALL = ("--samples", "6", "--eps", "0:0.1:3")
 SHORT = ("--epochs", "1", "--train-samples", "64", "--latent", "8")
 KINDS = (
     "regulariser", "objective on weights", "attack", "protocol", "norm", "encoder", "in a layer",
@@ -153,7 +153,7 @@ def test_a_norm(desk):
     exact = 0.025 + 0.03 * np.arange(12)
     x = 0.5 - (exact * dual / (slope @ slope))[:, None] * slope
     np.savez(desk.folder / "mine.npz", x=x.reshape(12, 1, 8, 8).astype(np.float32), y=np.zeros(12, np.int64))
-    words = ("--norm", "l3", "--eps", "0:0.4:41", "--model", "linear.py:make", "--data", "mine.npz")
+    words = ("--samples", "12", "--norm", "l3", "--eps", "0:0.4:41", "--model", "linear.py:make", "--data", "mine.npz")
     results = desk.evaluated(*words)
     next_on_the_grid = np.ceil(exact * 100 - 1e-3) / 100
     for attack in ("fgsm", "deepfool", "bim", "pgd"):

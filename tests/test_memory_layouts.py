@@ -18,6 +18,14 @@ from ibrobust.robustness.breaking_radii import breaking_radii
 from tests.test_attack_faults import EVERY_NORM, QUICK
 
 
+FEW = {"queries": 60, "steps": 6, "generations": 1}
+BRIEF = {
+    name: replace(attack, settings=attack.settings | {word: FEW[word] for word in FEW.keys() & attack.settings})
+    for name, attack in QUICK.items()
+}
+"""The first steps of each attack: each of them asks for the images in every way that a later one does."""
+
+
 def layouts(x: Tensor) -> dict[str, Tensor]:
     """The same images, otherwise arranged in memory."""
     wider = torch.cat([x, 1 - x], dim=3)
@@ -48,9 +56,7 @@ def test_an_attack_makes_the_same_images_whatever_the_memory_layout(attack: str,
         pytest.skip("it is for linf and l2")
     model, x, y = colour_problem()
     draw = sample_draw(0, torch.arange(len(x)))
-    quick = QUICK[attack]
-    if attack == "decision":
-        quick = replace(quick, settings=quick.settings | {"queries": 300})
+    quick = BRIEF[attack]
     radius = torch.inf if quick.minimal else {"linf": 0.02, "l2": 0.2}.get(norm, 0.6)
 
     def made_of(images: Tensor) -> Tensor:
@@ -70,7 +76,7 @@ def test_an_attack_makes_the_same_images_whatever_the_memory_layout(attack: str,
 def test_breaking_radii_do_not_depend_on_the_memory_layout(norm: str) -> None:
     model, x, y = colour_problem()
     eps = {"linf": [0.01, 0.03], "l2": [0.1, 0.3]}.get(norm, [0.4, 0.8])
-    quick = {name: QUICK[name] for name in ("fgsm", "deepfool", "pgd", "square")}
+    quick = {name: BRIEF[name] for name in ("fgsm", "deepfool", "pgd", "square")}
     plain = breaking_radii(model, x, y, eps=eps, norm=norm, attacks=quick)
     for name, images in layouts(x).items():
         assert breaking_radii(model, images, y, eps=eps, norm=norm, attacks=quick).rows.equals(plain.rows), name
