@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 FORKED_WORKERS = "IBROBUST_TESTS_FORK_WORKERS"
-"""Where the environment has it, the workers of a command are forked as well: they are sent the same, pickled likewise."""
+"""Where the environment has it, workers of a command are forked too; what they are sent is pickled all the same."""
 LIBRARIES = (
     "torchvision",
     "seaborn",
