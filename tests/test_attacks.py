@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -236,6 +236,8 @@ def test_dlr_losses_ignore_shift_and_scale_and_the_margin_ignores_shift(
     y = torch.randint(classes, (8,), generator=generator)
     target = (y + 1) % classes
     moved = scale * logits + shift
+    apart = moved.sort(dim=1).values.diff().amin() > 2e-6 * moved.abs().amax()
+    assume(bool(apart))  # Logits that float32 could not tell from a tie count as one.
     assert torch.allclose(margin(moved, y), scale * margin(logits, y))
     if classes > 2:
         assert torch.allclose(dlr(moved, y), dlr(logits, y))

@@ -33,6 +33,25 @@ FEWER = {
 """What is added to README's commands: of a flag that is given twice the last one holds."""
 
 
+def test_files_that_documents_name_are_there():
+    named = re.compile(
+        r"(?<![\w/.])((?:zoo|docs|benchmarks|tests|leaderboard|ibrobust)/[\w./-]+\.(?:toml|md|py|csv|parquet))"
+    )
+    documents = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "zoo" / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+    missing = [
+        f"{path.name}: {name}"
+        for path in documents
+        for name in named.findall(path.read_text(encoding="utf-8"))
+        if "RUN" not in name and not (ROOT / name).exists()
+    ]
+    assert not missing
+
+
 def test_readme_starts_with_installation_demo_and_test():
     installed, checkout = blocks(README, "sh")[:2]
     assert installed.startswith("pip install ibrobust ")

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from ibrobust.recipe import recipes_in
 from tests.conftest import ROOT
 
 TABLE = (ROOT / "docs" / "table.md").read_text(encoding="utf-8")
@@ -70,6 +71,13 @@ def test_tables_are_those_of_the_released_rows(data: str) -> None:
         assert spread == ([pytest.approx(np.std(shares, ddof=1), abs=5.1e-4)] if len(shares) > 1 else []), (run, column)
         assert all(len(rows) == 1000 for rows in runs[run])
     assert seen == set(runs)
+
+
+@pytest.mark.parametrize("data", LONGEST)
+def test_the_recipe_makes_the_runs_of_the_table(data: str) -> None:
+    recipe = ROOT / "zoo" / "recipes" / f"table-{data.removesuffix('-jpeg')}.toml"
+    results = (ROOT / "zoo" / "table" / data / "strict").glob("*.parquet")
+    assert {path.name.removesuffix("--standing.parquet") for path in results} <= {r.run_id for r in recipes_in(recipe)}
 
 
 def test_what_is_said_of_the_rows_is_so() -> None:
