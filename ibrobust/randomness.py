@@ -65,7 +65,7 @@ class Draw:
 
 class DrawsAhead:
     """What `draw.fold(name)` yields for each of several names, made for all of them when the first is used: many small
-    tensors take longer than a large one. `ahead[place]` is the one of that name."""
+    tensors take longer than a large one. `ahead[places, samples]` are those of pairs of a name and a sample."""
 
     def __init__(self, draw: Draw, names: Sequence[str | int]) -> None:
         self._each = len(names), len(draw)
@@ -73,8 +73,8 @@ class DrawsAhead:
         self._whole = Draw(_mixed(draw.keys ^ hashed[:, None]).flatten())
         self._known: dict[tuple[object, ...], Tensor] = {}
 
-    def __getitem__(self, place: int) -> "OneAhead":
-        return OneAhead(self, place)
+    def __getitem__(self, pairs: tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]) -> "SomeAhead":
+        return SomeAhead(self, pairs)
 
     def numbers(self, kind: str, path: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
         """`uniform` or `normal` numbers of all names, (names, samples, *shape), after these folds."""
@@ -88,21 +88,21 @@ class DrawsAhead:
 
 
 @dataclass(frozen=True)
-class OneAhead:
-    """One of several draws that are made together; used as a `Draw` is."""
+class SomeAhead:
+    """Some of the draws that are made together; used as a `Draw` is."""
 
     ahead: DrawsAhead
-    place: int
+    pairs: tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]
     path: tuple[str | int, ...] = ()
 
-    def fold(self, name: str | int) -> "OneAhead":
-        return OneAhead(self.ahead, self.place, (*self.path, name))
+    def fold(self, name: str | int) -> "SomeAhead":
+        return SomeAhead(self.ahead, self.pairs, (*self.path, name))
 
     def uniform(self, *shape: int) -> Tensor:
-        return self.ahead.numbers("uniform", self.path, shape)[self.place]
+        return self.ahead.numbers("uniform", self.path, shape)[self.pairs]
 
     def normal(self, *shape: int) -> Tensor:
-        return self.ahead.numbers("normal", self.path, shape)[self.place]
+        return self.ahead.numbers("normal", self.path, shape)[self.pairs]
 
 
 @dataclass(frozen=True)

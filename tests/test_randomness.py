@@ -29,8 +29,9 @@ def test_a_stream_gives_the_same_numbers_again_and_another_name_gives_others() -
 def test_draws_made_together_are_those_made_one_by_one():
     draw = sample_draw(3, torch.tensor([5, 9, 2**40]))
     ahead = DrawsAhead(draw, range(7, 11))
-    for place, name in enumerate(range(7, 11)):
-        assert torch.equal(
-            ahead[place].fold("to").fold(2).uniform(4, 2), draw.fold(name).fold("to").fold(2).uniform(4, 2)
-        )
-        assert torch.equal(ahead[place].normal(3), draw.fold(name).normal(3))
+    places, samples = torch.tensor([0, 3, 3, 1]), torch.tensor([2, 0, 1, 1])
+    some = ahead[places, samples]
+    for row, (place, sample) in enumerate(zip(places, samples, strict=True)):
+        one = draw[sample : sample + 1].fold(7 + int(place))
+        assert torch.equal(some.fold("to").fold(2).uniform(4, 2)[row], one.fold("to").fold(2).uniform(4, 2)[0])
+        assert torch.equal(some.normal(3)[row], one.normal(3)[0])
