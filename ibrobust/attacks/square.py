@@ -112,9 +112,8 @@ class _Walks:
             that query's place, or one behind all; those behind it count as filling.
         """
         attempt, every = self.attempt, self.attempt.victim.view.draws > 0
-        queried, tried = self.moves.patch(
-            attempt.x[walk], self.x_adv[walk], attempt.eps[walk], share, noise, every
-        )  # fmt: skip
+        x, x_adv = attempt.x.index_select(0, walk), self.x_adv.index_select(0, walk)
+        queried, tried = self.moves.patch(x, x_adv, attempt.eps[walk], share, noise, every)
         walk, place = walk[queried], place[queried]
         first = torch.full_like(self.ahead, _AHEAD)
         if not len(walk):

@@ -34,7 +34,7 @@ def _patch(x: Images, x_adv: Images, eps: PerSample, share: float, draw: Noise, 
     new = x.flatten(2).gather(2, place) + eps[:, None, None] * signs(draw.fold("sign"), channels, 1)
     new = new.clamp(0, 1)
     queried = worth_asking(x_adv.flatten(2).gather(2, place), new, every)
-    tried = x_adv[queried]
+    tried = x_adv.index_select(0, queried)
     return queried, tried.flatten(2).scatter(2, place[queried], new[queried]).reshape(tried.shape)
 
 
