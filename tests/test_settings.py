@@ -154,7 +154,7 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len(named) + (arguments.vararg is not None) + (arguments.kwarg is not None)
 
 
-PUBLIC = {"breaking_radii", "certified_eps_N", "corruption_accuracy", "noisy_readings"}
+PUBLIC = {"breaking_radii", "corruption_accuracy", "noisy_readings"}
 
 
 def test_no_function_below_the_commands_takes_more_than_seven_parameters_but_the_public_ones():

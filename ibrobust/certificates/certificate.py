@@ -5,7 +5,7 @@ at a certified radius is a bug, in the attack or here. A model gets a certificat
 recorded from its operations (`tracing`), or none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -48,7 +48,6 @@ def certified_eps_N(
     effort: Effort | None = None,
     attacked: Arrays | None = None,
     batch_size: int = 4,
-    progress: Callable[[int], object] = lambda _done: None,
 ) -> NDArray[np.float32]:
     """Per sample the largest of the radii at which no L∞ perturbation inside [0, 1] changes the prediction from y.
 
@@ -68,11 +67,29 @@ def certified_eps_N(
         attacked: per sample the smallest radius at which an attack is known to succeed: effort is not spent from
             there on. Plain linear bounds do not look at it.
         batch_size: samples bounded together; changes speed and memory only.
-        progress: told the number of samples done.
 
     Raises:
         BadInput: the model does anything else, is not the same in every call, or answers otherwise than was recorded;
             images or labels are out of range.
+    """
+    some = certified_in_turn(model, x, y, radii, effort=effort, attacked=attacked, batch_size=batch_size)
+    return np.concatenate([np.zeros(0, np.float32), *some])
+
+
+def certified_in_turn(
+    model: nn.Module,
+    x: Arrays,
+    y: Arrays,
+    radii: Radii,
+    *,
+    effort: Effort | None = None,
+    attacked: Arrays | None = None,
+    batch_size: int = 4,
+) -> Iterator[NDArray[np.float32]]:
+    """What `certified_eps_N` returns, of some samples after the other: as soon as it is known.
+
+    Raises:
+        BadInput: as `certified_eps_N`, when the first samples are asked for.
     """
     positive = [radius for radius in parse_radii(radii) if radius > 0]
     x, y, _ = usable_samples(x, y)
@@ -81,24 +98,22 @@ def certified_eps_N(
     _check_labels(y, _classes(network))
     cut = with_pooling_cut(network) if effort else network
     positive_radii = torch.tensor(positive, dtype=torch.float32, device=device)
+    radii_by_index = np.array([0, *positive], np.float32)
     broken = torch.full((len(x),), torch.inf) if attacked is None else torch.as_tensor(attacked, dtype=torch.float32)
-    certified = []
     for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
         images = as_images(x[rows].to(device)).contiguous()
         _check_same_function(model, network, images)
         labels = y[rows].to(device)
         index = _certified_index(model, network, images, labels, positive_radii)
+        if effort is None:
+            yield radii_by_index[index.cpu().numpy()]
+            continue
         limit = torch.searchsorted(positive_radii, broken[rows].to(device))
         for row in range(len(images)):
-            if effort:
-                where = images[row : row + 1], int(labels[row]), positive_radii
-                index[row] = _raised(model, cut, where, (int(index[row]), int(limit[row])), Budget(effort))
-                progress(start + row)
-        certified.append(torch.cat([positive_radii.new_zeros(1), positive_radii])[index])
-        progress(start + len(images))
-    result: NDArray[np.float32] = torch.cat(certified).cpu().numpy()
-    return result
+            where = images[row : row + 1], int(labels[row]), positive_radii
+            raised = _raised(model, cut, where, (int(index[row]), int(limit[row])), Budget(effort))
+            yield radii_by_index[[raised]]
 
 
 def piecewise_linear_network(model: nn.Module, shape: Sequence[int], device: torch.device) -> Network:
