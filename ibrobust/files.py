@@ -213,11 +213,6 @@ def entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def result_files(folder: Path) -> list[Path]:
-    """The results below a folder: a Parquet file each, in a folder for each protocol. Raises as `entries`."""
-    return [path for place in entries(folder) for path in entries(place) if path.suffix == ".parquet"]
-
-
 def in_zoo(path: Path) -> Path:
     """The path itself, or, where it begins with `zoo` and is not there, the file or folder of that name in the released
     zoo: `zoo/results`, `zoo/recipes/mnist.toml`."""

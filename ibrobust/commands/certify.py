@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     from ibrobust.experiments.selection import drawn_results
     from ibrobust.experiments.stored_claims import stored_claim
     from ibrobust.files import require_replaceable, require_writable
+    from ibrobust.result_folders import what_is_wrong
     from ibrobust.robustness.certified import CERTIFIED_SAMPLES
     from ibrobust.robustness.results import BreakingRadii
     from ibrobust.robustness.storage import first_samples
@@ -44,9 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     claims = []
     for subject in subjects:
         if not (stored := stored_claim(subject, settings, options.results)):
-            raise BadInput(
-                f"no {settings.label} results of {subject.name} in {str(options.results)!r}; evaluate it first"
-            )
+            reason = what_is_wrong(options.results) or "evaluate it first"
+            raise BadInput(f"no {settings.label} results of {subject.name} in {str(options.results)!r}; {reason}")
         _, claim = stored
         assert isinstance(claim, BreakingRadii), "with the noise off"
         if selection:

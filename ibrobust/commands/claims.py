@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
 
-    from ibrobust.commands.stored_results import stored_results
+    from ibrobust.commands.stored_results import require_places, stored_results
     from ibrobust.commands.table_formats import as_markdown
     from ibrobust.files import require_replaceable
     from ibrobust.robustness.claims import claims_table, is_claim, printed_claims
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
 
     if options.csv is not None:
         require_replaceable(options.csv)
+    require_places(options.results)
     results = [cast("BreakingRadii", result) for result in stored_results(options.results) if is_claim(result)]
     if not results:
         folders = ", ".join(map(str, options.results))

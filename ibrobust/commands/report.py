@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ibrobust.commands.command_line import Parser, count, doing, note_part_of_zoo, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
-from ibrobust.commands.stored_results import stored_corruptions, stored_entries
+from ibrobust.commands.stored_results import require_places, stored_corruptions, stored_entries
 from ibrobust.commands.table_formats import FORMATS, save_as
 from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, rest_of_zoo
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _report(places: Sequence[Path], options: Namespace) -> None:
     """The report on the results in these folders."""
+    require_places(places)
     entries = [
         entry
         for entry in stored_entries(places)

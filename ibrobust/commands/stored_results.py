@@ -1,12 +1,13 @@
 """The results below folders, as commands read them."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.errors import BadInput
-from ibrobust.files import in_zoo, released_zoo, result_files
+from ibrobust.result_folders import require_results_folders, result_files, results_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from ibrobust.page.entries import Entry
     from ibrobust.robustness.corruption_results import CorruptionResults
     from ibrobust.robustness.storage import Results
+
+
+def require_places(folders: Sequence[Path]) -> None:
+    """Refuse what is no folder of results, and say of which folders nothing is read because they hold none.
+
+    Raises:
+        BadInput: as `require_results_folders`.
+    """
+    require_results_folders(folders)
+    empty = [str(folder) for folder in folders if not result_files(results_folder(folder))]
+    if empty and len(empty) < len(folders):
+        print(f"note: no results in {', '.join(empty)}", file=sys.stderr)
 
 
 def stored_results(folders: Sequence[Path]) -> "list[Results]":
@@ -28,7 +41,7 @@ def stored_entries(folders: Sequence[Path]) -> "list[Entry]":
 
     shards, findings = defaultdict(list), {}
     for given in folders:
-        folder = released_zoo() / "results" if str(given) == "zoo" else in_zoo(given)
+        folder = results_folder(given)
         findings[folder] = earlier_findings(folder / FINDINGS) if (folder / FINDINGS).is_file() else None
         for path in _result_files([given], corruptions=False):
             shards[path.parent.name, path.stem.partition("@")[0]].append(path)
@@ -49,8 +62,12 @@ def _result_files(folders: Sequence[Path], *, corruptions: bool) -> list[Path]:
     """The files below the folders that hold results under corruptions, or all others."""
     from ibrobust.robustness.storage import is_of_corruptions
 
-    places = [released_zoo() / "results" if str(given) == "zoo" else in_zoo(given) for given in folders]
-    return [path for folder in places for path in result_files(folder) if is_of_corruptions(path) == corruptions]
+    return [
+        path
+        for given in folders
+        for path in result_files(results_folder(given))
+        if is_of_corruptions(path) == corruptions
+    ]
 
 
 def _joined(paths: Sequence[Path], findings: "Mapping[Path, pd.DataFrame | None]") -> "list[Entry]":

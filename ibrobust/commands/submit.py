@@ -12,6 +12,7 @@ from ibrobust.files import checked_name, in_zoo, released_zoo
 def main(arguments: Sequence[str]) -> None:
     options = parsed(_parser, arguments)
 
+    from ibrobust.result_folders import require_results_folders, results_folder
     from ibrobust.robustness.storage import card_in
     from ibrobust.submissions.making import About, results_of, write_submission
 
@@ -20,8 +21,8 @@ def main(arguments: Sequence[str]) -> None:
         paths, run = [given], card_in(given).run
     else:
         run = checked_name(given.name, "run")
-        folder = released_zoo() / "results" if str(options.results) == "zoo" else in_zoo(options.results)
-        paths = results_of(run, folder)
+        require_results_folders([options.results])
+        paths = results_of(run, results_folder(options.results))
     run_folder = given if _is_run(given) else _found(run, options.runs)
     if options.weights and not (run_folder and (run_folder / "weights.safetensors").is_file()):
         raise BadInput(f"--weights: no weights of {run} in {', '.join(map(str, options.runs))} or the released zoo")

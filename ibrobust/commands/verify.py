@@ -14,7 +14,7 @@ from ibrobust.commands.model_flags import (
     require_same_classifier,
 )
 from ibrobust.errors import BadInput, RunFailed
-from ibrobust.files import in_zoo, released_zoo, rest_of_zoo, result_files
+from ibrobust.files import in_zoo, released_zoo, rest_of_zoo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,19 +44,25 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def results_with_images(places: Sequence[Path]) -> list[Path]:
-    """The results files that are, or lie below, the given places and have images beside them, sorted.
+    """The results files that are, or lie below, the given places and have images beside them: those given, then those
+    in folders.
 
     Raises:
-        BadInput: there are none.
+        BadInput: there are none, a file that is given has no images, or a folder is none of results.
     """
+    from ibrobust.result_folders import IMAGES, require_results_folders, result_files, results_folder
     from ibrobust.robustness.evidence import evidence_path
 
-    found = [
-        path
-        for place in (released_zoo() / "results" if str(place) == "zoo" else in_zoo(place) for place in places)
-        for path in ([place] if place.is_file() else result_files(place))
-        if evidence_path(path).is_file()
-    ]
+    files = [place for place in places if results_folder(place).is_file()]
+    folders = [place for place in places if place not in files]
+    require_results_folders(folders)
+    for file in files:
+        if file.parent.name == IMAGES:
+            raise BadInput(f"{file} holds adversarial images; the results are {file.parent.parent / file.name}")
+        if not evidence_path(in_zoo(file)).is_file():
+            raise BadInput(f"{file}: no images of it in {evidence_path(file).parent}; evaluate with --keep-images")
+    below = [path for folder in folders for path in result_files(results_folder(folder))]
+    found = [*map(in_zoo, files), *(path for path in below if evidence_path(path).is_file())]
     if not found:
         named = ", ".join(str(place) for place in places)
         raise BadInput(f"no results with images in {named}; evaluate with --keep-images")

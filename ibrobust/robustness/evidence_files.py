@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput, shortened
+from ibrobust.result_folders import IMAGES
 from ibrobust.robustness.card import ResultCard, card_of
 
 CLEAN = "clean"
@@ -36,7 +37,7 @@ class StoredEvidence:
 
 def evidence_path(results: Path) -> Path:
     """Where the evidence for a results file lies: in a folder `images` beside it, under the same name."""
-    return results.parent / "images" / results.name
+    return results.parent / IMAGES / results.name
 
 
 def read_evidence(path: Path) -> StoredEvidence:

@@ -63,6 +63,10 @@ def load_stored(path: Path) -> AnyStored:
     """Raises:
     BadInput: the file is not a whole results file.
     """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, not a results file")
+    if not path.exists():
+        raise BadInput(f"{path}: there is no such file")
     try:
         # What damaged bytes make of the reader is any kind of error.
         table = pq.ParquetFile(path).read()
@@ -70,6 +74,8 @@ def load_stored(path: Path) -> AnyStored:
     except Exception as error:
         reason = shortened(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise BadInput(f"{path} is not a whole results file: {reason}") from error
+    if b"shape" in (table.schema.metadata or {}):
+        raise BadInput(f"{path} holds adversarial images; the results are {path.parent.parent / path.name}")
     try:
         if text is None:
             raise BadInput("it has no card")

@@ -10,7 +10,8 @@ import pandas as pd
 
 import ibrobust
 from ibrobust.errors import BadInput
-from ibrobust.files import require_replaceable, result_files, written_whole
+from ibrobust.files import require_replaceable, written_whole
+from ibrobust.result_folders import IMAGES, result_files
 from ibrobust.robustness.corruption_results import CorruptionResults
 from ibrobust.robustness.evidence_files import evidence_path, read_evidence_rows
 from ibrobust.robustness.findings import FINDINGS, earlier_findings, findings_table, with_supported_verdict
@@ -96,7 +97,7 @@ def write_submission(
 
 def _name(path: Path) -> str:
     """The name in a submission of a results file, or of the images beside one."""
-    images = path.parent.name == "images"
+    images = path.parent.name == IMAGES
     protocol = path.parent.parent.name if images else path.parent.name
     return f"results/{protocol}/{'images/' if images else ''}{path.name}"
 
