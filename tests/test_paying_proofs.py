@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from ibrobust.datasets import Split
+from ibrobust.experiments import blocks
 from ibrobust.experiments.evaluation import evaluate_subjects
 from ibrobust.experiments.paying_proofs import paying_proofs
-from ibrobust.experiments.progress import Watch
+from ibrobust.experiments.progress import Progress, Watch
 from ibrobust.experiments.subject import foreign_subject
 from ibrobust.robustness.question import Execution
 from ibrobust.robustness.settings import make_settings
@@ -54,21 +55,26 @@ def make():
 """
 
 
-def test_an_evaluation_proves_where_it_pays(tmp_path):
+def test_an_evaluation_proves_where_it_pays(tmp_path, monkeypatch):
     """All that such a network gets right is certain at a tiny radius; at a large one nothing is. What blocks are given
     says whether they are proven first, however few they are."""
     (tmp_path / "net.py").write_text(NET)
+    monkeypatch.setattr(blocks, "_TOLD_EVERY", -1)
     subject = foreign_subject(f"{tmp_path}/net.py:make", "digits", data_dir=None, download=False)
     for eps, usual in ((1e-5, "always"), (0.9, "never")):
         settings = make_settings({"attacks": ("pgd",), "eps": (eps,), "restarts": 20})
         found, said = {}, []
         for proofs in ("never", "auto", "always"):
-            watch = Watch(say=said.append)
+            told: list[Progress] = []
+            watch = Watch(say=said.append, tell=told.append)
             ((_, path, _),) = evaluate_subjects(
                 [subject], (0, 12), settings, Execution(proofs=proofs), out=tmp_path / f"{eps}{proofs}", watch=watch
             )
             found[proofs] = load_results(path)
             pd.testing.assert_frame_equal(found[proofs].rows, found["never"].rows)
+            # Bounds come first, four samples at a time, and are half of the work.
+            bounds = [each.done for each in told if each.doing == "bounds"]
+            assert bounds == ([] if "never" in (proofs, usual if proofs == "auto" else proofs) else [2, 4, 6])
         assert found["auto"].card == found[usual].card
         assert found["always"].card.queries["pgd"].gradient <= found["never"].card.queries["pgd"].gradient
         assert (found["always"].card == found["never"].card) == (usual == "never")

@@ -53,6 +53,13 @@ def test_nothing_is_left_at_the_end():
     assert (now.done, now.total, now.seconds_left, now.broken, now.of) == (200, 200, 0, 14, 200)
 
 
+def test_nothing_is_foretold_from_the_first_moments():
+    work = account()
+    for share, left in ((0.019, None), (0.02, 160 / 0.8 - 1)):  # 1 in 200 of the 160 that this call has to do is 0.8.
+        work.told(B, Told(share, "clean images"))
+        assert work.progress(1.0).seconds_left == (left if left is None else pytest.approx(left))
+
+
 def test_what_fails_is_not_waited_for():
     work = account()
     work.told(A, Told(0.5, "pgd"))

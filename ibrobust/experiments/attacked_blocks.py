@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ibrobust.backends import peer_attacks, radii_by_a_library
-from ibrobust.certificates.certificate import certified_eps_N
+from ibrobust.certificates.certificate import certified_in_turn
 from ibrobust.errors import ModelWarning
 from ibrobust.experiments.blocks import Block, Latest, Stopwatch, Teller
 from ibrobust.experiments.expectation import expected_of
@@ -85,24 +87,33 @@ class AttackedBlocks:
                 return self._look(task, model, block)
             samples = usable_samples(block.split.x, block.split.y, rows)
             watch = Stopwatch()
-            results = self._results(task, model, samples, self._work(block, tell), block)
+            results = self._results(task, model, samples, block, tell)
         about = task.about if isinstance(results, CorruptionResults) else {**task.about, "warnings": None}
         card = results.card.model_copy(update=about)
         return watch.answer(replace(results, card=card))
 
-    def _results(self, task: Task, model: nn.Module, samples: Samples, work: Work, block: Block) -> AnyStored:
-        execution = replace(self.execution, work=work)
+    def _results(self, task: Task, model: nn.Module, samples: Samples, block: Block, tell: Tell) -> AnyStored:
+        execution = replace(self.execution, work=self._work(block, tell))
         if task.settings.corrupts:
             return corruption_results(model, samples, task.settings, execution, block.variants)
         if task.settings.backend != NATIVE:
             attacks = peer_attacks(task.settings.backend, task.settings.attack_names, task.settings.norm)
             return radii_by_a_library(model, samples, task.settings, execution, attacks)
         if block.prove:
-            certified = certified_eps_N(model, samples.x.to(execution.device), samples.y, task.settings.radii)
+            certified = self._certified(task, model, samples, tell)
             execution = replace(execution, certified=proven_by_id(certified, samples.ids.tolist()))
         source = task.source() if task.source else None
         question = make_question(model, samples, task.settings, execution, source=source)
         return radii_that_break(question) if task.settings.view == "mean" else readings_under_noise(question)
+
+    def _certified(self, task: Task, model: nn.Module, samples: Samples, tell: Tell) -> NDArray[np.float32]:
+        """Bounds of a block before its attacks: half of its work, as nobody knows how much they will save."""
+        say, certified = Teller(tell), [np.zeros(0, np.float32)]
+        x = samples.x.to(self.execution.device)
+        for some in certified_in_turn(model, x, samples.y, task.settings.radii):
+            certified.append(some)
+            say(Told(sum(map(len, certified)) / len(samples.x) / 2, "bounds"))
+        return np.concatenate(certified)
 
     def _look(self, task: Task, model: nn.Module, block: Block) -> Answer:
         """What is odd about the model, where its record does not say it, and what blocks will take."""
@@ -122,7 +133,8 @@ class AttackedBlocks:
         say = Teller(tell)
 
         def telling(attack: str, done: int, left: float) -> None:
-            say(Told(done / (done + left) if done else 0.0, attack, work.broken))
+            share = done / (done + left) if done else 0.0
+            say(Told((1 + share) / 2 if block.prove else share, attack, work.broken))
 
         work = usual_work(self.tasks[block.piece].settings, len(block))
         work.tell, work.taken = telling, self._taken.of(block.piece, dict)

@@ -17,6 +17,10 @@ class Told(NamedTuple):
     broken: int | None = None
 
 
+_TELLING = 0.005
+"""Share of the work that has to be done before it says how long the rest will take."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far the work is at one moment.
@@ -26,7 +30,7 @@ class Progress:
         unit: what is counted.
         done, total: so many of all, whatever was there before among them; `done` counts parts of blocks.
         per_second: of this call; 0 before anything is known.
-        seconds_left: expected; None before anything is known.
+        seconds_left: expected; None before enough is done to know.
         broken, of: samples broken at the largest radius, and how many they are of; 0 of 0 where nothing is attacked.
         doing: what was heard of last, as the attack in work.
     """
@@ -133,7 +137,8 @@ class Account:
         watched = [(count, told.broken) for count, told in at_work if told.broken is not None]
         broken = self._broken + sum(broken for _, broken in watched)
         of = self._judged + sum(count for count, _ in watched)
-        left = (self.total - self._before - now) / rate if rate else None
+        whole = self.total - self._before
+        left = (whole - now) / rate if rate and now >= _TELLING * whole else None
         piece, doing = self._last
         return Progress(
             self.names[piece], piece + 1, len(self.names), self.unit, self._before + now, self.total, rate, left,
