@@ -72,11 +72,11 @@ def test_a_mean_over_some_of_the_seeds_does_not_stand_beside_one_over_all():
     assert table[["seeds", "strongest_seeds"]].to_numpy().tolist() == [[2, 1]]
     assert table[["strongest@0.1", "strongest@0.1_sd"]].isna().all(axis=None)
     assert printed_claims(table)[["strongest_seeds", "strongest@0.1"]].to_numpy().tolist() == [["1", ""]]
-    run = STRICT[0].card.run
-    assert left_out(STRICT, STRONGEST[:1]) == [f"strongest: left out of the row of {run}: 1 of 2 seeds have it"]
+    run, why = STRICT[0].card.run, "left out of the rows of which not every seed has it"
+    assert left_out(STRICT, STRONGEST[:1]) == [f"strongest: {why}: {run} (1 of 2 seeds)"]
     further = [STRONGEST[0], asked_otherwise(STRONGEST[1], generations=30)]
     assert claims_table(STRICT, [0.1], further)["strongest@0.1"].isna().all()
-    assert left_out(STRICT, further) == [f"strongest: left out of the row of {run}: its seeds differ in it"]
+    assert left_out(STRICT, further) == [f"strongest: {why}: {run} (seeds differ in their question)"]
 
 
 def of_other_weights(result: BreakingRadii) -> BreakingRadii:
@@ -126,7 +126,7 @@ def test_the_command_pairs_files_of_any_name_and_says_what_it_leaves_out(tmp_pat
             save_results(result, tmp_path / name / f"{name}-{place}.parquet")
     csv = tmp_path / "claims.csv"
     command.main([str(tmp_path), "--eps", "0.1", "--csv", str(csv)])
-    assert "strongest: left out of the row of" in capsys.readouterr().out
+    assert "(1 of 2 seeds)" in capsys.readouterr().out
     assert pd.read_csv(csv)["strongest@0.1"].isna().all()
     save_results(STRONGEST[1], tmp_path / "strongest" / "another.parquet")
     command.main([str(tmp_path), "--eps", "0.1", "--csv", str(csv)])

@@ -43,8 +43,8 @@ def of_every_seed(partners: Sequence[BreakingRadii | None]) -> list[BreakingRadi
 
 
 def left_out(results: Sequence[Results], strongest: Sequence[BreakingRadii]) -> list[str]:
-    """What a reader has to be told of results of the strongest protocol that no number rests on: a sentence for those
-    that are no partners, and one for each recipe of which some seeds have partners that cannot stand for all."""
+    """What a reader has to be told of results of the strongest protocol that no number rests on: a sentence about those
+    that are no partners, and one about recipes of which some seeds have partners that cannot stand for all."""
     beside = partners(results, strongest)
     used = [id(partner) for partner in beside if partner is not None]
     alone = sorted({result.card.run for result in strongest if id(result) not in used})
@@ -54,13 +54,16 @@ def left_out(results: Sequence[Results], strongest: Sequence[BreakingRadii]) -> 
             f"{STRONGEST}: left out because no strict result, or more than one of {STRONGEST}, is of the same run, "
             f"weights, samples and settings: {', '.join(alone)}"
         )
+    rows = []
     for places in places_by_recipe(results):
         there = [partner for place in places if (partner := beside[place]) is not None]
         if there and not of_every_seed([beside[place] for place in places]):
             why = (
-                f"{len(there)} of {len(places)} seeds have it" if len(there) < len(places) else "its seeds differ in it"
+                f"{len(there)} of {len(places)} seeds" if len(there) < len(places) else "seeds differ in their question"
             )
-            sentences.append(f"{STRONGEST}: left out of the row of {there[0].card.run}: {why}")
+            rows.append(f"{there[0].card.run} ({why})")
+    if rows:
+        sentences.append(f"{STRONGEST}: left out of the rows of which not every seed has it: {', '.join(rows)}")
     return sentences
 
 
