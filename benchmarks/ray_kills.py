@@ -23,7 +23,7 @@ from benchmarks.kills import SMALL_BLOCKS, contents, stamps
 
 ZOO = Path(__file__).parent.parent / "zoo"
 WORDS = ["--attacks", "apgd-ce,fab-t", "--eps", "0.1", "--keep-images", "--out", "results"]
-VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "spawn_main", "command": "small_blocks"}
+VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "import spawn_main", "command": "small_blocks"}
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--samples", default="128")
     parser.add_argument("--times", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=list(VICTIMS))
     options = parser.parse_args()
     words = [sys.executable, str(SMALL_BLOCKS), "evaluate", options.run, *WORDS, "--samples", options.samples]
     moments, failed = random.Random(options.seed), 0
@@ -43,7 +44,7 @@ def main() -> None:
             same = contents(Path(folder)) == expected
         print(f"undisturbed: 2 processes {undisturbed:.1f} s, Ray with 2 workers {on_ray:.1f} s; same bytes: {same}")
         print("victim        killed after s  seconds  kept then  rewritten  same bytes  left", flush=True)
-        for victim in [name for name in VICTIMS for _ in range(options.times)]:
+        for victim in [name for name in options.victims for _ in range(options.times)]:
             with tempfile.TemporaryDirectory() as folder:
                 row = disturbed([*words, "--engine", "ray", "--workers", "2"], Path(folder), victim, moments)
                 row["same"] = contents(Path(folder)) == expected
@@ -71,7 +72,7 @@ def disturbed(words: list[str], folder: Path, victim: str, moments: random.Rando
         time.sleep(0.1)
     time.sleep(moments.uniform(0, 2))
     kept, after = stamps(folder), time.perf_counter() - began
-    found = [pid for pid, command in marked(mark) if VICTIMS[victim] in command and "tracker" not in command]
+    found = [pid for pid, command in marked(mark) if VICTIMS[victim] in command]
     if victim == "command":
         found = [process.pid]
     os.kill(moments.choice(sorted(found)), signal.SIGKILL)
