@@ -23,7 +23,8 @@ from benchmarks.kills import SMALL_BLOCKS, contents, stamps
 
 ZOO = Path(__file__).parent.parent / "zoo"
 WORDS = ["--attacks", "apgd-ce,fab-t", "--eps", "0.1", "--keep-images", "--out", "results"]
-VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "import spawn_main", "command": "small_blocks"}
+VICTIMS = {"worker": "ray::", "raylet": "raylet/raylet ", "Ray's driver": "import spawn_main",
+           "command": "small_blocks"}  # fmt: skip
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ import torch
 from ibrobust.commands.train import MEASURED
 from ibrobust.datasets import Split
 from ibrobust.entropies.quantities import summary
-from ibrobust.files import result_files, written_whole
+from ibrobust.files import written_whole
+from ibrobust.result_folders import result_files
 from ibrobust.robustness.evidence import evidence_path, load_evidence, save_evidence
 from ibrobust.robustness.findings import FINDINGS, results_digest
 from ibrobust.robustness.storage import card_in, load_results, save_results
