@@ -6,15 +6,14 @@ python -m benchmarks.entropy_bias
 import pandas as pd
 import torch
 
-from ibrobust.entropies.calibration import calibrated_entropy, subsampling_curve
+from ibrobust.entropies.calibration import calibrated_entropy
 from tests.oracles_entropy import correlated_gaussian, laplace, separated_mixture, standard_gaussian
 
 N = 5000
 
 
 def bias_table() -> pd.DataFrame:
-    """Errors in nats: of the estimate, of the calibrated one (with its standard error), of the extrapolation over
-    N/8 … N, and of the upper bound."""
+    """Errors in nats: of the estimate, of the calibrated one (with its standard error), and of the upper bound."""
     laws = [(law(dims), 1) for dims in (32, 128, 256) for law in (standard_gaussian, correlated_gaussian)]
     laws += [(laplace(dims), 1) for dims in (32, 256)]
     laws += [(separated_mixture(dims, 10), classes) for dims in (32, 256) for classes in (1, 10)]
@@ -30,7 +29,6 @@ def bias_table() -> pd.DataFrame:
                 "raw": estimate.nats - law.entropy,
                 "calibrated": estimate.calibrated - law.entropy,
                 "±": estimate.bias_error,
-                "extrapolated": subsampling_curve(z).extrapolated - law.entropy,
                 "upper bound": estimate.high - law.entropy,
             }
         )
