@@ -148,6 +148,7 @@ def print_report(
     from ibrobust.robustness.leaderboard import curve_text, curves, leaderboard, noise_table, printable
     from ibrobust.robustness.readings import Readings
     from ibrobust.robustness.seeds import by_recipe, curves_by_recipe
+    from ibrobust.robustness.unlike import baselines_apart
     from ibrobust.tables import save_table
 
     attacked = (by_recipe if group_by == "recipe" else leaderboard)(results, certain) if results else None
@@ -176,7 +177,9 @@ def print_report(
     if attacked is not None:
         with doing("drawing figures"):
             drawn = curves_by_recipe(results, certain) if group_by == "recipe" else all_curves
-            paths += _figures(attacked, drawn, out)
+            apart = baselines_apart(results)
+            words = [apart.get(run.partition(" and ")[0], "") for run in attacked["run"]]
+            paths += _figures(attacked.assign(apart=words) if apart else attacked, drawn, out)
     # Everything is written before the first line is printed, which may fail.
     print(table_text(_shown(text), na_rep=""))
     if readings is not None:

@@ -18,7 +18,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import SymmetricalLogLocator
 
 from ibrobust.entropies.intervals import told
-from ibrobust.figures.style import ADVERSARIAL, BASELINE, PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm, literal
+from ibrobust.figures.references import reference_handles, reference_line, with_places
+from ibrobust.figures.style import PALETTE, PANELS_TO_A_ROW, STYLE, TOP, gamma_norm, literal
 from ibrobust.robustness.settings import TOLD
 
 _NORM_SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
@@ -47,7 +48,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
             ax=ax,
         )  # fmt: skip
     for _, line in baseline.groupby("run"):
-        style = _reference_line(line["adversarial"].iloc[0])
+        style = reference_line(line.iloc[0])
         if _doubted(line).any():
             style |= {"linestyle": _DOUBTED}
         ax.plot(line["eps"], line["robust"], **style)
@@ -57,7 +58,7 @@ def draw_robustness(ax: Axes, curves: pd.DataFrame, baseline: pd.DataFrame, norm
         _draw_deviation(ax, line, colour)
     for _, line in baseline.groupby("run"):
         draw_certain(ax, line)
-        _draw_deviation(ax, line, _reference_line(line["adversarial"].iloc[0])["color"])
+        _draw_deviation(ax, line, reference_line(line.iloc[0])["color"])
     largest = pd.concat([curves["eps"], baseline["eps"]]).max()
     ax.set(xlabel="ε", ylabel="all-attack robust accuracy", ylim=(0, TOP), xticks=[0, largest / 2, largest])
     ax.xaxis.set_major_formatter("{x:g}")
@@ -107,8 +108,8 @@ def draw_information(ax: Axes, board: pd.DataFrame, baseline: pd.DataFrame, norm
             )  # fmt: skip
     ringed = pd.concat([table[_doubted(table)] for table in (board, baseline)])
     ax.scatter(ringed["preserved_information"], ringed["robust_avg"], **_RING)
-    for robust_avg, adversarial in zip(baseline["robust_avg"], baseline["adversarial"], strict=True):
-        ax.axhline(robust_avg, **_reference_line(adversarial))
+    for _, row in baseline.iterrows():
+        ax.axhline(row["robust_avg"], **reference_line(row))
     ax.set(xlabel="preserved information (nats)", ylabel="accuracy", ylim=(0, TOP))
     # Logarithmic from one nat on: most of what a bottleneck does lies below ten. Linear below, since some keep nothing.
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
@@ -157,12 +158,13 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """A panel per regulariser and a row per data set, protocol, norm and whatever else tells results apart.
 
     Args:
-        board: a leaderboard, of runs or with a row for all seeds of a recipe.
+        board: a leaderboard, of runs or with a row for all seeds of a recipe; a column `apart` tells unregularised rows
+            apart, which have dashes of their own then.
         curves: the curves of its rows.
     """
-    table = from_clean(curves.query("attack == 'all'").merge(board))
+    table = from_clean(curves.query("attack == 'all'").merge(with_places(board)))
     title = "Robustness against all attacks"
-    handles: list[Artist] = list(_reference_handles(table))
+    handles: list[Artist] = list(reference_handles(table))
     handles += [Line2D([], [], color="gray", linestyle=_DOUBTED, label=_NOT_TRUSTED)] if _doubted(table).any() else []
     if "certified" in table:
         handles.append(Patch(facecolor="none", edgecolor="0.3", label="from certain to attacked", **_CERTAIN_BAND))
@@ -172,12 +174,17 @@ def robustness_figure(board: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def information_figure(board: pd.DataFrame) -> Figure:
-    """A panel per regulariser and a row per data set, protocol and norm."""
+    """A panel per regulariser and a row per data set, protocol and norm.
+
+    Args:
+        board: a leaderboard; a column `apart` tells unregularised rows apart, which have dashes of their own then.
+    """
+    board = with_places(board)
     handles = [
         Line2D([], [], marker="o", color="gray", linestyle="", label="robust, mean over ε"),
         Line2D([], [], marker="X", color="gray", linestyle="", label="clean"),
         *_open_handles(board),
-        *_reference_handles(board),
+        *reference_handles(board),
     ]
     if _doubted(board).any():
         ring = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": _RING["edgecolors"]}
@@ -253,21 +260,6 @@ def _panels(
 
 def _doubted(table: pd.DataFrame) -> "pd.Series[bool]":
     return table["verdict"].isin(["suspect", "masked"])
-
-
-def _reference_line(adversarial: float) -> dict[str, Any]:
-    return dict(ADVERSARIAL if adversarial else BASELINE)
-
-
-def _reference_handles(table: pd.DataFrame) -> list[Line2D]:
-    """Legend entries of the unregularised runs that the table holds."""
-    unregularised = table[table["reg"] == "none"]
-    labels = {
-        "no regulariser": unregularised["adversarial"] == 0,
-        "adversarially trained": unregularised["adversarial"] != 0,
-    }
-    lines = {"no regulariser": BASELINE, "adversarially trained": ADVERSARIAL}
-    return [Line2D([], [], label=label, **lines[label]) for label, present in labels.items() if present.any()]
 
 
 def from_clean(table: pd.DataFrame) -> pd.DataFrame:

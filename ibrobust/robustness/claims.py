@@ -15,6 +15,7 @@ from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.same_runs import STRONGEST, of_every_seed, partners
 from ibrobust.robustness.seeds import places_by_recipe
 from ibrobust.robustness.storage import Results
+from ibrobust.robustness.unlike import fields_apart, recipe_of
 
 _ABOUT = ("dataset", "model", "reg", "gamma", "adversarial", "noise", "n")
 _OFF, _ON = "strict", "strict-rand"
@@ -149,22 +150,14 @@ def _require_known(results: Sequence[Results], radii: Sequence[float]) -> None:
 
 def _further_fields(results: Sequence[Results]) -> list[str]:
     """Fields of recipes, beside the seed and what is always shown, without which two recipes would look alike."""
-    alike: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
-    for result in results:
-        assert result.card.model is not None, "of a trained run"
-        assert result.card.model.recipe is not None, "of a trained run"
-        fields = result.card.model.recipe.model_dump(exclude={"seed", *_ABOUT})
-        alike.setdefault(tuple(_about(result, ()).values()), {})[str(fields)] = fields
-    groups = [list(recipes.values()) for recipes in alike.values()]
-    return [name for name in groups[0][0] if any(len({str(fields[name]) for fields in group}) > 1 for group in groups)]
+    return fields_apart([recipe_of(result) for result in results], [_about(result, ()) for result in results], _ABOUT)
 
 
 def _about(result: Results, further: Sequence[str]) -> dict[str, Any]:
-    model = result.card.model
+    model, recipe = result.card.model, recipe_of(result)
     assert model is not None, "of a trained run"
-    assert model.recipe is not None, "of a trained run"
-    recipe = {key: getattr(model.recipe, key) for key in ("model", "reg", "gamma", "adversarial", *further)}
-    return {"dataset": result.card.dataset, **recipe, "noise": model.noise or "", "n": len(result.sample_N)}
+    fields = {key: getattr(recipe, key) for key in ("model", "reg", "gamma", "adversarial", *further)}
+    return {"dataset": result.card.dataset, **fields, "noise": model.noise or "", "n": len(result.sample_N)}
 
 
 def _number(mean: float, spread: float) -> str:
