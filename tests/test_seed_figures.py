@@ -117,7 +117,7 @@ def test_report_draws_what_its_table_groups(words, runs, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(report, "stored_corruptions", lambda _: [])
     monkeypatch.setattr(report, "_figures", lambda board, lines, _: drawn.append((board, lines)) or [])
-    report.main(["--out", str(tmp_path), *words])
+    report.main([str(tmp_path), "--out", str(tmp_path), *words])
     ((board, lines),) = drawn
     assert len(board) == runs
     assert set(lines["run"]) == set(board["run"])
