@@ -12,10 +12,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from tests import forking, shape_checks
+from tests import forking, quick_figures, shape_checks
 from tests.forking import Forked, ForkServer
 
 shape_checks.install()
+quick_figures.install()
 
 # How long an example takes depends on the machine.
 settings.register_profile("any speed", settings(), deadline=None)
@@ -78,6 +79,12 @@ def _released_board(released_results):
 def released_board(_released_board):
     """The leaderboard of everything that `zoo/results` holds, a copy for each test."""
     return _released_board.copy()
+
+
+@pytest.fixture
+def whole_figures(monkeypatch) -> None:
+    """Figures are saved as users have them, here and in forked commands."""
+    monkeypatch.setenv(quick_figures.WHOLE, "1")
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ LIBRARIES = (
     "pyarrow.parquet",
     "sklearn.neighbors",
     "scipy.stats",
-    "matplotlib.backends.backend_agg",
 )
 
 
@@ -139,6 +138,9 @@ def load() -> None:
         if not command and not module.name.startswith(("ibrobust.backends", "ibrobust.subjects.formats")):
             with suppress(ImportError):
                 import_module(module.name)
+    quick_figures = import_module("tests.quick_figures")
+    quick_figures.install()
+    quick_figures.draw_once()
     gc.collect()
     gc.freeze()
 

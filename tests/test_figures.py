@@ -20,6 +20,8 @@ from ibrobust.robustness.card import ModelRecord
 from ibrobust.robustness.leaderboard import curves, leaderboard
 from tests.cards import asked_otherwise
 
+pytestmark = pytest.mark.usefixtures("whole_figures")
+
 
 @pytest.fixture
 def results(released_results):

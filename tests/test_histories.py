@@ -102,7 +102,7 @@ def test_the_rescaled_latents_entropy_is_drawn_between_its_bounds(runs) -> None:
     assert [text.get_text().splitlines()[0] for text in ax.texts] == ["H[Z] = −∞ at every epoch"]
 
 
-def test_the_command_writes_the_same_bytes_twice(runs, tmp_path, capsys) -> None:
+def test_the_command_writes_the_same_bytes_twice(runs, tmp_path, capsys, whole_figures) -> None:
     shrinking = next(run for run in find_runs([runs]) if run.card.recipe.shrink_latent < 1)
     for out in ("one", "two"):
         main([str(shrinking.folder), "--out", str(tmp_path / out)])

@@ -31,6 +31,7 @@ from ibrobust.figures.panels import (
     plane_figure,
     saturation_figure,
 )
+from tests.quick_figures import WHOLE
 
 NORM = LogNorm(1e-3, 1)
 
@@ -154,6 +155,7 @@ def folder(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("information")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv(WHOLE, "1")
         Path("two.toml").write_text('reg = "l2"\ngamma = [0.1, 0.01]\nepochs = 3\nlatent = 4\ntrain_samples = 300\n')
         train.main(["--recipe", "two.toml", "--track-information", "every=2"])
         with contextlib.redirect_stdout(io.StringIO()) as printed:
