@@ -1,10 +1,14 @@
 """An audit finds the same whatever the memory layout of the images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ibrobust import breaking_radii
+from ibrobust.attacks import ATTACKS
 from ibrobust.checks import CHECKS
+from ibrobust.checks.stand_ins import STAND_INS
 from ibrobust.experiments.auditing import audit
 from tests.test_attack_faults import EVERY_NORM
 from tests.test_memory_layouts import BRIEF, colour_problem, layouts
@@ -19,6 +23,9 @@ ASKED = (
 @EVERY_NORM
 def test_an_audit_finds_the_same_in_every_layout(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ibrobust.checks.verdict.CHECKS", {name: CHECKS[name] for name in ASKED})
+    monkeypatch.setitem(STAND_INS, "straight-through", replace(STAND_INS["straight-through"], settings={"steps": 6}))
+    for name in ("pgd", "apgd-ce", "apgd-dlr"):
+        monkeypatch.setitem(ATTACKS._entries, name, BRIEF[name])
     model, x, y = colour_problem()
     eps = {"linf": [0.01, 0.03], "l2": [0.1, 0.3]}.get(norm, [0.4, 0.8])
     claim = breaking_radii(model, x, y, eps=eps, norm=norm, attacks={"pgd": BRIEF["pgd"]})

@@ -17,7 +17,7 @@ from ibrobust.randomness import sample_draw
 from ibrobust.robustness.breaking_radii import breaking_radii
 from tests.test_attack_faults import EVERY_NORM, QUICK
 
-FEW = {"queries": 60, "steps": 6, "generations": 1}
+FEW = {"queries": 30, "steps": 4, "generations": 1, "targets": 2, "walks": 1}
 BRIEF = {
     name: replace(attack, settings=attack.settings | {word: FEW[word] for word in FEW.keys() & attack.settings})
     for name, attack in QUICK.items()

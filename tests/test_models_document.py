@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from ibrobust.__main__ import main
 from ibrobust.attacks import ATTACKS
+from ibrobust.attacks.filling import Filling
 from ibrobust.subjects.formats import FORMATS
 from tests.conftest import ROOT
 from tests.model_forms import forms_in, save_data, striped
@@ -84,6 +85,8 @@ def test_every_line_of_the_table_runs(line, folder, monkeypatch, capsys, tmp_pat
     label, chosen = ("black-box", quick[2:]) if "black-box" in line else ("fgsm", quick)
     for name in ("decision", "square"):
         monkeypatch.setitem(ATTACKS._entries, name, ATTACKS[name].with_settings({"queries": 30}))
+    # How many rows a batch needs is not measured, which would take most of the time.
+    monkeypatch.setattr("ibrobust.robustness.clean_block.needed_filling", lambda *_: Filling(1, 1))
     main([*shlex.split(line), *chosen, "--out", str(tmp_path)])
     (results,) = tmp_path.glob(f"{label}/*.parquet")
     assert label in capsys.readouterr().out, results

@@ -5,10 +5,8 @@ import shutil
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,10 +17,11 @@ from ibrobust.commands.certify import main as certify
 from ibrobust.commands.evaluate import main as evaluate
 from ibrobust.commands.information import main as information
 from ibrobust.commands.train import main as train
-from ibrobust.errors import BadInput, RunFailed
+from ibrobust.errors import BadInput
 from ibrobust.experiments import ray_cluster, ray_driver
 from ibrobust.experiments.jobs import Place, Workload, outcomes
 from ibrobust.experiments.same_package import differences, this_package
+from tests.light_jobs import Work, visible
 from tests.test_jobs import contents
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ibrobust[ray]'")
@@ -54,23 +53,6 @@ def on(cluster) -> Place:
     return Place("ray", 2, cluster.address)
 
 
-@dataclass
-class Work:
-    """A job that squares a number, and does to its worker or its cluster what the number says, once."""
-
-    folder: Path
-
-    def __call__(self, number: int, _tell) -> int:
-        if number == 3 and not (self.folder / "died").exists():
-            (self.folder / "died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if number == 0:
-            raise RunFailed("no square of nothing")
-        if number < 0:
-            raise BadInput("positive numbers")
-        return number**2
-
-
 def squares(place: Place, numbers: list[int], folder: Path) -> Iterator[int]:
     left = iter(numbers)
     for outcome in outcomes(Workload(Work(folder), lambda: next(left, None)), place):
@@ -86,13 +68,6 @@ def test_a_worker_that_is_killed_costs_its_item_alone_and_a_failure_too(cluster,
 def test_refused_input_ends_it(cluster, tmp_path):
     with pytest.raises(BadInput, match="positive numbers"):
         list(squares(on(cluster), [-1], tmp_path))
-
-
-def visible(_item: int, tell) -> str:
-    """A job that tells what it is given, and answers with the GPUs that its process sees."""
-    tell("begun")
-    time.sleep(1.5)
-    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.mark.parametrize(("gpus", "seen"), [(0.5, {"0"}), (0.0, {""})])
@@ -161,7 +136,7 @@ def test_the_same_bytes_when_a_node_is_lost(cluster, folder, monkeypatch):
 def test_audits_certificates_and_information_are_the_same_there(cluster, folder):
     evaluate(["--runs", "runs", "--samples", "4", "--eps", "0,0.1", "--out", "here"])
     shutil.copytree("here", "there")
-    for name, more in (("here", []), ("there", ["--engine", "ray", "--address", cluster.address])):
+    for name, more in (("here", []), ("there", ["--engine", "ray", "--address", cluster.address, "--workers", "1"])):
         audit(["--runs", "runs", "--samples", "4", "--results", name, *more])
         certify(["--runs", "runs", "--samples", "4", "--results", name, *more])
         information(["--runs", "runs", "--samples", "20", "--repeats", "1", "--view", "mean", "--out", name, *more])
