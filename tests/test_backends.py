@@ -91,7 +91,7 @@ def test_square_through_a_library_breaks_nothing_inside_the_boundary(
     short = replace(ATTACKS["square"], settings=SHORT_SQUARE)
     monkeypatch.delitem(ATTACKS, "square")
     monkeypatch.setitem(ATTACKS, "square", short)
-    problem = linear_at_the_edge("linf", samples=10)
+    problem = linear_at_the_edge("linf")
     radii = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
     results = through_library(backend, problem.model, problem.x, problem.y, eps=radii, attacks=["square"])
     exact, found = problem.distance.numpy(), results.rows["square"].to_numpy()
@@ -251,7 +251,7 @@ def test_clean_images_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @NEEDS_A_LIBRARY
 def test_crosscheck_on_digits_ends_well(forked) -> None:
-    words = ["--data", "digits", "--samples", "12", "--eps", "0:0.1:3", "--backends", *INSTALLED]
+    words = ["--data", "digits", "--samples", "24", "--eps", "0:0.1:3", "--backends", *INSTALLED]
     process = forked("benchmarks.crosscheck", *words)
     assert process.wait() == 0, process.said()
     for backend in INSTALLED:
