@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from tests.conftest import ROOT
 TABLE = (ROOT / "docs" / "table.md").read_text(encoding="utf-8")
 PAPER = ["fgsm", "deepfool", "bim", "pgd"]
 STRICT = [*PAPER, "apgd-ce", "apgd-t", "fab-t", "square"]
-ATTACKS = {"FGSM": ["fgsm"], "paper": PAPER, "strict": STRICT, "clean": STRICT}
+STRONGEST = [*PAPER, "soft-t", "apgd-ce", "apgd-t", "survivors"]
+ATTACKS = {"FGSM": ["fgsm"], "paper": PAPER, "strict": STRICT, "strongest": STRONGEST, "clean": STRICT}
 LONGEST = {"mnist": 5, "fashion-mnist": 6, "cifar10-jpeg": 12}
 """Epochs of every run but those that stop early."""
 
@@ -32,10 +34,11 @@ def named(recipe: dict[str, object], noise: str) -> str:
     return f"{str(recipe['reg']).replace('-decay', ' decay')}, γ = {recipe['gamma']:g}"
 
 
-def released(data: str) -> dict[str, list[pd.DataFrame]]:
+@cache
+def released(data: str, protocol: str = "strict") -> dict[str, list[pd.DataFrame]]:
     """For each recipe the rows of its seeds."""
     found: dict[str, list[pd.DataFrame]] = {}
-    for path in sorted((ROOT / "zoo" / "table" / data / "strict").glob("*.parquet")):
+    for path in sorted((ROOT / "zoo" / "table" / data / protocol).glob("*.parquet")):
         model = json.loads(pq.read_schema(path).metadata[b"ibrobust"])["model"]
         found.setdefault(named(model["recipe"], model["noise"]), []).append(pd.read_parquet(path))
     return found
@@ -45,9 +48,9 @@ def left(rows: pd.DataFrame, attacks: list[str], radius: float = 0.1) -> float:
     return float((rows[attacks].min(axis=1) > np.float32(radius)).mean())
 
 
-def printed(data: str) -> Iterator[tuple[str, str, str]]:
-    """(run, column, text) of each cell."""
-    (section,) = re.findall(rf"`python -m ibrobust.claims zoo/table/{data} .*?(?=\n## )", TABLE, re.DOTALL)
+def printed(command: str) -> Iterator[tuple[str, str, str]]:
+    """(run, column, text) of each cell below a command."""
+    (section,) = re.findall(rf"`python -m ibrobust.claims zoo/table/{command} .*?(?=\n## )", TABLE, re.DOTALL)
     lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|") and "---" not in line]
     header = [cell.strip() for cell in lines[0]]
     for line in lines[1:]:
@@ -57,20 +60,27 @@ def printed(data: str) -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("data", LONGEST)
 def test_tables_are_those_of_the_released_rows(data: str) -> None:
-    runs, seen = released(data), set()
-    for run, column, cell in printed(data):
+    runs, stronger, seen = released(data), released(data, "strongest"), set()
+    for run, column, cell in printed(f"{data} --eps"):
         seen.add(run)
         if column == "seeds":
             assert int(cell) == len(runs[run])
             continue
         name, *rest = column.split(",")
         radius = 0.0 if name == "clean" else float("0" + rest[0].split("=")[-1].strip()) if rest else 0.1
-        shares = [left(rows, ATTACKS[name], radius) for rows in runs[run]]
+        seeds = stronger.get(run, []) if name == "strongest" else runs[run]
+        if len(seeds) < len(runs[run]):
+            assert cell == "", (run, column)
+            continue
+        shares = [left(rows, ATTACKS[name], radius) for rows in seeds]
         mean, *spread = map(float, cell.split("±"))
         assert mean == pytest.approx(np.mean(shares), abs=5.1e-4), (run, column)
         assert spread == ([pytest.approx(np.std(shares, ddof=1), abs=5.1e-4)] if len(shares) > 1 else []), (run, column)
-        assert all(len(rows) == 1000 for rows in runs[run])
+        assert all(len(rows) == 1000 for rows in seeds)
     assert seen == set(runs)
+    assert any(column.startswith("strongest") for _, column, _ in printed(f"{data} --eps")) == any(
+        len(stronger.get(run, [])) == len(seeds) for run, seeds in runs.items()
+    )
 
 
 @pytest.mark.parametrize("data", LONGEST)
