@@ -44,6 +44,10 @@ def main() -> None:
     parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(SIGNALS))
     parser.add_argument("--whom", nargs="+", choices=("parent", "group"), default=["parent", "group"])
     options = parser.parse_args()
+    for name in SIGNALS[
+        :3
+    ]:  # A shell's background job ignores SIGINT, and what nohup starts SIGHUP: children would, too.
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     print("command      workers  signal   whom    code  seconds  lines  left  load", flush=True)
     failed = 0
     for command, workers, name, whom in [

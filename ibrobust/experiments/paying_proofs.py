@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ibrobust.certificates.certificate import certified_eps_N, certified_margins, piecewise_linear_network
 from ibrobust.datasets import Split
@@ -81,6 +80,8 @@ def _gradients_of_bounds(model: nn.Module, x: torch.Tensor, y: torch.Tensor, rad
 
 
 def _operations(work: Callable[[], None]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # Without triton a torch for GPUs warns of it on stderr.
+
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
