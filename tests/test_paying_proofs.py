@@ -7,6 +7,7 @@ from torch import nn
 
 from ibrobust.datasets import Split
 from ibrobust.experiments import blocks
+from ibrobust.experiments import paying_proofs as paying_proofs_file
 from ibrobust.experiments.evaluation import evaluate_subjects
 from ibrobust.experiments.paying_proofs import paying_proofs
 from ibrobust.experiments.progress import Progress, Watch
@@ -80,3 +81,8 @@ def test_an_evaluation_proves_where_it_pays(tmp_path, monkeypatch):
         assert (found["always"].card == found["never"].card) == (usual == "never")
         assert len(said) == 1
         assert said[0].startswith(f"net-make-digits: {'proofs first' if usual == 'always' else 'no proofs'}: ")
+
+
+def test_the_counter_of_operations_is_loaded_where_it_counts():
+    """Importing it writes a line to stderr where a torch for GPUs finds no triton, as on Windows."""
+    assert "FlopCounterMode" not in vars(paying_proofs_file)
