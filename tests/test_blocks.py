@@ -188,7 +188,7 @@ def test_an_interrupted_certificate_goes_on(subject, monkeypatch, tmp_path):
     assert stored
     claims, path, bounded = [(subject, stored[1])], tmp_path / "certified.csv", []
     whole = certification.certify_subjects(claims, tmp_path / "whole.csv", device="cpu")
-    real = certification.certified_eps_N
+    real = certification.certified_in_turn
 
     def noted(model, x, *args, **kwargs):
         bounded.append(len(x))
@@ -196,7 +196,7 @@ def test_an_interrupted_certificate_goes_on(subject, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return real(model, x, *args, **kwargs)
 
-    monkeypatch.setattr(certification, "certified_eps_N", noted)
+    monkeypatch.setattr(certification, "certified_in_turn", noted)
     monkeypatch.setattr(Pace, "size", lambda _self, _piece, left, _all: min(16, left))
     with pytest.raises(KeyboardInterrupt):
         certification.certify_subjects(claims, path, device="cpu")
