@@ -232,6 +232,7 @@ EXTENSION_POINTS: dict[str, Registry[Any]] = {
             "effort": "checks.stronger:effort",
             "margin-loss": "checks.stronger:margin_loss",
             "rescaled-logits": "checks.stronger:rescaled_logits",
+            "soft-gates": "checks.stronger:soft_gates",
             "strict": "checks.stronger:strict",
             "straight-through": "checks.stand_ins:through_steps",
             "neighbourhood": "checks.stand_ins:neighbourhood",

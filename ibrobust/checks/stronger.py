@@ -110,6 +110,17 @@ def rescaled_logits(case: Case) -> Finding | None:
     return case.undercut(broke, chosen, "masked", words)
 
 
+def soft_gates(case: Case) -> Finding | None:
+    """Soft-T, an ascent towards each class through ReLUs that let a gradient through where they are off: what a network
+    hides behind units that are off, attacks on its own gradient do not find."""
+    chosen = case.claimed.survivors(case.radius)
+    if not case.claimed.gradients or case.claimed.rests_on("soft-t") or not len(chosen):
+        return None
+    broke = case.attacks.newly_broken(registered("soft-t"), chosen, case.radius)
+    words = f"at ε = {case.radius:g} an ascent towards each class through softened ReLUs breaks another {{}}"
+    return case.undercut(broke, chosen, "masked", words)
+
+
 def strict(case: Case) -> Finding | None:
     """The attacks of the strict protocol that the claim does not rest on."""
     if not case.claimed.gradients or len(case.claimed.rests_on(*STRICT_ATTACKS)) == len(STRICT_ATTACKS):

@@ -10,11 +10,10 @@ from ibrobust.robustness.leaderboard import groups
 from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.seeds import places_by_recipe
+from ibrobust.robustness.settings import ATTACKED_BY
 from ibrobust.robustness.storage import Results
 
 STRONGEST = "strongest"
-_MAY_DIFFER = {"protocol", "attacks", "eps", "generations"}
-"""Settings in which a result of the strongest protocol may differ from the strict one that it stands beside."""
 
 
 def is_strongest(result: object) -> bool:
@@ -72,6 +71,6 @@ def _key(result: Results) -> str:
     card = result.card
     assert card.model is not None, "of a trained run"
     model = card.model.model_dump(mode="json", include={"run", "recipe", "noise", "weights_sha256", "plugins"})
-    settings = card.settings.model_dump(mode="json", exclude=_MAY_DIFFER)
+    settings = card.settings.model_dump(mode="json", exclude={*ATTACKED_BY})
     samples = np.sort(result.sample_N["sample"].to_numpy()).tolist()
     return json.dumps([model, settings, card.dataset, card.data and card.data.fingerprint, samples], sort_keys=True)

@@ -24,6 +24,9 @@ _YOUNGER = ("generations", "target_class", "transfer_from", "attack_seeds")
 NOT_ALWAYS = ("search", "columns", "attacks", "restarts", "backend", *_YOUNGER)
 """Settings that files of some kinds or of earlier versions do not name."""
 
+ATTACKED_BY = frozenset({"protocol", "attacks", "eps", "generations"})
+"""Settings that say by which attacks, how hard and at which radii."""
+
 TARGETS = ("least-likely", "random")
 """Target classes beside the numbers of classes."""
 
