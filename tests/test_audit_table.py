@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 TINY = {
     "apgd-ce": {"steps": 5}, "apgd-t": {"steps": 5, "targets": 2}, "fab-t": {"steps": 2, "targets": 2},
     "square": {"queries": 40},
+    "soft-t": {"targets": 1, "steps": 5},
 }  # fmt: skip
 
 
