@@ -113,6 +113,9 @@ def beside_baseline(source: Source, name: str) -> str:
     return f"{signed(np.mean(more))} [{signed(np.mean(more) - half)}, {signed(np.mean(more) + half)}]"
 
 
+SAID = {"seeds": "seeds", "audit of strict": "verdicts"}
+"""Columns of words and counts, and what the claims table calls them."""
+
 COMPUTED = {"strict, noise off": noise_off, "against no regulariser": beside_baseline}
 """Columns that no command prints."""
 
@@ -164,8 +167,8 @@ def rewritten(source: Source, lines: Sequence[str]) -> list[str]:
         for column in header[1:]:
             if column in COMPUTED:
                 cells.append(COMPUTED[column](source, name))
-            elif column == "seeds":
-                cells.append(str(table.loc[name, "seeds"]))
+            elif column in SAID:
+                cells.append(str(table.loc[name, SAID[column]]))
             else:
                 key = column_of(column, source)
                 cells.append(cell(table.loc[name, key], table.loc[name, f"{key}_sd"]))

@@ -120,6 +120,22 @@ def test_each_radius_is_looked_up_in_both():
         claims_table(STRICT[:1], [0.3], [of_other_weights(fewer[0])])
 
 
+def test_seeds_that_were_attacked_at_further_radii_share_a_row_at_those_that_are_asked_for():
+    more = [STRICT[0], broken(1, "strict", 0.1, 0.2, 0.3, INF, eps="0.1,0.2,0.3")]
+    assert claims_table(more)["seeds"].tolist() == [1, 1], "means over other radii are no seeds of one another"
+    (row,) = claims_table(more, [0.2]).to_dict("records")
+    assert (row["seeds"], row["strict@0.2"], row["strict@0.2_sd"]) == (2, 0.5, 0)
+    table = claims_table(more, [0.2, 0.3])
+    assert table["seeds"].tolist() == [1, 1], "one was not attacked at 0.3"
+    assert sorted(table["strict@0.3"].dropna()) == [0.25]
+    wider = [STRONGEST[0], broken(1, "strongest", 0.1, 0.1, 0.1, INF, eps="0.1,0.3")]
+    (row,) = claims_table(more, [0.1], wider).to_dict("records")
+    assert (row["strongest@0.1"], row["strongest_seeds"]) == (0.375, 2)
+    assert left_out(more, wider, [0.1]) == []
+    (sentence,) = left_out(STRICT, wider)
+    assert sentence.endswith("(seeds differ in their question)")
+
+
 def test_the_command_pairs_files_of_any_name_and_says_what_it_leaves_out(tmp_path, capsys):
     for name, results in (("strict", STRICT), ("strongest", STRONGEST[:1])):
         for place, result in enumerate(results):

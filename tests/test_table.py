@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
@@ -36,11 +37,13 @@ def named(recipe: dict[str, object], noise: str) -> str:
 
 @cache
 def released(data: str, protocol: str = "strict") -> dict[str, list[pd.DataFrame]]:
-    """For each recipe the rows of its seeds."""
+    """For each recipe the rows of its seeds; what the audit says of them stands in `attrs`."""
     found: dict[str, list[pd.DataFrame]] = {}
     for path in sorted((ROOT / "zoo" / "table" / data / protocol).glob("*.parquet")):
-        model = json.loads(pq.read_schema(path).metadata[b"ibrobust"])["model"]
-        found.setdefault(named(model["recipe"], model["noise"]), []).append(pd.read_parquet(path))
+        card = json.loads(pq.read_schema(path).metadata[b"ibrobust"])
+        rows, model = pd.read_parquet(path), card["model"]
+        rows.attrs["verdict"] = card.get("verdict", "unaudited")
+        found.setdefault(named(model["recipe"], model["noise"]), []).append(rows)
     return found
 
 
@@ -65,6 +68,10 @@ def test_tables_are_those_of_the_released_rows(data: str) -> None:
         seen.add(run)
         if column == "seeds":
             assert int(cell) == len(runs[run])
+            continue
+        if column == "audit of strict":
+            counts = Counter(rows.attrs["verdict"] for rows in runs[run])
+            assert cell == " ".join(f"{count} {word}" for word, count in sorted(counts.items()))
             continue
         name, *rest = column.split(",")
         radius = 0.0 if name == "clean" else float("0" + rest[0].split("=")[-1].strip()) if rest else 0.1

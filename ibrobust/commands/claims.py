@@ -34,9 +34,10 @@ def main(arguments: Sequence[str]) -> None:
         noise = "" if view == "mean" else f" with view {view!r}"
         raise BadInput(f"no results of trained runs by all attacks of the {of} protocol{noise} in {folders}")
     strongest = [cast("BreakingRadii", result) for result in stored if view == "mean" and is_strongest(result)]
-    table = claims_table(results, parse_radii(options.eps) if options.eps else (), strongest)
+    radii = parse_radii(options.eps) if options.eps else ()
+    table = claims_table(results, radii, strongest)
     print(as_markdown(printed_claims(table)), end="")
-    for sentence in left_out(results, strongest):
+    for sentence in left_out(results, strongest, radii):
         print(f"\n{sentence}")
     if options.csv is not None:
         save_table(table, options.csv)

@@ -61,6 +61,7 @@ def claims_table(
     Args:
         results: `is_claim` holds for each, with one view.
         radii: show these instead of the largest and the mean; a cell is empty at a radius that it was not attacked at.
+            Seeds of which some were attacked at further radii, too, share a row.
         strongest: `is_strongest` holds for each.
 
     Raises:
@@ -71,9 +72,9 @@ def claims_table(
     shown = any(partner is not None for partner in beside)
     lines = []
     further = _further_fields(results)
-    for places in places_by_recipe(results):
+    for places in places_by_recipe(results, radii):
         seeds, theirs = [results[place] for place in places], [beside[place] for place in places]
-        used = dict(enumerate(of_every_seed(theirs)))
+        used = dict(enumerate(of_every_seed(theirs, radii)))
         last = [{STRONGEST: _strongest_curve(used.get(place))} if shown else {} for place in range(len(seeds))]
         runs = pd.DataFrame([_shares(seed, more, radii) for seed, more in zip(seeds, last, strict=True)])
         mean, spread = runs.mean(), runs.std(ddof=1)

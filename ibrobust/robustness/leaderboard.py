@@ -129,11 +129,17 @@ def ranks_of(
     return {"rank": rank_Q.reindex(group_Q.index).astype("Int64"), **columns, "tied": pd.Series(tied_Q, group_Q.index)}
 
 
-def groups(results: Sequence[Results]) -> list[str]:
+def groups(results: Sequence[Results], radii: Sequence[float] = ()) -> list[str]:
     """For each result, which of the others it can be compared with, in words: they answer the same question about the
-    same samples. Questions that differ in what the words leave out are numbered."""
-    words = [_question_in_words(result) for result in results]
-    return numbered_groups(words, [_question_digest(result) for result in results])
+    same samples. Questions that differ in what the words leave out are numbered.
+
+    Args:
+        radii: what is compared, where that is not everything: of two results that differ in further radii the question
+            is the same.
+    """
+    asked = [_asked(result, radii) for result in results]
+    words = [_question_in_words(result, at) for result, at in zip(results, asked, strict=True)]
+    return numbered_groups(words, [_question_digest(result, at) for result, at in zip(results, asked, strict=True)])
 
 
 def numbered_groups(words: Sequence[str], digests: Sequence[str]) -> list[str]:
@@ -147,10 +153,16 @@ def numbered_groups(words: Sequence[str], digests: Sequence[str]) -> list[str]:
     ]
 
 
-def _question_in_words(result: Results) -> str:
+def _asked(result: Results, radii: Sequence[float]) -> list[float]:
+    """The radii of a result that are compared: all of them, or those of the named ones that it was attacked at."""
+    named = {np.float32(radius) for radius in radii}
+    return [radius for radius in result.card.settings.radii if not named or np.float32(radius) in named]
+
+
+def _question_in_words(result: Results, asked: Sequence[float]) -> str:
     settings, samples = result.card.settings, samples_in_words(result)
-    positive = [radius for radius in settings.radii if radius > 0]
-    radii = f"{len(positive)} {'radii' if len(positive) > 1 else 'radius'} to {positive[-1]:g}"
+    positive = [radius for radius in asked if radius > 0]
+    radii = f"{len(positive)} {'radius' if len(positive) == 1 else 'radii'} to {max(asked, default=0):g}"
     unusual = [f"{key} {value}" for key, value in settings.unusual.items() if key not in ("eps", "attacks", *TOLD[:3])]
     about = f"{result.card.dataset} {settings.label} {settings.norm} {settings.view}"
     return ", ".join([about, samples, radii, *unusual])
@@ -166,13 +178,13 @@ def samples_in_words(result: AnyStored) -> str:
     return f"{which} {count} samples" if count == last - first + 1 else f"{count} samples of {first} to {last}"
 
 
-def _question_digest(result: Results) -> str:
+def _question_digest(result: Results, asked: Sequence[float]) -> str:
     card, sample_N = result.card, np.sort(result.sample_N["sample"].to_numpy())
     fingerprint = card.data.fingerprint if card.data else None
     # Cards of before PGD had restarts lack its one; where others have them, the settings say how many.
     one = {"restarts": card.settings.restarts}
     attacks = {name: {**one, **settings} for name, settings in card.attacks.items()}
-    given = card.settings.model_dump(mode="json", exclude=card.settings.left_out)
+    given = {**card.settings.model_dump(mode="json", exclude=card.settings.left_out), "eps": [*asked]}
     question = [given, attacks, card.draws, card.dataset, fingerprint]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
     digest.update(sample_N.astype("<i8").tobytes())

@@ -34,16 +34,26 @@ def partners(results: Sequence[Results], strongest: Sequence[BreakingRadii]) -> 
     return [several[0] if len(several) == 1 else None for several in found]
 
 
-def of_every_seed(partners: Sequence[BreakingRadii | None]) -> list[BreakingRadii]:
+def of_every_seed(partners: Sequence[BreakingRadii | None], radii: Sequence[float] = ()) -> list[BreakingRadii]:
     """The partners of one recipe's seeds where each has one and all answer one question; else none, since a mean over
-    some of the seeds is not to be read beside one over all of them."""
+    some of the seeds is not to be read beside one over all of them.
+
+    Args:
+        radii: as `groups` takes them.
+    """
     there = [partner for partner in partners if partner is not None]
-    return there if len(there) == len(partners) and len(set(groups(there))) == 1 else []
+    return there if len(there) == len(partners) and len(set(groups(there, radii))) == 1 else []
 
 
-def left_out(results: Sequence[Results], strongest: Sequence[BreakingRadii]) -> list[str]:
+def left_out(
+    results: Sequence[Results], strongest: Sequence[BreakingRadii], radii: Sequence[float] = ()
+) -> list[str]:
     """What a reader has to be told of results of the strongest protocol that no number rests on: a sentence about those
-    that are no partners, and one about recipes of which some seeds have partners that cannot stand for all."""
+    that are no partners, and one about recipes of which some seeds have partners that cannot stand for all.
+
+    Args:
+        radii: as `groups` takes them.
+    """
     beside = partners(results, strongest)
     used = [id(partner) for partner in beside if partner is not None]
     alone = sorted({result.card.run for result in strongest if id(result) not in used})
@@ -54,9 +64,9 @@ def left_out(results: Sequence[Results], strongest: Sequence[BreakingRadii]) -> 
             f"weights, samples and settings: {', '.join(alone)}"
         )
     rows = []
-    for places in places_by_recipe(results):
+    for places in places_by_recipe(results, radii):
         there = [partner for place in places if (partner := beside[place]) is not None]
-        if there and not of_every_seed([beside[place] for place in places]):
+        if there and not of_every_seed([beside[place] for place in places], radii):
             why = (
                 f"{len(there)} of {len(places)} seeds" if len(there) < len(places) else "seeds differ in their question"
             )

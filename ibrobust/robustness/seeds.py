@@ -98,10 +98,14 @@ def curves_by_recipe(results: Sequence[Results], certain: Certain = ()) -> pd.Da
     )
 
 
-def places_by_recipe(results: Sequence[Results]) -> list[list[int]]:
+def places_by_recipe(results: Sequence[Results], radii: Sequence[float] = ()) -> list[list[int]]:
     """Places of the results whose recipes differ in their seed alone and that answer the same question about the same
-    samples, in the order in which each is met first. Results of a seed that is there twice stay apart."""
-    return places_in_groups(results, groups(results))
+    samples, in the order in which each is met first. Results of a seed that is there twice stay apart.
+
+    Args:
+        radii: as `groups` takes them.
+    """
+    return places_in_groups(results, groups(results, radii))
 
 
 def places_in_groups(results: Sequence[AnyStored], group_Q: Sequence[str]) -> list[list[int]]:
