@@ -1,6 +1,7 @@
 """How often does the interval of a rank correlation hold the truth, on runs whose law is known?
 
-python -m benchmarks.correlation_coverage [repeats]: 32 runs of eight regularisers each time.
+python -m benchmarks.correlation_coverage [repeats]: 32 runs of eight regularisers each time, and 72 of which three are
+seeds of one recipe, whose seeds are much alike.
 
 A quantity, robustness and accuracy are normal with correlations ρ. Ranks of the whole population then have Spearman's
 correlations 6/π · asin(ρ/2) (Pearson 1907), and what is left of them once accuracy is held fixed follows from those.
@@ -9,28 +10,45 @@ A regulariser shifts nothing here, so that the same number holds within and betw
 
 import math
 import sys
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.partial_correlations import CONTROL, OUTCOME, STATISTICS, with_interval
 
-REGULARISERS, EACH = 8, 4
+REGULARISERS = 8
+DESIGNS = {"one seed": (4, 1), "three seeds": (3, 3)}
+"""Recipes of each regulariser, and seeds of each recipe."""
+ALIKE = 0.8
+"""The share of the variance that the seeds of a recipe have in common."""
 LAWS = {"none once accuracy is fixed": (0.81, 0.9, 0.9), "half of it": (0.5, 0.0, 0.6), "nearly all": (0.95, 0.3, 0.3)}
 """ρ of quantity and robustness, quantity and accuracy, robustness and accuracy."""
 
 
-def runs_drawn(law: tuple[float, float, float], random: np.random.Generator) -> pd.DataFrame:
-    """As many runs as the digits zoo has, each with its quantity, robustness and accuracy."""
+def runs_drawn(
+    law: tuple[float, float, float], random: np.random.Generator, design: tuple[int, int] = (4, 1)
+) -> pd.DataFrame:
+    """As many runs as the digits zoo has, each with its quantity, robustness and accuracy, or those of another
+    design."""
+    each, seeds = design
     together, with_control, outcome_with_control = law
     covariance = [
         [1, together, with_control],
         [together, 1, outcome_with_control],
         [with_control, outcome_with_control, 1],
     ]
-    drawn = random.multivariate_normal(np.zeros(3), covariance, size=REGULARISERS * EACH)
-    names = [f"regulariser {place}" for place in range(REGULARISERS) for _ in range(EACH)]
-    return pd.DataFrame(drawn, columns=["lipschitz", OUTCOME, CONTROL]).assign(reg=names)
+    recipes = random.multivariate_normal(np.zeros(3), covariance, size=REGULARISERS * each)
+    drawn = np.repeat(recipes, seeds, axis=0)
+    if seeds > 1:
+        own = random.multivariate_normal(np.zeros(3), covariance, size=len(drawn))
+        drawn = math.sqrt(ALIKE) * drawn + math.sqrt(1 - ALIKE) * own
+    place = np.arange(len(drawn))
+    return pd.DataFrame(drawn, columns=["lipschitz", OUTCOME, CONTROL]).assign(
+        reg=[f"regulariser {one}" for one in place // (each * seeds)],
+        gamma=place // seeds % each,
+        seed=place % seeds,
+    )
 
 
 def truth(law: tuple[float, float, float], statistic: str) -> float:
@@ -40,17 +58,19 @@ def truth(law: tuple[float, float, float], statistic: str) -> float:
 
 
 def coverage(repeats: int, resampled: int = 1000) -> pd.DataFrame:
-    """Of each law and statistic: the truth, how often the interval held it, its median width."""
+    """Of each design, law and statistic: the truth, how often the interval held it, its median width."""
     rows = []
-    for name, law in LAWS.items():
+    for (design, sizes), (name, law) in product(DESIGNS.items(), LAWS.items()):
         random = np.random.default_rng(1)
-        tables = [runs_drawn(law, random) for _ in range(repeats)]
+        tables = [runs_drawn(law, random, sizes) for _ in range(repeats)]
         for statistic in STATISTICS:
             found = np.array([with_interval(table, "lipschitz", statistic, resampled) for table in tables])
             right = truth(law, statistic)
             held = (found[:, 1] <= right) & (right <= found[:, 2])
             width = float(np.median(found[:, 2] - found[:, 1]))
-            rows.append({"law": name, "statistic": statistic, "truth": right, "held": held.mean(), "width": width})
+            rows.append(
+                {"runs": design, "law": name, "statistic": statistic, "truth": right, "held": held.mean(), "width": width}
+            )
     return pd.DataFrame(rows)
 
 

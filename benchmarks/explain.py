@@ -48,7 +48,8 @@ def measured_run(run: Run, claim: BreakingRadii, data: Dataset) -> dict[str, obj
     return {
         "run": run.card.run,
         "dataset": recipe.data,
-        **{key: getattr(recipe, key) for key in ("reg", "gamma", "adversarial", "seed")},
+        **{key: getattr(recipe, key) for key in ("reg", "gamma", "adversarial", "epochs", "seed")},
+        "noise": run.card.noise,
         "n": robust_EN.shape[1],
         "clean": claim.clean,
         OUTCOME: float(robust_EN.mean()),

@@ -21,6 +21,7 @@ QUANTITIES = {
     "fall": "share of the promised fall of the margin at ε = 0.05",
     "certified": "certified L∞ radius",
 }
+_RECIPE = ("dataset", "reg", "gamma", "adversarial", "noise", "epochs")
 _RESAMPLED = 1000
 _FEWEST = 5
 _NOTHING = 1e-9
@@ -31,9 +32,10 @@ def correlations(table: pd.DataFrame, resampled: int = _RESAMPLED) -> pd.DataFra
     """Of each data set and quantity: Spearman's correlation with robustness over all runs, the same with clean accuracy
     held fixed, and that within and between regularisers; each with a bootstrap interval of 95 %.
 
-    Within: ranks less the regulariser's mean rank, runs drawn anew within each regulariser. Between: the regularisers'
-    means, regularisers drawn anew. Information is drawn anew between its bounds as well. Adversarially trained runs are
-    left out: they are another experiment.
+    What is drawn anew is a recipe with all its seeds, which have more in common than two recipes do. Within: ranks less
+    the regulariser's mean rank, recipes drawn within each regulariser. Between: the regularisers' means, regularisers
+    drawn. Information is drawn anew between its bounds as well. Adversarially trained runs are left out: they are
+    another experiment.
     """
     rows = []
     for dataset, runs in table[table["adversarial"] == 0].groupby("dataset", sort=False):
@@ -67,6 +69,15 @@ def _middle(runs: pd.DataFrame, quantity: str) -> pd.Series:
     return (runs["information_low"] + runs["information_high"]) / 2
 
 
+def _recipes(runs: pd.DataFrame) -> NDArray[np.int64]:
+    """A number for each run's recipe, in the order in which they come: all that is known but the seed. Where a seed
+    would be there twice not all is known, and each run stays alone."""
+    known = [name for name in _RECIPE if name in runs]
+    if "seed" not in runs or runs.duplicated([*known, "seed"]).any():
+        return np.arange(len(runs))
+    return runs.groupby(known, sort=False, dropna=False).ngroup().to_numpy(np.int64)
+
+
 class _Runs(NamedTuple):
     """Columns of some runs; information lies between its bounds."""
 
@@ -75,6 +86,7 @@ class _Runs(NamedTuple):
     robust: Numbers
     clean: Numbers
     reg: NDArray[np.int64]
+    recipe: NDArray[np.int64]
 
     def rows(self, kept: NDArray[np.int64]) -> "_Runs":
         return _Runs(*(column[kept] for column in self))
@@ -125,13 +137,14 @@ def with_interval(table: pd.DataFrame, quantity: str, statistic: str, resampled:
         return Interval(np.nan, np.nan, np.nan)
     ends = [quantity, quantity] if quantity != "information" else ["information_low", "information_high"]
     columns = [table[name].to_numpy(float) for name in (*ends, OUTCOME, CONTROL)]
-    runs = _Runs(*columns, table["reg"].astype("category").cat.codes.to_numpy(np.int64))
-    random, correlation = np.random.default_rng(0), STATISTICS[statistic]
+    runs = _Runs(*columns, table["reg"].astype("category").cat.codes.to_numpy(np.int64), _recipes(table))
+    random, correlation, strata = np.random.default_rng(0), STATISTICS[statistic], _strata(runs, statistic)
     found = correlation((runs.low + runs.high) / 2, runs)
     drawn = []
     for _ in range(resampled):
-        again = _drawn(runs, statistic, random)
-        drawn.append(correlation(again.low + random.random(len(again.low)) * (again.high - again.low), again))
+        again = _drawn(runs, strata, statistic, random)
+        place = random.random(len(again.low)) if quantity == "information" else 0.5
+        drawn.append(correlation(again.low + place * (again.high - again.low), again))
     known = [value for value in drawn if np.isfinite(value)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
     return Interval(found, float(low), float(high))
@@ -142,16 +155,31 @@ def _told(interval: Interval) -> str:
     return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*interval) if np.isfinite(interval.found) else ""
 
 
-def _drawn(runs: _Runs, statistic: str, random: np.random.Generator) -> _Runs:
-    """Runs drawn anew: from all, within each regulariser, or whole regularisers."""
-    parts = [np.flatnonzero(runs.reg == reg) for reg in range(runs.reg.max() + 1)]
+def _strata(runs: _Runs, statistic: str) -> list[list[NDArray[np.int64]]]:
+    """Places of the runs that are drawn together, by what they are drawn from: recipes with all their seeds, from all
+    or within each regulariser, or whole regularisers."""
+    regularisers = [np.flatnonzero(runs.reg == reg) for reg in np.unique(runs.reg)]
     if statistic == "between":
-        chosen = [parts[place] for place in random.integers(len(parts), size=len(parts))]
-        numbers = np.concatenate([np.full(len(part), number) for number, part in enumerate(chosen)])
-        return runs.rows(np.concatenate(chosen))._replace(reg=numbers)
+        return [regularisers]
+    recipes = [np.flatnonzero(runs.recipe == recipe) for recipe in np.unique(runs.recipe)]
     if statistic == "within":
-        return runs.rows(np.concatenate([part[random.integers(len(part), size=len(part))] for part in parts]))
-    return runs.rows(random.integers(len(runs.reg), size=len(runs.reg)))
+        return [[part for part in recipes if part[0] in places] for places in regularisers]
+    return [recipes]
+
+
+def _drawn(
+    runs: _Runs, strata: list[list[NDArray[np.int64]]], statistic: str, random: np.random.Generator
+) -> _Runs:
+    """Runs drawn anew, with replacement. Within a regulariser one recipe fewer is drawn than there are, so that the
+    mean of a few varies as much as it should (Rao and Wu 1988)."""
+    chosen: list[NDArray[np.int64]] = []
+    for parts in strata:
+        count = max(1, len(parts) - 1) if statistic == "within" else len(parts)
+        chosen += [parts[place] for place in random.integers(len(parts), size=count)]
+    again = runs.rows(np.concatenate(chosen))
+    if statistic == "between":
+        again = again._replace(reg=np.repeat(np.arange(len(chosen)), [len(part) for part in chosen]))
+    return again
 
 
 def quantity_figure(table: pd.DataFrame, quantity: str) -> Figure:
@@ -167,9 +195,11 @@ def quantity_figure(table: pd.DataFrame, quantity: str) -> Figure:
             if quantity == "information":
                 ax.hlines(curve[OUTCOME], curve["information_low"], curve["information_high"], color=colour, alpha=0.5)
                 x = curve["information"]
-            ax.plot(
-                x, curve[OUTCOME], "o" if reg == "none" else "o-", color=colour, markersize=4, linewidth=0.8, label=reg
-            )
+            ax.plot(x, curve[OUTCOME], "o", color=colour, markersize=4, label=reg)
+            if reg != "none":
+                seeds = pd.DataFrame({"gamma": curve["gamma"], "x": x, "y": curve[OUTCOME].where(x.notna())})
+                middle = seeds.groupby("gamma").mean()
+                ax.plot(middle["x"], middle["y"], color=colour, linewidth=0.8)
         ax.set(xlabel=QUANTITIES[quantity], ylabel="robust accuracy, mean over ε", title=dataset)
         if _middle(runs, quantity).max() > 20 * max(_middle(runs, quantity).min(), 1e-9):
             if quantity == "information":  # It may be 0, and its lower bound below.

@@ -82,6 +82,31 @@ def test_within_and_between_regularisers_are_told_apart():
     assert found["alone"].found < -0.8
 
 
+@pytest.mark.parametrize("statistic", ["alone", "accuracy fixed", "within", "between"])
+def test_seeds_that_say_the_same_make_no_interval_narrower(statistic):
+    random = np.random.default_rng(4)
+    quantity, robust, clean = random.normal(size=(3, 15))
+    reg = [f"r{place}" for place in np.arange(15) // 3]
+    one = table(quantity=quantity, reg=reg, **{OUTCOME: robust, CONTROL: clean}).assign(gamma=np.arange(15) % 3)
+    three = pd.concat([one.assign(seed=seed) for seed in range(3)], ignore_index=True)
+    expected = with_interval(one, "lipschitz", statistic, 50)
+    assert with_interval(three, "lipschitz", statistic, 50) == pytest.approx(expected, abs=1e-12)
+    apart = with_interval(three.assign(seed=0), "lipschitz", statistic, 50)
+    if statistic != "between":
+        assert apart.high - apart.low < 0.9 * (expected.high - expected.low), "a seed that is there twice stays apart"
+
+
+def test_recipes_that_differ_in_noise_or_epochs_are_no_seeds_of_one_another():
+    random = np.random.default_rng(5)
+    columns = {"reg": "none", OUTCOME: random.normal(size=12), "quantity": random.normal(size=12)}
+    runs = table(**columns).assign(seed=np.arange(12) % 3, epochs=np.arange(12) // 3 % 2, noise=np.arange(12) // 6)
+    whole = with_interval(runs, "lipschitz", "alone", 50)
+    swapped = runs.assign(gamma=runs["noise"].astype(float), noise="same")
+    assert with_interval(swapped, "lipschitz", "alone", 50) == pytest.approx(whole)
+    fewer = with_interval(runs.assign(epochs=1, noise="same", seed=np.arange(12)), "lipschitz", "alone", 50)
+    assert (fewer.low, fewer.high) == (fewer.found, fewer.found), "one recipe, which is drawn every time"
+
+
 def test_information_is_drawn_between_its_bounds_and_left_out_where_it_has_none():
     quantity = np.arange(20.0)
     exact = table(quantity=quantity, reg="l2", **{OUTCOME: quantity})
@@ -104,16 +129,31 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert np.corrcoef(ranks)[0, 1] == pytest.approx(truth(law, "alone"), abs=0.02)
     assert truth(LAWS["none once accuracy is fixed"], "alone") > 0.79
     assert abs(truth(LAWS["none once accuracy is fixed"], "accuracy fixed")) < 0.08
-    found = coverage(8, 50)
-    assert len(found) == 4 * len(LAWS)
+    found = coverage(6, 40)
+    assert len(found) == 2 * 4 * len(LAWS)
     assert found["held"].mean() > 0.85
     assert (found["width"] > 0.01).all()
+    alike = runs_drawn(law, np.random.default_rng(0), (3, 3))
+    both = alike.groupby(["reg", "gamma"])["lipschitz"].agg(["var", "mean"])
+    assert len(both) == 24
+    assert both["var"].mean() == pytest.approx(0.2, abs=0.08)
+    assert both["mean"].var() == pytest.approx(0.8 + 0.2 / 3, rel=0.5)
 
 
 def test_the_figure_shows_every_run_but_the_adversarially_trained():
     random = np.random.default_rng(3)
-    runs = table(quantity=random.random(6), reg=["l2"] * 3 + ["none"] * 3, adversarial=[0, 0, 0, 0, 0, 0.1],
+    runs = table(quantity=random.random(6), reg=["l2"] * 3 + ["none"] * 3, adversarial=[0, 0, 0, 0, 0, 0.1], gamma=range(6),
                  **{OUTCOME: random.random(6)})  # fmt: skip
     (ax,) = quantity_figure(runs, "fall").axes
     shown = {tuple(point) for line in ax.lines for point in line.get_xydata()}
     assert shown == set(zip(runs["fall"][:5], runs[OUTCOME][:5], strict=True))
+
+
+def test_the_line_of_a_regulariser_goes_through_the_means_over_its_seeds():
+    runs = table(quantity=[1.0, 3.0, 5.0, 7.0], reg="l2", **{OUTCOME: [0.1, 0.3, 0.5, 0.9]}).assign(
+        gamma=[0.1, 0.1, 1.0, 1.0], seed=[0, 1, 0, 1], information=[1.0, np.nan, 5.0, 7.0]
+    )
+    (ax,) = quantity_figure(runs, "fall").axes
+    assert ax.lines[1].get_xydata() == pytest.approx(np.array([[2, 0.2], [6, 0.7]]))
+    (ax,) = quantity_figure(runs, "information").axes
+    assert ax.lines[1].get_xydata() == pytest.approx(np.array([[1, 0.1], [6, 0.7]]))
