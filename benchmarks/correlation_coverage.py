@@ -69,7 +69,14 @@ def coverage(repeats: int, resampled: int = 1000) -> pd.DataFrame:
             held = (found[:, 1] <= right) & (right <= found[:, 2])
             width = float(np.median(found[:, 2] - found[:, 1]))
             rows.append(
-                {"runs": design, "law": name, "statistic": statistic, "truth": right, "held": held.mean(), "width": width}
+                {
+                    "runs": design,
+                    "law": name,
+                    "statistic": statistic,
+                    "truth": right,
+                    "held": held.mean(),
+                    "width": width,
+                }
             )
     return pd.DataFrame(rows)
 

@@ -167,9 +167,7 @@ def _strata(runs: _Runs, statistic: str) -> list[list[NDArray[np.int64]]]:
     return [recipes]
 
 
-def _drawn(
-    runs: _Runs, strata: list[list[NDArray[np.int64]]], statistic: str, random: np.random.Generator
-) -> _Runs:
+def _drawn(runs: _Runs, strata: list[list[NDArray[np.int64]]], statistic: str, random: np.random.Generator) -> _Runs:
     """Runs drawn anew, with replacement. Within a regulariser one recipe fewer is drawn than there are, so that the
     mean of a few varies as much as it should (Rao and Wu 1988)."""
     chosen: list[NDArray[np.int64]] = []

@@ -142,8 +142,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_the_figure_shows_every_run_but_the_adversarially_trained():
     random = np.random.default_rng(3)
-    runs = table(quantity=random.random(6), reg=["l2"] * 3 + ["none"] * 3, adversarial=[0, 0, 0, 0, 0, 0.1], gamma=range(6),
-                 **{OUTCOME: random.random(6)})  # fmt: skip
+    runs = table(quantity=random.random(6), reg=["l2"] * 3 + ["none"] * 3, adversarial=[0, 0, 0, 0, 0, 0.1],
+                 gamma=range(6), **{OUTCOME: random.random(6)})  # fmt: skip
     (ax,) = quantity_figure(runs, "fall").axes
     shown = {tuple(point) for line in ax.lines for point in line.get_xydata()}
     assert shown == set(zip(runs["fall"][:5], runs[OUTCOME][:5], strict=True))

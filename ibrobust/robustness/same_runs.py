@@ -45,9 +45,7 @@ def of_every_seed(partners: Sequence[BreakingRadii | None], radii: Sequence[floa
     return there if len(there) == len(partners) and len(set(groups(there, radii))) == 1 else []
 
 
-def left_out(
-    results: Sequence[Results], strongest: Sequence[BreakingRadii], radii: Sequence[float] = ()
-) -> list[str]:
+def left_out(results: Sequence[Results], strongest: Sequence[BreakingRadii], radii: Sequence[float] = ()) -> list[str]:
     """What a reader has to be told of results of the strongest protocol that no number rests on: a sentence about those
     that are no partners, and one about recipes of which some seeds have partners that cannot stand for all.
 
