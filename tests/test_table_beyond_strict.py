@@ -93,6 +93,21 @@ def test_what_the_strongest_attacks_find_beyond_the_audit_is_as_told() -> None:
     assert set(findings[findings["name"] == "soft-gates"]["run"]) == set(findings["run"])
 
 
+def test_the_more_of_a_bottleneck_the_fewer_digits_are_kept_as_told() -> None:
+    assert "of all but cond-logvar against strict attacks, of all six against the strongest" in SAID
+    for protocol, attacks, exceptions in (("strict", STRICT, {"cond-logvar"}), ("strongest", STRONGEST, set())):
+        runs = released("mnist", protocol)
+        kept = {run: np.mean([left(rows, attacks) for rows in each]) for run, each in runs.items() if len(each) == 3}
+        regularisers = {run.partition(",")[0] for run in kept if ", γ" in run} - {"weight decay"}
+        falls = {
+            reg for reg in regularisers
+            if kept[f"{reg}, γ = 0.001"] > kept[f"{reg}, γ = 0.01"] > kept[f"{reg}, γ = 0.1"]
+        }  # fmt: skip
+        assert len(regularisers) == 6
+        assert regularisers - falls == exceptions
+        assert all(kept[f"{reg}, γ = 0.001"] < kept[NONE] for reg in falls)
+
+
 def test_networks_without_a_bottleneck_lose_no_more_than_is_told() -> None:
     (most,) = re.findall(r"they take (\.\d+) at most", SAID)
     controls = ("no regulariser", "weight decay", "adversarially trained")
