@@ -2,8 +2,9 @@
 
 python -m benchmarks.explain measure RUNS… --out zoo/results/why.csv    from weights, half a minute a run; rows that the
                                                                         file holds are not measured again
-python -m benchmarks.explain table zoo/results/why.csv                  partial correlations
-python -m benchmarks.explain figures zoo/results/why.csv --out docs/images    one figure per quantity
+python -m benchmarks.explain measure RUNS… --results zoo/table/mnist --out zoo/table/why.csv    beside other results
+python -m benchmarks.explain table zoo/results/why.csv zoo/table/why.csv      partial correlations
+python -m benchmarks.explain figures zoo/results/why.csv zoo/table/why.csv --out docs/images    a figure per quantity
 """
 
 import argparse

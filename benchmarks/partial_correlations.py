@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from scipy.stats import rankdata
 
 OUTCOME = "robust_avg"
@@ -30,12 +31,12 @@ Numbers = NDArray[np.float64]
 
 def correlations(table: pd.DataFrame, resampled: int = _RESAMPLED) -> pd.DataFrame:
     """Of each data set and quantity: Spearman's correlation with robustness over all runs, the same with clean accuracy
-    held fixed, and that within and between regularisers; each with a bootstrap interval of 95 %.
+    held fixed, and that within and between regularisers; each with an interval of 95 %.
 
-    What is drawn anew is a recipe with all its seeds, which have more in common than two recipes do. Within: ranks less
-    the regulariser's mean rank, recipes drawn within each regulariser. Between: the regularisers' means, regularisers
-    drawn. Information is drawn anew between its bounds as well. Adversarially trained runs are left out: they are
-    another experiment.
+    What is drawn anew, or left out, is a recipe with all its seeds, which have more in common than two recipes do.
+    Within: ranks less the regulariser's mean rank, one recipe left out at a time. Between: the regularisers' means,
+    regularisers drawn. Information is drawn anew between its bounds as well. Adversarially trained runs are left out:
+    they are another experiment.
     """
     rows = []
     for dataset, runs in table[table["adversarial"] == 0].groupby("dataset", sort=False):
@@ -132,22 +133,70 @@ class Interval(NamedTuple):
 
 
 def with_interval(table: pd.DataFrame, quantity: str, statistic: str, resampled: int = _RESAMPLED) -> Interval:
-    """One of `STATISTICS` of the runs in a table, with what a bootstrap of so many draws makes of it."""
+    """One of `STATISTICS` of the runs in a table, with its interval from so many draws."""
     if len(table) < _FEWEST:
         return Interval(np.nan, np.nan, np.nan)
     ends = [quantity, quantity] if quantity != "information" else ["information_low", "information_high"]
     columns = [table[name].to_numpy(float) for name in (*ends, OUTCOME, CONTROL)]
     runs = _Runs(*columns, table["reg"].astype("category").cat.codes.to_numpy(np.int64), _recipes(table))
-    random, correlation, strata = np.random.default_rng(0), STATISTICS[statistic], _strata(runs, statistic)
-    found = correlation((runs.low + runs.high) / 2, runs)
+    interval = _jackknifed if statistic == "within" else _bootstrapped
+    return interval(runs, statistic, resampled)
+
+
+def _bootstrapped(runs: _Runs, statistic: str, resampled: int) -> Interval:
+    """Percentiles over recipes drawn anew, each with all its seeds, or whole regularisers for what is between them."""
+    random, correlation = np.random.default_rng(0), STATISTICS[statistic]
+    parts = _places(runs.reg if statistic == "between" else runs.recipe)
     drawn = []
     for _ in range(resampled):
-        again = _drawn(runs, strata, statistic, random)
-        place = random.random(len(again.low)) if quantity == "information" else 0.5
-        drawn.append(correlation(again.low + place * (again.high - again.low), again))
+        chosen = [parts[place] for place in random.integers(len(parts), size=len(parts))]
+        again = runs.rows(np.concatenate(chosen))
+        if statistic == "between":
+            again = again._replace(reg=np.repeat(np.arange(len(chosen)), [len(part) for part in chosen]))
+        drawn.append(correlation(_between_bounds(again, random), again))
     known = [value for value in drawn if np.isfinite(value)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
-    return Interval(found, float(low), float(high))
+    return Interval(correlation(_between_bounds(runs), runs), float(low), float(high))
+
+
+def _jackknifed(runs: _Runs, statistic: str, resampled: int) -> Interval:
+    """Student's interval on Fisher's scale, from one recipe left out at a time: a regulariser has too few recipes to be
+    drawn anew from. The jackknife's factor (n − 1) / n is left out, because what ranks are taken less, the mean of n
+    recipes, makes them vary less by as much."""
+    random, correlation = np.random.default_rng(0), STATISTICS[statistic]
+    found = correlation(_between_bounds(runs), runs)
+    variance, freedom = 0.0, 0
+    for regulariser in _places(runs.reg):
+        recipes = np.unique(runs.recipe[regulariser])
+        if len(recipes) == 1:
+            continue
+        kept = [runs.rows(np.flatnonzero(runs.recipe != recipe)) for recipe in recipes]
+        without = np.array([_fisher(correlation(_between_bounds(one), one)) for one in kept])
+        variance += float(np.square(without - without.mean()).sum())
+        freedom += len(recipes) - 1
+    if not np.isfinite(found) or not freedom:
+        return Interval(found, np.nan, np.nan)
+    if (runs.low < runs.high).any():
+        variance += float(
+            np.nanvar([_fisher(correlation(_between_bounds(runs, random), runs)) for _ in range(resampled)])
+        )
+    half = stdtrit(freedom, 0.975) * np.sqrt(variance)
+    return Interval(found, float(np.tanh(_fisher(found) - half)), float(np.tanh(_fisher(found) + half)))
+
+
+def _fisher(correlation: float) -> float:
+    return float(np.arctanh(np.clip(correlation, -1 + _NOTHING, 1 - _NOTHING)))
+
+
+def _between_bounds(runs: _Runs, random: np.random.Generator | None = None) -> Numbers:
+    """The quantity of each run: the middle of its bounds, or a number drawn between them."""
+    share = 0.5 if random is None or (runs.low == runs.high).all() else random.random(len(runs.low))
+    return runs.low + share * (runs.high - runs.low)
+
+
+def _places(numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Where each of the numbers stands, in their order."""
+    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
 
 
 def _told(interval: Interval) -> str:
@@ -155,37 +204,12 @@ def _told(interval: Interval) -> str:
     return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*interval) if np.isfinite(interval.found) else ""
 
 
-def _strata(runs: _Runs, statistic: str) -> list[list[NDArray[np.int64]]]:
-    """Places of the runs that are drawn together, by what they are drawn from: recipes with all their seeds, from all
-    or within each regulariser, or whole regularisers."""
-    regularisers = [np.flatnonzero(runs.reg == reg) for reg in np.unique(runs.reg)]
-    if statistic == "between":
-        return [regularisers]
-    recipes = [np.flatnonzero(runs.recipe == recipe) for recipe in np.unique(runs.recipe)]
-    if statistic == "within":
-        return [[part for part in recipes if part[0] in places] for places in regularisers]
-    return [recipes]
-
-
-def _drawn(runs: _Runs, strata: list[list[NDArray[np.int64]]], statistic: str, random: np.random.Generator) -> _Runs:
-    """Runs drawn anew, with replacement. Within a regulariser one recipe fewer is drawn than there are, so that the
-    mean of a few varies as much as it should (Rao and Wu 1988)."""
-    chosen: list[NDArray[np.int64]] = []
-    for parts in strata:
-        count = max(1, len(parts) - 1) if statistic == "within" else len(parts)
-        chosen += [parts[place] for place in random.integers(len(parts), size=count)]
-    again = runs.rows(np.concatenate(chosen))
-    if statistic == "between":
-        again = again._replace(reg=np.repeat(np.arange(len(chosen)), [len(part) for part in chosen]))
-    return again
-
-
 def quantity_figure(table: pd.DataFrame, quantity: str) -> Figure:
     """Mean robustness against one quantity: a panel per data set, a line per regulariser along γ, bars for bounds."""
     datasets = list(dict.fromkeys(table["dataset"]))
     regs = sorted(set(table["reg"]))
     colours = dict(zip(regs, sns.color_palette("colorblind", len(regs)), strict=True))
-    figure = Figure(figsize=(4.2 * len(datasets), 3.4), layout="constrained")
+    figure = Figure(figsize=(4.8 * len(datasets), 3.4), layout="constrained")
     for ax, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
         runs = table[(table["dataset"] == dataset) & (table["adversarial"] == 0)]
         for reg, curve in runs.sort_values(["gamma", "seed"]).groupby("reg"):

@@ -1,16 +1,18 @@
 """What is measured beside robustness: exact on a linear model; the released outcome is that of the released rows."""
 
+import json
 import math
 import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import explain
-from benchmarks.partial_correlations import OUTCOME, with_interval
+from benchmarks.partial_correlations import OUTCOME, STATISTICS, correlations, with_interval
 from ibrobust.datasets import Split
 from ibrobust.files import released_zoo
 from ibrobust.models.bottleneck import Bottleneck
@@ -20,6 +22,7 @@ from tests.conftest import ROOT
 
 RUN, OTHER = "digits-mlp-none-g0-s0-cfa64d5e", "digits-mlp-l2-g0.1-s0-e99535be"
 WHY = ROOT / "zoo" / "results" / "why.csv"
+FIELDS = ("reg", "gamma", "adversarial", "epochs", "seed")
 
 
 def linear_model(encoder: nn.Linear, decoder: nn.Linear, std: float = 0.0) -> Bottleneck:
@@ -150,33 +153,54 @@ def test_rows_that_the_file_holds_are_not_measured_again(tmp_path, monkeypatch):
     assert lines[2] == kept
 
 
-def test_the_released_outcomes_are_those_of_the_released_rows():
-    why = pd.read_csv(WHY)
-    assert why.groupby("dataset").size().to_dict() == {"digits": 33, "mnist": 24}
-    for run in why["run"]:
-        rows = pd.read_parquet(ROOT / "zoo" / "results" / "strict" / f"{run}.parquet")
+@pytest.mark.parametrize(
+    ("folder", "results", "count"), [("results", "results/strict", 33), ("table", "table/mnist/strict", 75)]
+)
+def test_the_released_outcomes_are_those_of_the_released_rows(folder: str, results: str, count: int) -> None:
+    why = pd.read_csv(ROOT / "zoo" / folder / "why.csv").set_index("run")
+    assert len(why) == count
+    for run, row in why.iterrows():
+        (path,) = (ROOT / "zoo" / results).glob(f"{run}*.parquet")
+        rows = pd.read_parquet(path)
+        card = json.loads(pq.read_schema(path).metadata[b"ibrobust"])
+        recipe = card["model"]["recipe"]
+        assert {key: recipe[key] for key in FIELDS} == {key: row[key] for key in FIELDS}
         worst = rows[[name for name in rows if rows[name].dtype == np.float32]].min(axis=1).to_numpy()
-        row = why.set_index("run").loc[run]
+        left = [float((worst > np.float32(radius)).mean()) for radius in card["radii"]]
         assert row["n"] == len(rows)
         assert row["clean"] == pytest.approx((worst > 0).mean(), abs=1e-6)
-        assert row["robust_last"] == pytest.approx((worst > np.float32(0.1)).mean(), abs=1e-6)
-        radii = np.linspace(0, 0.1, 11, dtype=np.float32)
-        assert row[OUTCOME] == pytest.approx(np.mean([(worst > radius).mean() for radius in radii]), abs=1e-6), (
-            path.stem
-        )
+        assert row["robust_last"] == pytest.approx(left[-1], abs=1e-6)
+        assert row[OUTCOME] == pytest.approx(np.mean(left), abs=1e-6), run
         assert np.isnan(row["information_low"]) or row["information_low"] <= row["information_high"]
 
 
-def test_what_is_known_says_of_information_is_what_the_released_table_shows():
-    why = pd.read_csv(WHY).query("adversarial == 0").dropna(subset="information_low")
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [("results", "correlation {}, interval {} to {}, {} runs"), ("table", "robust ({}, {} to {}, {} runs")],
+)
+def test_what_is_known_says_of_information_is_what_the_released_table_shows(folder: str, words: str) -> None:
+    why = pd.read_csv(ROOT / "zoo" / folder / "why.csv").query("adversarial == 0").dropna(subset="information_low")
     known = " ".join((ROOT / "docs" / "known.md").read_text(encoding="utf-8").split())
-    for dataset, words in (
-        ("digits", "correlation {}, interval {} to {}, {} runs"),
-        ("mnist", "robust ({}, {} to {}, {} runs"),
-    ):
-        runs = why[why["dataset"] == dataset]
-        numbers = with_interval(runs, "information", "accuracy fixed")
-        spelled = [f"{number:.2f}".replace("0.", ".", 1).replace("-", "−") for number in numbers]
-        assert words.format(*spelled, len(runs)) in known
-        between = with_interval(runs, "information", "between")
-        assert between.low < 0 < between.high
+    numbers = with_interval(why, "information", "accuracy fixed")
+    assert words.format(*map(spelled, numbers), len(why)) in known
+    between = with_interval(why, "information", "between")
+    assert between.low < 0 < between.high
+
+
+@pytest.mark.parametrize("folder", ["results", "table"])
+def test_the_correlations_that_the_findings_show_are_those_of_the_released_table(folder: str) -> None:
+    why = pd.read_csv(ROOT / "zoo" / folder / "why.csv")
+    findings = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").splitlines()
+    (found,) = [rows for _, rows in correlations(why, 2).groupby("dataset")]
+    for _, row in found.iterrows():
+        told = [float(row[name].split()[0]) for name in STATISTICS]
+        shown = [
+            [float(cell.split()[0].replace("−", "-")) for cell in line.strip("|").split("|")[1:]]
+            for line in findings
+            if line.startswith("| ") and line.count("[") == len(STATISTICS)
+        ]
+        assert told in shown, (folder, row["quantity"])
+
+
+def spelled(number: float) -> str:
+    return f"{number:.2f}".replace("0.", ".", 1).replace("-", "−")
