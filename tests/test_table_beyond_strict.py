@@ -1,6 +1,7 @@
 """What docs/table.md says of the strongest attacks, and with the noise on, recomputed from the Parquet files alone."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,21 @@ def test_what_the_strongest_attacks_find_beyond_the_audit_is_as_told() -> None:
     # Nothing else is undercut.
     assert findings[findings["run"] != run]["value"].max() <= 0.04
     assert set(findings[findings["name"] == "soft-gates"]["run"]) == set(findings["run"])
+
+
+def test_the_audits_are_as_told() -> None:
+    verdicts: Counter[str] = Counter()
+    for data, name in (("mnist", "MNIST"), ("fashion-mnist", "Fashion-MNIST"), ("cifar10-jpeg", "CIFAR-10")):
+        judged = [rows.attrs["verdict"] for runs in released(data).values() for rows in runs]
+        findings = pd.read_csv(ROOT / "zoo" / "table" / data / "audit.csv").query("kind == 'attack'")
+        assert findings["run"].nunique() == len(judged) - judged.count("unaudited")
+        radii = sorted(set(findings["sentence"].str.extract(r"at ε = 0([.\d]+) ")[0].dropna()), key=float)
+        assert f"{' or '.join([', '.join(radii[:-1]), radii[-1]])} on {name}" in SAID
+        assert findings["value"].max() <= 0.04 or name == "MNIST", "of MNIST another test says so"
+        verdicts.update(judged)
+    del verdicts["unaudited"]
+    assert f"{verdicts['trusted']} of the {sum(verdicts.values())} strict numbers are `trusted`" in SAID
+    assert verdicts["masked"] == 1
 
 
 def test_the_more_of_a_bottleneck_the_fewer_digits_are_kept_as_told() -> None:
