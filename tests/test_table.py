@@ -108,3 +108,20 @@ def test_what_is_said_of_the_rows_is_so() -> None:
     higher = sum(values[0] > fgsm for values in bottlenecks)
     assert f"the opposite of {higher} of those {len(bottlenecks)} rows" in " ".join(TABLE.split())
     assert all(values[1] < min(strict, shares["no regulariser, no noise"][1]) for values in bottlenecks)
+
+
+def test_the_readme_shows_rows_of_the_table() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (head,) = re.findall(r"\| MNIST, LeNet, three seeds.*?\n\n", readme, re.DOTALL)
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in head.strip().splitlines()]
+    names = {
+        "no regulariser": "no regulariser, zero-entropy noise",
+        "l2 bottleneck, γ = 0.1": "l2, γ = 0.1",
+        "weight decay, γ = 1e-3": "weight decay, γ = 0.001",
+        "no regulariser, stopped after one epoch": "no regulariser, no noise, stopped after one epoch",
+        "adversarially trained, ε = 0.2": "adversarially trained, ε = 0.2",
+    }
+    cells = {(run, column): cell for run, column, cell in printed("mnist --eps")}
+    columns = ["FGSM", "paper", "strict", "strongest"]
+    assert [line[0] for line in lines[2:]] == [*names]
+    assert [line[1:] for line in lines[2:]] == [[cells[run, column] for column in columns] for run in names.values()]
