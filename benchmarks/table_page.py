@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from scipy.special import stdtrit
 from ibrobust.commands.stored_results import stored_results
 from ibrobust.robustness.claims import claims_table, is_claim
 from ibrobust.robustness.radii import parse_radii
-from ibrobust.robustness.readings import Readings
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.same_runs import is_strongest
+from ibrobust.robustness.storage import Results
 
 PAGE = Path("docs/table.md")
+_FEWEST = 3
+"""Seeds that an interval takes: two may agree by chance."""
 BASELINE = "no regulariser, zero-entropy noise"
 _TABLE = re.compile(r"`python -m (ibrobust\.claims [^`]+)`.*?\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
 
@@ -69,46 +71,46 @@ def numbers(source: Source) -> pd.DataFrame:
 
 
 @cache
-def stored_runs(source: Source) -> dict[tuple[str, int], tuple[Readings, BreakingRadii]]:
-    """With the noise on: by label and seed each run's reading, and its strict result of the same samples and more."""
-    stored = stored_results([source.folder])
-    strict = {each.card.run: each for each in stored if is_claim(each) and isinstance(each, BreakingRadii)}
-    found = {}
-    for each in stored:
-        if isinstance(each, Readings) and is_claim(each, source.view):
-            recipe = each.card.model.recipe
-            row = pd.Series({**recipe.model_dump(), "noise": each.card.model.noise})
-            found[label(row, recipe.epochs), recipe.seed] = (each, strict[each.card.run])
-    return found
+def runs_of(source: Source) -> dict[tuple[str, int], Results]:
+    """By label and seed what the table of a view is made of."""
+    stored = [each for each in stored_results([source.folder]) if is_claim(each, source.view)]
+    recipes = [each.card.model.recipe for each in stored]
+    longest = max(recipe.epochs for recipe in recipes)
+    names = [
+        label(pd.Series({**recipe.model_dump(), "noise": each.card.model.noise}), longest)
+        for recipe, each in zip(recipes, stored, strict=True)
+    ]
+    return {(name, recipe.seed): each for name, recipe, each in zip(names, recipes, stored, strict=True)}
 
 
-def noise_off(source: Source, name: str) -> str:
+def left(result: Results, radius: float) -> float:
+    """What all attacks of a result leave at a radius."""
+    return float(result.robust_EN[result.card.settings.radii.index(radius)].mean())
+
+
+def noise_off(source: Source, name: str, radius: float) -> str:
     """What the strict protocol leaves with the noise off, of the samples that were attacked with it on."""
-    (radius,) = source.radii
+    strict = {each.card.run: each for each in runs_of(replace(source, view="mean")).values()}
     shares = []
-    for (of, _), (reading, strict) in stored_runs(source).items():
+    for (of, _), reading in runs_of(source).items():
         if of == name:
-            place = strict.card.settings.radii.index(radius)
-            same = np.isin(strict.rows["sample"], reading.sample_N["sample"])
-            shares.append(strict.robust_EN[place, same].mean())
+            off = strict[reading.card.run]
+            same = np.isin(off.sample_N["sample"], reading.sample_N["sample"])
+            shares.append(off.robust_EN[off.card.settings.radii.index(radius), same].mean())
     return cell(float(np.mean(shares)), float(np.std(shares, ddof=1)) if len(shares) > 1 else np.nan)
 
 
-def beside_baseline(source: Source, name: str) -> str:
-    """By how much strict-rand leaves more than of the baseline of the same seed: the mean over seeds, with Student's
-    95 % interval where there are several."""
-    (radius,) = source.radii
-    left = {
-        key: float(reading.robust_EN[reading.card.settings.radii.index(radius)].mean())
-        for key, (reading, _) in stored_runs(source).items()
-    }
+def beside_baseline(source: Source, name: str, radius: float) -> str:
+    """By how much strict attacks, or those of strict-rand with the noise on, leave more than of the baseline of the
+    same seed: the mean over seeds, with Student's 95 % interval where there are three or more."""
+    kept = {key: left(each, radius) for key, each in runs_of(source).items()}
     more = [
-        share - left[BASELINE, seed] for (of, seed), share in left.items() if of == name and (BASELINE, seed) in left
+        share - kept[BASELINE, seed] for (of, seed), share in kept.items() if of == name and (BASELINE, seed) in kept
     ]
     if name == BASELINE or not more:
         return ""
-    if len(more) == 1:
-        return signed(more[0])
+    if len(more) < _FEWEST:
+        return signed(np.mean(more))
     half = stdtrit(len(more) - 1, 0.975) * np.std(more, ddof=1) / np.sqrt(len(more))
     return f"{signed(np.mean(more))} [{signed(np.mean(more) - half)}, {signed(np.mean(more) + half)}]"
 
@@ -137,10 +139,14 @@ def signed(share: float) -> str:
 
 def column_of(header: str, source: Source) -> str:
     """The claims table's column of a header: `strict, ε = .008`, `FGSM`, `clean`; one radius where it names none."""
-    name, _, radius = header.lower().partition(", ")
-    if name in ("clean", "seeds"):
-        return name
-    return f"{name}@{float('0' + radius.split('=')[-1].strip()) if radius else min(source.radii):g}"
+    name = header.lower().partition(", ")[0]
+    return name if name in ("clean", "seeds") else f"{name}@{radius_of(header, source):g}"
+
+
+def radius_of(header: str, source: Source) -> float:
+    """The radius that a header names, or the command's smallest."""
+    found = re.search(r", (?:ε = )?([.\d]+)$", header)
+    return float("0" + found[1]) if found else min(source.radii)
 
 
 def with_strongest(header: list[str], source: Source) -> list[str]:
@@ -165,8 +171,8 @@ def rewritten(source: Source, lines: Sequence[str]) -> list[str]:
     for name in rows:
         cells: list[str] = [name]
         for column in header[1:]:
-            if column in COMPUTED:
-                cells.append(COMPUTED[column](source, name))
+            if computed := COMPUTED.get(column.partition(", ε")[0]):
+                cells.append(computed(source, name, radius_of(column, source)))
             elif column in SAID:
                 cells.append(str(table.loc[name, SAID[column]]))
             else:
