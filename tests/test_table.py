@@ -152,6 +152,7 @@ def test_what_is_said_of_rows_against_the_unregularised_one_is_so(data: str, bot
     below = {run for run, (_, high) in ends.items() if high < 0}
     of_bottlenecks = {run for run in ends if not run.startswith(("no regulariser", "weight", "adversarially"))}
     assert len(of_bottlenecks) == bottlenecks
+    assert not of_bottlenecks & {run for run, (low, _) in ends.items() if low > 0}
     (exception,) = of_bottlenecks - below
     assert exception == {"mnist": "ceb, γ = 0.001", "fashion-mnist": "dvib, γ = 0.1"}[data]
     assert ends[exception][1] > 0
@@ -161,6 +162,31 @@ def test_what_is_said_of_rows_against_the_unregularised_one_is_so(data: str, bot
         assert ends["weight decay, γ = 0.0001"][0] > 0
         assert ends["no regulariser, no noise, stopped after one epoch"][0] < 0
         assert ends["weight decay, γ = 1e-05"][0] < 0 < ends["weight decay, γ = 1e-05"][1]
+
+
+def test_what_is_said_of_cifar_is_so() -> None:
+    said = " ".join(TABLE.split())
+    assert "No bottleneck of three seeds differs from the unregularised network of the same seed by an interval" in said
+    (most,) = re.findall(r"no other by more than (\.\d+); nor do weight decay and stopping", said)
+    cells = {
+        run: numbers_in(cell) for run, column, cell in printed("cifar10-jpeg --eps") if "against" in column and cell
+    }
+    assert cells.pop("adversarially trained, ε = 0.016")[1] > 0
+    assert max(abs(cell[0]) for cell in cells.values() if len(cell) == 1) <= float(most)
+    assert all(low <= 0 <= high for _, low, high in (cell for cell in cells.values() if len(cell) == 3))
+    fewer, more = map(
+        float, re.findall(r"with seed 2 each keeps (\.\d+) to (\.\d+) less at \.008 than with seed 1", said)[0]
+    )
+    kept = {
+        run: {rows.attrs["seed"]: left(rows, STRICT, 0.008) for rows in seeds}
+        for run, seeds in released("cifar10-jpeg").items()
+        if len(seeds) == 3 and not run.startswith("adversarially")
+    }
+    lost = [of_seed[1] - of_seed[2] for of_seed in kept.values()]
+    assert len(lost) == 5
+    assert fewer - 0.005 <= min(lost)
+    assert max(lost) <= more + 0.005
+    assert f"({kept['weight decay, γ = 0.0001'][1]:.3f})".replace("0.", ".") in said
 
 
 def test_the_readme_shows_rows_of_the_table() -> None:
