@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ibrobust.files import released_zoo
-from ibrobust.robustness.leaderboard import groups, leaderboard
+from ibrobust.robustness.comparable import groups
+from ibrobust.robustness.leaderboard import leaderboard
 from ibrobust.robustness.storage import first_samples, load_results
 from tests.cards import asked_otherwise
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ibrobust.entropies.intervals import told
 from ibrobust.page.entries import Entry, keys_of
-from ibrobust.robustness.leaderboard import groups, leaderboard
+from ibrobust.robustness.comparable import groups
+from ibrobust.robustness.leaderboard import leaderboard
 from ibrobust.robustness.seeds import by_recipe_with_places
 from ibrobust.robustness.settings import TOLD, Settings
 

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput
+from ibrobust.robustness.comparable import numbered_groups, samples_in_words
 from ibrobust.robustness.corruption_results import CorruptionResults
-from ibrobust.robustness.leaderboard import RANKS, about_model, numbered_groups, ranks_of, samples_in_words
+from ibrobust.robustness.leaderboard import RANKS, about_model, ranks_of
 from ibrobust.robustness.ranks import seed_spread
 from ibrobust.robustness.seeds import deviations_behind, merged_rows, places_in_groups
 from ibrobust.robustness.settings import TOLD

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ibrobust.robustness.leaderboard import groups
+from ibrobust.robustness.comparable import groups
 from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.seeds import places_by_recipe

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ibrobust.robustness.certified import Certain
-from ibrobust.robustness.leaderboard import curves, groups, in_order, leaderboard, rows_of, survived_N
+from ibrobust.robustness.comparable import groups
+from ibrobust.robustness.leaderboard import curves, in_order, leaderboard, rows_of, survived_N
 from ibrobust.robustness.ranks import seed_spread
 from ibrobust.robustness.statistics import mean_error
 from ibrobust.robustness.storage import AnyStored, Results
