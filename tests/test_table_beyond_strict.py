@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from tests.test_table import ROOT, STRICT, STRONGEST, TABLE, left, printed, released
+from tests.test_table import NONE, ROOT, STRICT, STRONGEST, TABLE, left, numbers_in, printed, released
 
 SAID = " ".join(TABLE.split())
-NONE = "no regulariser, zero-entropy noise"
 COND = "cond-logvar, γ = 0.1"
 TOLERANCE = 5.1e-4
 
@@ -41,7 +40,7 @@ def test_with_the_noise_on_the_table_is_that_of_the_released_rows() -> None:
             "strict, noise off": [left(rows, STRICT) for rows in off],
             "against no regulariser": [read(rows, "all") - other for rows, other in zip(on, base, strict=False)],
         }[column]
-        numbers = [float(number.replace("−", "-")) for number in re.findall(r"[−.\d]+", cell)]
+        numbers = numbers_in(cell)
         mean, spread = np.mean(shares), np.std(shares, ddof=1) if len(shares) > 1 else 0.0
         right = [mean, spread] if len(shares) > 1 and column != "seeds" else [mean]
         if column == "against no regulariser" and len(shares) > 1:
