@@ -1,5 +1,6 @@
 """`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from ibrobust.commands.command_line import Parser, count, doing, note_part_of_zo
 from ibrobust.commands.gates import add_floor_flag, require_floors
 from ibrobust.commands.stored_results import require_places, stored_corruptions, stored_entries
 from ibrobust.commands.table_formats import FORMATS, save_as
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 from ibrobust.files import in_zoo, rest_of_zoo
+from ibrobust.robustness.radii import parse_radii
 from ibrobust.robustness.settings import TOLD
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ def _report(places: Sequence[Path], options: Namespace) -> None:
             f"{rest_of_zoo(options.results)}"
         )
     note_part_of_zoo(options.results)
+    if options.eps is not None:
+        entries = _at_radii(entries, parse_radii(options.eps))
     results = [entry.results for entry in entries]
     print_report(
         results,
@@ -87,6 +91,27 @@ def _report(places: Sequence[Path], options: Namespace) -> None:
     if options.html or options.single_file:
         print(_page(entries, [place.parent / "runs" for place in places if place not in options.results], options))
     require_floors(options.fail_below, results)
+
+
+def _at_radii(entries: "Sequence[Entry]", radii: Sequence[float]) -> "list[Entry]":
+    """The entries at these radii alone; says on standard error which were not attacked at each of them.
+
+    Raises:
+        BadInput: none was.
+    """
+    from ibrobust.page.entries import Entry
+    from ibrobust.robustness.fewer_radii import at_radii
+
+    parts = [(entry, at_radii(entry.results, radii)) for entry in entries]
+    kept = [Entry(part, entry.files, whole=entry.results) for entry, part in parts if part is not None]
+    named = ", ".join(f"{radius:g}" for radius in radii)
+    if entries and not kept:
+        there = sorted({radius for entry in entries for radius in entry.results.card.settings.radii})
+        choices = shortened(", ".join(f"{radius:g}" for radius in there))
+        raise BadInput(f"--eps {named}: no result was attacked at each of these; there are {choices}")
+    if out := [entry.run for entry, part in parts if part is None]:
+        print(f"note: left out, not attacked at {named}: {shortened(', '.join(out))}", file=sys.stderr)
+    return kept
 
 
 def _page(entries: "Sequence[Entry]", submitted: Sequence[Path], options: Namespace) -> str:
@@ -250,6 +275,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--protocol", default=None, help="only results of this protocol; all by default")
     parser.add_argument("--data", default=None, help="only results on this data set; all by default")
+    parser.add_argument(
+        "--eps", default=None,
+        help="show results at these radii alone, as 0.05,0.1, so that those attacked at further ones stand beside "
+        "others; what was not attacked at each of them is left out",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
     parser.add_argument(
         "--format", action="append", default=[], choices=["csv", *FORMATS],

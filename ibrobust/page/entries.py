@@ -19,10 +19,17 @@ CERTIFIED = "certified.csv"
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the leaderboard: a result, and the files that it was joined from."""
+    """One row of the leaderboard: a result, the files that it was joined from, and what these hold where the result
+    is a part of it."""
 
     results: Results
     files: tuple[Path, ...]
+    whole: Results | None = None
+
+    @property
+    def stored(self) -> Results:
+        """What the files hold."""
+        return self.whole or self.results
 
     @property
     def run(self) -> str:

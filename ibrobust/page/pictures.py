@@ -91,8 +91,8 @@ def _proven_rows(entry: Entry) -> list[pd.DataFrame]:
 
 
 def _proven(rows: pd.DataFrame, entry: Entry) -> pd.DataFrame:
-    """The rows that prove what the result says: sample, label and radius are its own."""
-    results = entry.results
+    """The rows that prove what the files say: sample, label and radius are their own."""
+    results = entry.stored
     if not isinstance(results, BreakingRadii):
         return rows.iloc[:0]
     said = pd.Series(results.all_attacks_N, index=results.rows["sample"])
@@ -104,6 +104,6 @@ def _proven(rows: pd.DataFrame, entry: Entry) -> pd.DataFrame:
 
 def _same_claim(card: ResultCard, entry: Entry) -> bool:
     """Whether evidence is about this result's model, data and settings."""
-    ours = entry.results.card
+    ours = entry.stored.card
     models = [(one.model.weights_sha256, one.model.code_sha256) if one.model else None for one in (card, ours)]
     return models[0] == models[1] and card.data == ours.data and card.settings == ours.settings
