@@ -17,6 +17,13 @@ SOURCE = "https://github.com/ibrobust/ibrobust/blob/main"
 
 OF_THE_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md", "zoo.md": "zoo/README.md"}
 
+STYLE = "wide-tables.css"
+_WIDE_TABLES = """\
+/* Tables of numbers: many narrow columns instead of a few wide ones, figures below one another. */
+.md-typeset table:not([class]) { font-variant-numeric: tabular-nums; }
+.md-typeset table:not([class]) th, .md-typeset table:not([class]) td { min-width: 0; padding: .5em .6em; }
+"""
+
 _FETCHED = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=["']?(?:https?:)?//[^"'\s>]+"""
     r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|preconnect|icon|dns-prefetch))[^>]*\bhref=["']?(?:https?:)?//[^>]+""",
@@ -32,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         for name, content in page(notebook).items():
             files.append(File.generated(config, name, content=content))
-    for name, content in gallery().items():
+    for name, content in {**gallery(), STYLE: _WIDE_TABLES}.items():
         files.append(File.generated(config, name, content=content))
     return files
 
