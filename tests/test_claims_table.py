@@ -11,6 +11,7 @@ from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
 from ibrobust.robustness.claims import claims_table, is_claim, printed_claims
 from ibrobust.robustness.storage import load_results, save_results
+from tests.cards import asked_otherwise
 from tests.test_seeds import OTHER, SEEDS
 
 
@@ -93,3 +94,20 @@ def test_radii_that_are_named_stand_in_columns_of_their_own(tmp_path):
         save_results(result, tmp_path / "strict" / f"{result.card.run}.parquet")
     with pytest.raises(BadInput, match=r"eps: nothing was attacked at 0.15; choose from 0.0, 0.01, .*, 0.1$"):
         command.main([str(tmp_path), "--eps", "0.05,0.15"])
+
+
+def test_rows_that_answer_different_questions_do_not_look_alike():
+    first, second = SEEDS[:2]
+    in_l2 = asked_otherwise(second, norm="l2")
+    table = claims_table([first, in_l2])
+    assert dict(zip(table["norm"], table["strict@0.1"], strict=True)) == {
+        "linf": share(first, *first.attacks, at=0.1),
+        "l2": share(in_l2, *first.attacks, at=0.1),
+    }
+    assert printed_claims(table)["norm"].tolist() == ["l2", "linf"]
+    assert claims_table([first, asked_otherwise(second, columns="standing")])["columns"].tolist() == ["own", "standing"]
+    fewer = asked_otherwise(second, eps=(0.05, 0.1))
+    table = claims_table([first, fewer])
+    assert {text.partition("samples, ")[2] for text in table["group"]} == {"2 radii to 0.1", "10 radii to 0.1"}
+    assert "group" not in claims_table([first, fewer], [0.05]), "at that radius they answer the same question"
+    assert not {"norm", "columns", "group"} & {*claims_table(SEEDS)}

@@ -9,11 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ibrobust.errors import BadInput
+from ibrobust.robustness.comparable import groups
 from ibrobust.robustness.protocols import PROTOCOLS
 from ibrobust.robustness.readings import Readings
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.robustness.same_runs import STRONGEST, of_every_seed, partners
 from ibrobust.robustness.seeds import places_by_recipe
+from ibrobust.robustness.settings import TOLD
 from ibrobust.robustness.storage import Results
 from ibrobust.robustness.unlike import fields_apart, recipe_of
 
@@ -48,11 +50,13 @@ def claims_table(
 ) -> pd.DataFrame:
     """A row for all results whose recipes differ in their seed alone and that answer the same question.
 
-    Columns are what the recipe is (its other fields, as `epochs`, where rows differ in them), `seeds`, and for each
-    number its mean over the seeds with its standard deviation (n − 1; missing where there is one seed) in `*_sd` behind
-    it: `clean`, the share that survives FGSM alone, the paper's four attacks and all of the strict protocol's at the
-    largest radius (`fgsm@0.1`), and the mean of each over all radii (`fgsm_avg`); `verdicts` counts those of the audit.
-    With the noise on the last is `strict-rand`, and shares are those of the view's reading.
+    Columns are what the recipe is (its other fields, as `epochs`, where rows differ in them), norm, columns and what
+    else tables say of settings where results differ in it, `group`, as `groups` puts it, where rows would look alike
+    though they answer different questions, `seeds`, and for each number its mean over the seeds with its standard
+    deviation (n − 1; missing where there is one seed) in `*_sd` behind it: `clean`, the share that survives FGSM alone,
+    the paper's four attacks and all of the strict protocol's at the largest radius (`fgsm@0.1`), and the mean of each
+    over all radii (`fgsm_avg`); `verdicts` counts those of the audit. With the noise on the last is `strict-rand`, and
+    shares are those of the view's reading.
 
     Where some result has a partner of the strongest protocol (`same_runs.partners`), `strongest_seeds` is how many of
     the seeds have one, and what those attacks leave stands behind the strict number (`strongest@0.1`): in rows where
@@ -71,7 +75,8 @@ def claims_table(
     _require_known([*results, *(partner for partner in beside if partner is not None)], radii)
     shown = any(partner is not None for partner in beside)
     lines = []
-    further = _further_fields(results)
+    further, settings = _further_fields(results), _settings_apart(results)
+    questions = groups(results, radii)
     for places in places_by_recipe(results, radii):
         seeds, theirs = [results[place] for place in places], [beside[place] for place in places]
         used = dict(enumerate(of_every_seed(theirs, radii)))
@@ -84,8 +89,11 @@ def claims_table(
         verdicts = pd.Series([seed.card.stated_verdict for seed in seeds]).value_counts(sort=False)
         said = " ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
         how_many = {"seeds": len(places)} | ({_STRONGEST_SEEDS: len(theirs) - theirs.count(None)} if shown else {})
-        lines.append({**_about(seeds[0], further), **how_many, **numbers, "verdicts": said})
-    table = pd.DataFrame(lines).sort_values([*_ABOUT, *further], ignore_index=True, kind="stable")
+        asked = {name: seeds[0].card.settings.told[name] for name in settings} | {"group": questions[places[0]]}
+        lines.append({**_about(seeds[0], further), **asked, **how_many, **numbers, "verdicts": said})
+    table = pd.DataFrame(lines).sort_values([*_ABOUT, *further, *settings], ignore_index=True, kind="stable")
+    if not table.duplicated([*_ABOUT, *further, *settings]).any():
+        table = table.drop(columns="group")
     return table[[*(name for name in table if name != "verdicts"), "verdicts"]]
 
 
@@ -152,6 +160,11 @@ def _require_known(results: Sequence[Results], radii: Sequence[float]) -> None:
 def _further_fields(results: Sequence[Results]) -> list[str]:
     """Fields of recipes, beside the seed and what is always shown, without which two recipes would look alike."""
     return fields_apart([recipe_of(result) for result in results], [_about(result, ()) for result in results], _ABOUT)
+
+
+def _settings_apart(results: Sequence[Results]) -> list[str]:
+    """What tables say of settings, where the results differ in it; the table itself is about one view."""
+    return [name for name in TOLD if len({result.card.settings.told[name] for result in results}) > 1]
 
 
 def _about(result: Results, further: Sequence[str]) -> dict[str, Any]:
