@@ -26,6 +26,7 @@ from ibrobust.entropies.mixture_bounds import Labelled
 from ibrobust.entropies.quantities import encoded
 from ibrobust.images import as_images, frozen
 from ibrobust.models.bottleneck import Bottleneck
+from ibrobust.robustness.claims import is_claim
 from ibrobust.robustness.results import BreakingRadii
 from ibrobust.subjects.zoo import Run, find_runs
 from ibrobust.tables import save_table
@@ -124,9 +125,9 @@ def information(model: Bottleneck, split: Split) -> dict[str, float]:
 def measure(places: list[Path], results: list[Path], data_dir: Path | None, out: Path) -> None:
     """Write a row for each run that has strict results, as soon as it is measured; one in the file is not measured."""
     claims = {
-        result.card.model.run: result
+        result.card.run: result
         for result in stored_results(results)
-        if isinstance(result, BreakingRadii) and result.card.settings.protocol == "strict" and result.card.model
+        if isinstance(result, BreakingRadii) and is_claim(result) and result.card.settings.norm == "linf"
     }
     table = pd.read_csv(out) if out.is_file() else pd.DataFrame({"run": []})
     data: dict[str, Dataset] = {}
