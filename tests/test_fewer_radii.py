@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ibrobust import breaking_radii, noisy_readings
-from ibrobust.commands import report
+from ibrobust.commands import compare, report
 from ibrobust.commands.stored_results import stored_entries
 from ibrobust.errors import BadInput
 from ibrobust.files import released_zoo
@@ -135,3 +135,20 @@ def test_pictures_on_the_page_stay_those_of_the_files(tmp_path):
     assert pictures_of(shown, samples) == pictures_of(before, samples) != []
     assert pictures_of(replace(shown, whole=None), samples) == []
     assert asked_otherwise(before.results, eps=(radii[0],)).card == shown.results.card
+
+
+def test_two_files_are_compared_at_radii_that_both_have(tmp_path, capsys):
+    first, second = of_seed(OURS, 0), of_seed(OURS, 2)
+    paths = [str(tmp_path / "strict" / name) for name in ("a.parquet", "b.parquet")]
+    save_results(first, tmp_path / "strict" / "a.parquet")
+    save_results(at_radii(second, KEPT), tmp_path / "strict" / "b.parquet")
+    with pytest.raises(BadInput, match="radii is"):
+        compare.main(paths)
+    compare.main([*paths, "--eps", "0.05,0.1", "--resamples", "10"])
+    told = capsys.readouterr().out
+    for radius in KEPT:
+        shares = [(each.all_attacks_N > np.float32(radius)).mean() for each in (first, second)]
+        (line,) = (line for line in told.splitlines() if line.split()[:1] == [f"{radius:g}"])
+        assert [float(share) for share in line.split()[1:3]] == pytest.approx(shares, abs=1e-4)
+    with pytest.raises(BadInput, match=r"^--eps 0\.02: .*b\.parquet has the radii 0\.05, 0\.1$"):
+        compare.main([*paths, "--eps", "0.02"])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, seed, table_text, whole_number
-from ibrobust.errors import BadInput
+from ibrobust.errors import BadInput, shortened
 
 if TYPE_CHECKING:
     from ibrobust.robustness.storage import Results
@@ -21,9 +21,13 @@ def main(arguments: Sequence[str]) -> None:
         raise BadInput(f"--level {options.level}: above 0 and below 1")
 
     from ibrobust.files import in_zoo
+    from ibrobust.robustness.radii import parse_radii
     from ibrobust.robustness.storage import load_results
 
     a, b = load_results(in_zoo(options.a)), load_results(in_zoo(options.b))
+    if options.eps is not None:
+        radii = parse_radii(options.eps)
+        a, b = _at_radii(a, radii, options.a), _at_radii(b, radii, options.b)
     print(comparison_text(a, b, level=options.level, resamples=options.resamples, seed=options.seed))
 
 
@@ -54,6 +58,19 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
     return "\n".join([*lines, "", table, "", _NOTE.format(level=100 * level)])
 
 
+def _at_radii(results: "Results", radii: Sequence[float], path: Path) -> "Results":
+    """Raises:
+    BadInput: one of the radii was not tried.
+    """
+    from ibrobust.robustness.fewer_radii import at_radii
+
+    part = at_radii(results, radii)
+    if part is None:
+        named, tried = (", ".join(f"{radius:g}" for radius in each) for each in (radii, results.card.settings.radii))
+        raise BadInput(f"--eps {shortened(named)}: {path} has the radii {shortened(tried)}")
+    return part
+
+
 def _described(results: "Results") -> str:
     card, settings = results.card, results.card.settings
     how = f"{settings.label}, {settings.norm}, view {settings.view}, backend {settings.backend}"
@@ -66,6 +83,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("a", type=Path, help="results file (.parquet) of model A")
     parser.add_argument("b", type=Path, help="results file of model B, same samples, protocol and radii")
+    parser.add_argument(
+        "--eps", default=None, help="radii that both were attacked at, as 0.05,0.1; all of them by default"
+    )
     parser.add_argument("--level", type=float, default=0.95, help="level of the intervals")
     parser.add_argument(
         "--resamples", type=whole_number(1, 1_000_000), default=10_000, help="resamples of the paired bootstrap"
