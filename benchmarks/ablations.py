@@ -48,8 +48,12 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     """The same with each standard deviation behind its mean."""
     text = table[[*RECIPE, "seeds"]].copy()
     for name in NUMBERS:
-        text[name] = [f"{mean:.3f} ± {sd:.3f}" for mean, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
+        text[name] = [_cell(mean, sd) for mean, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
     return text.rename(columns={"low": "H[Z] at least", "high": "H[Z] at most"})
+
+
+def _cell(mean: float, spread: float) -> str:
+    return f"{mean:.3f}" if math.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
 
 
 def main() -> None:
