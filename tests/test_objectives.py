@@ -70,6 +70,37 @@ def test_a_class_with_one_sample_is_left_out_and_the_rest_reweighted() -> None:
     assert (gradient[kept] != 0).all()
 
 
+def test_two_samples_that_coincide_by_rounding_end_no_training() -> None:
+    """float32 numbers of a size of one are 1e-7 apart: two noisy samples of a class coincide once in some 1e7 draws,
+    which is one training of many. Where no noise was added, equal samples are a collapse, and its entropy is −∞."""
+    z, y = latents(6, 3), torch.tensor([0, 0, 1, 1, 1, 1])
+    z[1, 2] = z[0, 2]
+    z.requires_grad_()
+    assert conditional_log_variance(z, y) == -math.inf == conditional_log_variance(z, y, torch.zeros_like(z))
+    value = conditional_log_variance(z, y, torch.ones_like(z))
+    (gradient,) = torch.autograd.grad(value, z)
+    assert gradient.isfinite().all()
+    assert (gradient[:2, 2] == 0).all()
+    apart = z.detach().clone()
+    apart[1, 2] = torch.nextafter(apart[0, 2], torch.tensor(math.inf))
+    least = apart[:2, 2].var().log().item()
+    assert value.item() <= conditional_log_variance(apart, y).item()
+    # One dimension of the class that holds a third of the samples: half of its logarithm counts.
+    others = conditional_log_variance(z[:, :2], y).item() + conditional_log_variance(z[2:, 2:], y[2:]).item() * 2 / 3
+    assert value.item() == pytest.approx(others + (LN_2PIE + least) / 6, abs=1.5 / 6)
+    with_noise = torch.tensor([[0.0, 0.0, 1.0]] * 6)
+    assert conditional_log_variance(z, y, with_noise) == value
+    both = torch.full((2, 1), 0.5)
+    assert log_variance(both) == -math.inf < log_variance(both, torch.ones(2, 1))
+
+
+@given(seed=st.integers(0, 999))
+def test_noise_changes_no_variance_that_is_there(seed: int) -> None:
+    z, y = latents(12, 3, seed), torch.arange(12) % 3
+    for entropy in (log_variance, lambda z, std=None: conditional_log_variance(z, y, std)):
+        assert torch.equal(entropy(z), entropy(z, torch.ones_like(z)))
+
+
 def test_a_batch_without_any_pair_says_nothing() -> None:
     z = latents(3, 2).requires_grad_()
     value = conditional_log_variance(z, torch.tensor([2, 0, 1]))

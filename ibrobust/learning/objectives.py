@@ -88,14 +88,22 @@ def log_squared_norm(z: Latents) -> Scalar:
     return dimensions / 2 * (LN_2PIE + torch.log(squared_norm(z) / dimensions))
 
 
-def log_variance(z: Latents) -> Scalar:
-    """Σ_i ½ ln(2πe Var[Z_i]) over the batch: bounds H[Z] (eq. 16)."""
-    return 0.5 * (LN_2PIE + torch.log(z.var(0))).sum()
+def log_variance(z: Latents, std: Latents | None = None) -> Scalar:
+    """Σ_i ½ ln(2πe Var[Z_i]) over the batch: bounds H[Z] (eq. 16).
+
+    Args:
+        std: that of the noise in z; none by default.
+    """
+    return 0.5 * (LN_2PIE + _logarithm(z.var(0), z.mean(0), std)).sum()
 
 
-def conditional_log_variance(z: Latents, y: Labels) -> Scalar:
+def conditional_log_variance(z: Latents, y: Labels, std: Latents | None = None) -> Scalar:
     """E_y Σ_i ½ ln(2πe Var[Z_i|y]): bounds H[Z|Y] (eq. 15). A class with one sample in the batch has no variance:
-    it is left out and the others' weights add up to 1."""
+    it is left out and the others' weights add up to 1.
+
+    Args:
+        std: that of the noise in z; none by default.
+    """
     members = F.one_hot(y).to(z.dtype)
     count = members.sum(0)
     kept = count >= 2
@@ -106,8 +114,18 @@ def conditional_log_variance(z: Latents, y: Labels) -> Scalar:
     class_index = (torch.cumsum(kept, 0) - 1).clamp(min=0)[y]
     deviations = (z - mean[class_index]) * kept[y, None]
     variance = (members.T @ deviations.square())[kept] / (count[kept, None] - 1)
-    entropies = 0.5 * (LN_2PIE + torch.log(variance)).sum(1)
+    entropies = 0.5 * (LN_2PIE + _logarithm(variance, mean, std)).sum(1)
     return (count[kept] * entropies).sum() / count[kept].sum()
+
+
+def _logarithm(variance: Tensor, mean: Tensor, std: Latents | None) -> Tensor:
+    """The logarithm of variances around these means. Two samples of a class have the same number in some dimension now
+    and then; where noise was added that is rounding, and the variance is taken for the least that different numbers of
+    this size have. Where none was it is 0."""
+    if std is None:
+        return torch.log(variance)
+    least = (torch.finfo(mean.dtype).eps * mean.detach().abs()).square() / 8
+    return torch.log(torch.where(variance > 0, variance, least * (std > 0).any(0)))
 
 
 def rate(encoding: Encoding) -> Scalar:
@@ -141,8 +159,8 @@ def squared_weights(model: nn.Module) -> Scalar:
 NONE = Regularizer(lambda encoding, _y, _model: encoding.z.new_zeros(()), of_weights=True)
 L2 = Regularizer(lambda encoding, _y, _model: squared_norm(encoding.z))
 LOG_L2 = Regularizer(lambda encoding, _y, _model: log_squared_norm(encoding.z))
-LOGVAR = Regularizer(lambda encoding, _y, _model: log_variance(encoding.z))
-COND_LOGVAR = Regularizer(lambda encoding, y, _model: conditional_log_variance(encoding.z, y))
+LOGVAR = Regularizer(lambda encoding, _y, _model: log_variance(encoding.z, encoding.std))
+COND_LOGVAR = Regularizer(lambda encoding, y, _model: conditional_log_variance(encoding.z, y, encoding.std))
 DVIB = Regularizer(lambda encoding, _y, _model: rate(encoding), noise="learned", rate=True)
 CEB = Regularizer(conditional_rate, noise="1", rate=True, module=ClassMeans)
 WEIGHT_DECAY = Regularizer(lambda _encoding, _y, model: squared_weights(model), of_weights=True)
