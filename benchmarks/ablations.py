@@ -5,8 +5,9 @@ python -m ibrobust.train --recipe zoo/recipes/figure-G10-small.toml --seed 0    
 python -m benchmarks.ablations collect runs --out zoo/table/ablations.csv        from the runs' cards
 python -m benchmarks.ablations table zoo/table/ablations.csv
 
-Entropies are of the training images. *residual* is the decoder cross-entropy Hθ[Y|Z] there, in nats; *overfit* is by
-how much it is larger on the test images. Dropout is off when they are measured.
+Entropies are of the training images; with zero-entropy noise alone H[Z] is I[X;Z]. *residual* is the decoder
+cross-entropy Hθ[Y|Z] there, in nats, with one sample of the noise for each image, dropout on; *overfit* is by how much
+it is larger on the test images. The error is that of the mean path, dropout off.
 """
 
 import argparse
