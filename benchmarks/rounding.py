@@ -4,7 +4,8 @@ python -m benchmarks.rounding RUN --times 3 --eps 0.008    trains the run's reci
 
 A training on another device adds up in another order, so that weights differ by some parts in ten million, and drift
 apart from there. Here the same recipe, seed and device are kept, every weight is multiplied by 1 + 1e-7 · a normal
-number after the first epoch, and what PGD leaves of the same test images is compared. A nudge of 0 is the run itself.
+number after the first epoch, and what PGD leaves of the same test images is compared. `--nudge 0 --times 1` trains
+the run as it is: the same weights on the machine that trained it.
 """
 
 import argparse
@@ -49,7 +50,8 @@ def left_of(model: Bottleneck, data: Dataset, radius: float, samples: int) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--times", type=int, default=3, help="networks, beside the one whose weights are not nudged")
+    parser.add_argument("--times", type=int, default=3, help="networks that are trained")
+    parser.add_argument("--nudge", type=float, default=_NUDGE)
     parser.add_argument("--eps", type=float, required=True)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("IBROBUST_DATA"))
@@ -60,10 +62,9 @@ def main() -> None:
     data, recipe = run.data(data_dir=options.data_dir, download=False), run.card.recipe
     rows = [{"nudge": "as released", **left_of(run.model(), data, options.eps, options.samples)}]
     print(rows[-1], flush=True)
-    for seed in range(options.times + 1):
-        size = _NUDGE if seed else 0.0
-        model = nudged(recipe, data, seed, size=size)
-        rows.append({"nudge": f"{size:g}", **left_of(model, data, options.eps, options.samples)})
+    for seed in range(options.times):
+        model = nudged(recipe, data, seed, size=options.nudge)
+        rows.append({"nudge": f"{options.nudge:g}", **left_of(model, data, options.eps, options.samples)})
         print(rows[-1], flush=True)
     print(pd.DataFrame(rows).to_string(index=False))
 
