@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.rounding import left_of, nudged
+from benchmarks.rounding import left_of, nudged, recropped
 from ibrobust.datasets import load_dataset
 from ibrobust.learning.training import train
 from ibrobust.recipe import Recipe
@@ -22,6 +22,23 @@ def test_a_nudge_of_the_weights_is_all_that_differs() -> None:
         assert not all(torch.equal(own[name], moved[name]) for name in own)
         assert all(torch.allclose(own[name], moved[name], atol=1e-2) for name in own)
     assert not all(torch.equal(other[name], first[name]) for name in own)
+
+
+def test_other_crops_are_all_that_differs_where_images_are_cropped() -> None:
+    data = load_dataset("digits")
+    cropped = RECIPE.model_copy(update={"augment": "crop"})
+    own, first, again, other = (
+        model.state_dict()
+        for model in (
+            train(cropped, data).model,
+            *(recropped(cropped, data, seed) for seed in (1, 1, cropped.seed + 2)),
+        )
+    )
+    assert not all(torch.equal(own[name], first[name]) for name in own)
+    assert all(torch.equal(again[name], first[name]) for name in own)
+    assert all(torch.equal(own[name], other[name]) for name in own), "the recipe's own crops are those of its seed + 2"
+    assert all(torch.equal(a, b) for a, b in zip(train(RECIPE, data).model.parameters(),
+                                                 recropped(RECIPE, data, 1).parameters(), strict=True))  # fmt: skip
 
 
 def test_what_is_left_is_what_the_attack_leaves_of_the_first_test_images() -> None:

@@ -141,3 +141,20 @@ def test_networks_without_a_bottleneck_lose_no_more_than_is_told() -> None:
                 lost = [np.mean([left(seed, attacks, radius) for seed in each[run]])
                         for each, attacks in ((released(data), STRICT), (stronger, STRONGEST))]  # fmt: skip
                 assert lost[0] - lost[1] <= float(most), (data, run)
+
+
+def test_on_fashion_mnist_they_take_what_is_told() -> None:
+    ((fewest, most, others),) = re.findall(
+        r"at \.05 they take (\.\d+) to (\.\d+) of bottlenecks, and (\.\d+) at most of", SAID
+    )
+    strict, strongest = released("fashion-mnist"), released("fashion-mnist", "strongest")
+    taken = {
+        run: np.mean([left(rows, STRICT, 0.05) for rows in strict[run]])
+        - np.mean([left(rows, STRONGEST, 0.05) for rows in strongest[run]])
+        for run in strict
+    }
+    controls = {run for run in taken if run.startswith(("no regulariser", "weight decay", "adversarially trained"))}
+    bottlenecks = [taken[run] for run in taken.keys() - controls]
+    assert len(bottlenecks) == 6
+    assert [min(bottlenecks), max(bottlenecks)] == pytest.approx([float(fewest), float(most)], abs=5.1e-4)
+    assert max(taken[run] for run in controls) <= float(others)
