@@ -58,8 +58,8 @@ def train(
     progress: Progress = lambda _epoch, _row: None,
     observe: Observer = lambda _epoch, _model: None,
 ) -> Trained:
-    """Train what the recipe says. On one machine the same recipe gives the same weights to the bit. On a GPU first weights
-    and the order of the images are those of a CPU; noise and augmentation are drawn on the device, and are others.
+    """Train what the recipe says. On one machine the same recipe gives the same weights to the bit. On a GPU the first
+    weights and the order of the images are those of a CPU; noise and augmentation are drawn there, and are others.
 
     Raises:
         BadInput: the recipe names something that is not registered, or the data has no training part.
