@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibrobust.commands.command_line import Parser, parsed, seed, table_text, whole_number
-from ibrobust.errors import BadInput, shortened
+from ibrobust.commands.radii_flag import result_at
+from ibrobust.errors import BadInput
 
 if TYPE_CHECKING:
     from ibrobust.robustness.storage import Results
@@ -21,13 +22,11 @@ def main(arguments: Sequence[str]) -> None:
         raise BadInput(f"--level {options.level}: above 0 and below 1")
 
     from ibrobust.files import in_zoo
-    from ibrobust.robustness.radii import parse_radii
     from ibrobust.robustness.storage import load_results
 
     a, b = load_results(in_zoo(options.a)), load_results(in_zoo(options.b))
     if options.eps is not None:
-        radii = parse_radii(options.eps)
-        a, b = _at_radii(a, radii, options.a), _at_radii(b, radii, options.b)
+        a, b = result_at(a, options.eps, options.a), result_at(b, options.eps, options.b)
     print(comparison_text(a, b, level=options.level, resamples=options.resamples, seed=options.seed))
 
 
@@ -56,19 +55,6 @@ def comparison_text(a: "Results", b: "Results", *, level: float = 0.95, resample
     lines = [f"{name}  {_described(results)}" for name, results in (("A", a), ("B", b))]
     table = table_text(pd.DataFrame(columns), formatters=formats)
     return "\n".join([*lines, "", table, "", _NOTE.format(level=100 * level)])
-
-
-def _at_radii(results: "Results", radii: Sequence[float], path: Path) -> "Results":
-    """Raises:
-    BadInput: one of the radii was not tried.
-    """
-    from ibrobust.robustness.fewer_radii import at_radii
-
-    part = at_radii(results, radii)
-    if part is None:
-        named, tried = (", ".join(f"{radius:g}" for radius in each) for each in (radii, results.card.settings.radii))
-        raise BadInput(f"--eps {shortened(named)}: {path} has the radii {shortened(tried)}")
-    return part
 
 
 def _described(results: "Results") -> str:

@@ -1,6 +1,5 @@
 """`python -m ibrobust.report`: results on disk in; leaderboard, curves and figures out."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from ibrobust.commands.command_line import Parser, count, doing, note_part_of_zoo, parsed, table_text
 from ibrobust.commands.gates import add_floor_flag, require_floors
+from ibrobust.commands.radii_flag import entries_at
 from ibrobust.commands.stored_results import require_places, stored_corruptions, stored_entries
 from ibrobust.commands.table_formats import FORMATS, save_as
-from ibrobust.errors import BadInput, shortened
+from ibrobust.errors import BadInput
 from ibrobust.files import in_zoo, rest_of_zoo
-from ibrobust.robustness.radii import parse_radii
 from ibrobust.robustness.settings import TOLD
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _report(places: Sequence[Path], options: Namespace) -> None:
         )
     note_part_of_zoo(options.results)
     if options.eps is not None:
-        entries = _at_radii(entries, parse_radii(options.eps))
+        entries = entries_at(entries, options.eps)
     results = [entry.results for entry in entries]
     print_report(
         results,
@@ -91,27 +90,6 @@ def _report(places: Sequence[Path], options: Namespace) -> None:
     if options.html or options.single_file:
         print(_page(entries, [place.parent / "runs" for place in places if place not in options.results], options))
     require_floors(options.fail_below, results)
-
-
-def _at_radii(entries: "Sequence[Entry]", radii: Sequence[float]) -> "list[Entry]":
-    """The entries at these radii alone; says on standard error which were not attacked at each of them.
-
-    Raises:
-        BadInput: none was.
-    """
-    from ibrobust.page.entries import Entry
-    from ibrobust.robustness.fewer_radii import at_radii
-
-    parts = [(entry, at_radii(entry.results, radii)) for entry in entries]
-    kept = [Entry(part, entry.files, whole=entry.results) for entry, part in parts if part is not None]
-    named = ", ".join(f"{radius:g}" for radius in radii)
-    if entries and not kept:
-        there = sorted({radius for entry in entries for radius in entry.results.card.settings.radii})
-        choices = shortened(", ".join(f"{radius:g}" for radius in there))
-        raise BadInput(f"--eps {named}: no result was attacked at each of these; there are {choices}")
-    if out := [entry.run for entry, part in parts if part is None]:
-        print(f"note: left out, not attacked at {named}: {shortened(', '.join(out))}", file=sys.stderr)
-    return kept
 
 
 def _page(entries: "Sequence[Entry]", submitted: Sequence[Path], options: Namespace) -> str:
